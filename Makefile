@@ -1,0 +1,39 @@
+# Two commands: `make run` makes the study's pages, `make test` runs every test. Both set up what is missing.
+PYTHON ?= python3
+export TZ := UTC
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+# A machine that forbids byte code makes every process compile everything again, three times slower, for ever.
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONPATH
+unexport VIRTUAL_ENV
+
+READY := .venv/.ready
+
+.PHONY: run test setup lint validity clean
+run: $(READY)
+	@.venv/bin/fieldwork run
+
+test: $(READY)
+	@.venv/bin/python -m pytest -q -m "not slow" -n 2 --dist loadscope tests src
+	@.venv/bin/python -m pytest -q -p no:doctest --nbval-lax --nbval-current-env notebooks
+
+setup: $(READY)
+
+lint: $(READY)
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+validity: $(READY)
+	@.venv/bin/python -m benchmarks.validity
+
+$(READY): pyproject.toml uv.lock .tools/bin/uv
+	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --python $(PYTHON)
+	@.venv/bin/python -c "import fieldwork.warm" 2>/dev/null || true
+	@touch $@
+
+.tools/bin/uv:
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+clean:
+	rm -rf .venv .tools .fieldwork

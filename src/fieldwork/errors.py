@@ -1,0 +1,153 @@
+"""What the user is told when something is wrong: one base error, a class per kind.
+
+Every error says where it stands, what was expected, what was found, and how to mend it. The command line prints that and
+nothing else; a traceback is shown with `--debug` only.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ClaimError",
+    "ConvergenceError",
+    "DataError",
+    "DesignError",
+    "DisclosureError",
+    "FieldworkError",
+    "InstrumentError",
+    "NotebookError",
+    "ParameterError",
+    "RunError",
+    "StudyError",
+    "UsageError",
+    "listed",
+    "nearest",
+]
+
+
+class FieldworkError(Exception):
+    """Base of every error that fieldwork raises for a reader.
+
+    Parameters
+    ----------
+    title : str
+        What is wrong, in one sentence without a full stop.
+    where : str
+        File, row, column, cell or function.
+    expected, got : str
+        What would have been right; what was found.
+    hint : str
+        The mend: what to change, and where.
+
+    >>> print(DataError("role is not one of the instrument's", where="q1.csv, row 3, column role",
+    ...                 expected="CEO, CFO", got="'CFOO'", hint="did you mean CFO?"))
+    DataError: role is not one of the instrument's
+      where     q1.csv, row 3, column role
+      expected  CEO, CFO
+      got       'CFOO'
+      hint      did you mean CFO?
+    """
+
+    exit_code: int = 1
+
+    def __init__(self, title: str, *, where: str = "", expected: str = "", got: str = "", hint: str = "") -> None:
+        super().__init__(title)
+        self.title = title
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with every field, so that an error crosses a process boundary whole."""
+        return (_rebuild, (type(self), self.title, self.where, self.expected, self.got, self.hint))
+
+    def __str__(self) -> str:
+        fields = (("where", self.where), ("expected", self.expected), ("got", self.got), ("hint", self.hint))
+        lines = [f"  {name:<9} {text}" for name, text in fields if text]
+        return "\n".join([f"{type(self).__name__}: {self.title}", *lines])
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the error as plain text fields, for `--json` and the data-quality page."""
+        return {
+            "error": type(self).__name__,
+            "title": self.title,
+            "where": self.where,
+            "expected": self.expected,
+            "got": self.got,
+            "hint": self.hint,
+        }
+
+
+def _rebuild(kind: type[FieldworkError], title: str, where: str, expected: str, got: str, hint: str) -> FieldworkError:
+    return kind(title, where=where, expected=expected, got=got, hint=hint)
+
+
+class StudyError(FieldworkError):
+    """The study folder or its study.toml is not as the contract has it."""
+
+
+class InstrumentError(FieldworkError):
+    """The instrument, its margins or its scales contradict themselves."""
+
+
+class DataError(FieldworkError):
+    """A delivery, or a table between chapters, is not what it should be."""
+
+
+class DesignError(FieldworkError):
+    """The sample cannot carry what was asked of it: an empty margin, too few organisations."""
+
+
+class ConvergenceError(FieldworkError):
+    """An iterative method stopped before it met its tolerance."""
+
+
+class ClaimError(FieldworkError):
+    """The register of claims contradicts itself or names an estimand that does not exist."""
+
+
+class DisclosureError(FieldworkError):
+    """Something was about to pass the gate that may not be published."""
+
+
+class ParameterError(FieldworkError):
+    """A chapter was given a parameter that it does not have, or of the wrong type."""
+
+
+class NotebookError(FieldworkError):
+    """A chapter is not a notebook as the contract has it, or one of its cells failed."""
+
+
+class RunError(FieldworkError):
+    """The run as a whole could not go on: a lock, a cycle, a missing input."""
+
+
+class UsageError(FieldworkError):
+    """The words of the command are off."""
+
+    exit_code = 2
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return the known word most like `word`, or an empty string when none is near; offered in hints, never applied.
+
+    >>> nearest("Chief Tecnology Officer", ["Chief Technology Officer", "Chief Executive Officer"])
+    'Chief Technology Officer'
+    """
+    lowered = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), list(lowered), n=1, cutoff=cutoff)
+    return lowered[found[0]] if found else ""
+
+
+def listed(names: Iterable[str], *, limit: int = 12) -> str:
+    """Return names as one line, shortened past `limit` with the number left out.
+
+    >>> listed(["CEO", "CFO", "CTO"], limit=2)
+    'CEO, CFO, … (1 more)'
+    """
+    names = list(names)
+    head = ", ".join(names[:limit])
+    return head if len(names) <= limit else f"{head}, … ({len(names) - limit} more)"

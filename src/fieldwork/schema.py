@@ -1,0 +1,176 @@
+"""Column contracts of the tables that pass between chapters and out to readers.
+
+One `Table` per contract: its columns in order, each with a type and the sentence that the data dictionary prints. A frame
+enters or leaves a chapter through `conform`, which refuses a missing, unknown or mistyped column by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fieldwork.errors import DataError, listed
+
+__all__ = ["ESTIMATES", "ESTIMATE_KEY", "QUARANTINE", "STATUSES", "WEIGHTS", "Column", "Table", "conform", "frame"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its name, pandas type and meaning.
+
+    Attributes
+    ----------
+    name : str         Column name, stable.
+    dtype : str        `string`, `Float64`, `Int64` or `boolean` (pandas nullable types).
+    meaning : str      One sentence for the data dictionary.
+    """
+
+    name: str
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A named column contract.
+
+    Attributes
+    ----------
+    name : str                   What the table is called in messages.
+    columns : tuple of Column    In the order in which they are stored.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+
+STATUSES = ("ok", "flagged", "suppressed", "not_assessable")
+
+ESTIMATES = Table(
+    "estimates",
+    (
+        Column("wave", "string", "wave of the fieldwork"),
+        Column("chapter", "string", "chapter that made the row"),
+        Column("construct", "string", "construct the statistic belongs to"),
+        Column("measure", "string", "item or derived measure that was asked"),
+        Column("statistic", "string", "what was estimated"),
+        Column("unit", "string", "scale_point, proportion, ratio, log_ratio, rank, index"),
+        Column("role", "string", "role it speaks of; empty: all"),
+        Column("role_2", "string", "second role of a pair; empty: none"),
+        Column("stage", "string", "stage it speaks of; empty: all"),
+        Column("segment", "string", "segment it speaks of; empty: all"),
+        Column("item", "string", "answer option it speaks of; empty: all"),
+        Column("estimate", "Float64", "point estimate"),
+        Column("std_error", "Float64", "standard error"),
+        Column("conf_low", "Float64", "lower end of the interval; empty: open below, or none is given"),
+        Column("conf_high", "Float64", "upper end of the interval; empty: open above, or none is given"),
+        Column("conf_level", "Float64", "level of the interval"),
+        Column("p_value", "Float64", "p-value of the claim's one-sided test against its margin, where one was made"),
+        Column("p_adjusted", "Float64", "p-value adjusted for the family of tests"),
+        Column("adjustment", "string", "method of adjustment"),
+        Column("n", "Int64", "respondents in the base"),
+        Column("n_organisations", "Int64", "organisations in the base; empty: the survey names none"),
+        Column("n_effective", "Float64", "effective number of respondents, n / design effect"),
+        Column("method", "string", "how the interval was made"),
+        Column("replicates", "Int64", "replicates behind the interval"),
+        Column("seed", "Int64", "root seed"),
+        Column("status", "string", "ok, flagged, suppressed, not_assessable"),
+        Column("reason", "string", "why the row is not simply ok"),
+    ),
+)
+
+ESTIMATE_KEY = ("wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")
+
+WEIGHTS = Table(
+    "weights",
+    (
+        Column("resp_id", "string", "respondent"),
+        Column("weight", "Float64", "raked weight, mean 1"),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    (
+        Column("file", "string", "delivered file"),
+        Column("row", "Int64", "line of the file as a spreadsheet counts it, header = 1"),
+        Column("resp_id", "string", "respondent as delivered"),
+        Column("column", "string", "column at fault"),
+        Column("value", "string", "value as delivered"),
+        Column("rule", "string", "rule that was broken"),
+        Column("mend", "string", "what the sender can do"),
+    ),
+)
+
+
+def conform(data: pd.DataFrame, table: Table, *, where: str = "") -> pd.DataFrame:
+    """Return `data` with exactly the table's columns, in order and in type; refuse anything else.
+
+    Raises DataError naming the missing, unknown or mistyped columns.
+
+    >>> conform(pd.DataFrame({"resp_id": ["a"], "weight": [1]}), WEIGHTS).dtypes.astype(str).to_dict()
+    {'resp_id': 'string', 'weight': 'Float64'}
+    """
+    missing = [name for name in table.names if name not in data.columns]
+    unknown = [str(name) for name in data.columns if name not in table.names]
+    if missing or unknown:
+        raise DataError(
+            f"the {table.name} table does not have the columns of its contract",
+            where=where or f"schema.{table.name.upper()}",
+            expected=listed(table.names, limit=40),
+            got="; ".join(
+                part
+                for part in (
+                    f"missing {listed(missing)}" if missing else "",
+                    f"unknown {listed(unknown)}" if unknown else "",
+                )
+                if part
+            ),
+            hint="a table between chapters carries these columns and no others; see the data dictionary",
+        )
+    out = data[table.names].copy()
+    for column in table.columns:
+        try:
+            out[column.name] = out[column.name].astype(column.dtype)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"column {column.name} of the {table.name} table is not {column.dtype}",
+                where=where or f"schema.{table.name.upper()}",
+                expected=column.dtype,
+                got=f"{data[column.name].dtype}: {error}",
+                hint="make the column the type of its contract before it is saved",
+            ) from error
+    return out.reset_index(drop=True)
+
+
+def frame(rows: Sequence[Mapping[str, Any]], table: Table) -> pd.DataFrame:
+    """Build a table from records; fields not given are empty ('' for text, missing for numbers).
+
+    >>> frame([{"statistic": "role_mean", "estimate": 3.5}], ESTIMATES).loc[0, ["role", "estimate"]].tolist()
+    ['', 3.5]
+    """
+    known = set(table.names)
+    for row in rows:
+        if not known.issuperset(row):
+            raise DataError(
+                f"a record has fields that the {table.name} table lacks",
+                where=f"schema.{table.name.upper()}",
+                expected=listed(table.names, limit=40),
+                got=listed(sorted(set(row) - known)),
+                hint="use the contract's column names",
+            )
+    data = {
+        column.name: pd.array(
+            [row.get(column.name, "" if column.dtype == "string" else pd.NA) for row in rows], dtype=column.dtype
+        )
+        for column in table.columns
+    }
+    return pd.DataFrame(data)
