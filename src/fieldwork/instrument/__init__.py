@@ -1,0 +1,32 @@
+"""The questionnaire as data: roles, stages, scales, items, codes, wordings. The only module that knows them.
+
+`Instrument.load(path, wave)` reads a TOML file and settles what holds in one wave. `Item.resolve` turns delivered texts
+into codes. Nothing else in fieldwork compares a delivered text with an answer.
+"""
+
+from __future__ import annotations
+
+from fieldwork.instrument.answers import BLANK, Reading, Resolved, ResolvedMulti, fold
+from fieldwork.instrument.item import CONSTRUCTS, KINDS, Item
+from fieldwork.instrument.parts import Family, Keys, MissingCode, Option, QualityRule, Route, Scale
+from fieldwork.instrument.questionnaire import Instrument, Source
+
+__all__ = [
+    "BLANK",
+    "CONSTRUCTS",
+    "KINDS",
+    "Family",
+    "Instrument",
+    "Item",
+    "Keys",
+    "MissingCode",
+    "Option",
+    "QualityRule",
+    "Reading",
+    "Resolved",
+    "ResolvedMulti",
+    "Route",
+    "Scale",
+    "Source",
+    "fold",
+]
