@@ -1,0 +1,211 @@
+"""The replicated cell table: responses x replicates, role x stage x answer, one layer per replicate.
+
+Everything a construct publishes is a plain function of such a table, applied to the observed layer and to every replicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fieldwork.errors import DataError, listed
+from fieldwork.statistics.replicates import Floats, Ints, cluster_keys, multipliers, replicated_totals
+from fieldwork.weight import Margins, rake_cells
+
+__all__ = ["Axis", "CellTable", "SurveyDesign", "cell_table", "survey_design"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A classification of respondents.
+
+    Attributes
+    ----------
+    name : str                  Column of the responses.
+    codes : tuple               Values as they stand in the responses, in the instrument's order.
+    labels : tuple of str       What the estimates table prints for each.
+    """
+
+    name: str
+    codes: tuple[object, ...]
+    labels: tuple[str, ...]
+
+    def index(self, values: pd.Series) -> Ints:
+        """Return each value's position on the axis (n,), -1 where it is missing."""
+        lookup = {code: i for i, code in enumerate(self.codes)}
+        return np.array([lookup.get(value, -1) if pd.notna(value) else -1 for value in values], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyDesign:
+    """Respondents with their weights, organisations and replicates: made once, read by every construct.
+
+    Attributes
+    ----------
+    responses : pd.DataFrame        Accepted respondents, one row each, sorted by organisation and respondent.
+    weight : (n,) float             Raked weight, mean 1.
+    cluster : (n,) int              Organisation of each respondent; the respondent where the survey names none.
+    has_organisations : bool        False where respondents are their own clusters.
+    multiplier : (B, C) float       Replicate multipliers by cluster.
+    factor_cell : (n,) int or None  Raking cell; None when nothing is raked.
+    layer_factor : (1 + B, G) or None    Raking factor of each cell in each layer, 1 in the observed layer.
+    seed, replicates : int          Root seed and B.
+    """
+
+    responses: pd.DataFrame
+    weight: Floats
+    cluster: Ints
+    has_organisations: bool
+    multiplier: Floats
+    factor_cell: Ints | None
+    layer_factor: Floats | None
+    seed: int
+    replicates: int
+
+
+def survey_design(
+    responses: pd.DataFrame,
+    weights: pd.DataFrame,
+    *,
+    respondent: str,
+    organisation: str,
+    margins: Margins | None,
+    replicates: int,
+    seed: int,
+) -> SurveyDesign:
+    """Join responses and weights, draw the replicates of their organisations, and re-rake inside each.
+
+    The observed layer carries the weights as they are. In a replicate the weights of an organisation's respondents are
+    multiplied by its multiplier and raked to the same margins again, so that the interval knows what raking holds fixed.
+
+    Parameters
+    ----------
+    responses : accepted respondents. weights : columns resp_id, weight, one row each.
+    respondent, organisation : column names; organisation "" makes every respondent a cluster.
+    margins : the margins that the weights were raked to; None for none.
+    replicates, seed : number of replicates and root seed.
+
+    Raises DataError when a respondent has no weight.
+    """
+    order = [organisation, respondent] if organisation else [respondent]
+    data = responses.sort_values(order, kind="stable").reset_index(drop=True)
+    by_id = weights.set_index("resp_id")["weight"]
+    weight = data[respondent].map(by_id).to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(weight).any():
+        lost = data.loc[np.isnan(weight), respondent].astype(str)
+        raise DataError(
+            "respondents without a weight",
+            where="constructs.cells.survey_design, table 03_weight",
+            expected="one weight for each of the accepted respondents",
+            got=f"{len(lost)} without: {listed(lost, limit=3)}",
+            hint="run 03_weight again on the same 01_clean",
+        )
+    names, cluster = np.unique(data[organisation or respondent].astype(str).to_numpy(), return_inverse=True)
+    multiplier = multipliers(cluster_keys(list(names), seed), replicates)
+    factor_cell: Ints | None = None
+    layer_factor: Floats | None = None
+    if margins is not None and margins.targets:
+        codes = np.column_stack([margins.codes(data, name) for name in margins.targets])
+        cells, factor_cell = np.unique(codes, axis=0, return_inverse=True)
+        factor_cell = factor_cell.reshape(-1)
+        base = replicated_totals([factor_cell], cluster, weight, multiplier)
+        layer_factor = np.ones_like(base.weight)
+        layer_factor[1:] = rake_cells(
+            base.weight[1:],
+            [cells[:, j] for j in range(cells.shape[1])],
+            list(margins.targets.values()),
+        )
+    return SurveyDesign(
+        data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """Weights by role, stage and answer, one layer per replicate.
+
+    Attributes
+    ----------
+    measure : str                            Item or derived measure.
+    role, stage : Axis
+    scores : (K,) float                      Score of each answer, scale points.
+    weight : (1 + B, R + 1, S + 1, K) float  Sum of weights; the last role and stage hold those who named none.
+    rows : (R + 1, S + 1, K) int             Respondents.
+    organisations : (R + 2, S + 2) int       Distinct organisations (clusters); the last of each axis is "any".
+    """
+
+    measure: str
+    role: Axis
+    stage: Axis
+    scores: Floats
+    weight: Floats
+    rows: Ints
+    organisations: Ints
+
+    def by_role(self) -> Floats:
+        """Weights by role and answer (1 + B, R, K), over all stages."""
+        return np.asarray(self.weight[:, :-1].sum(axis=2))
+
+    def by_stage(self) -> Floats:
+        """Weights by stage and answer (1 + B, S, K), over all roles named or not."""
+        return np.asarray(self.weight[:, :, :-1].sum(axis=1))
+
+    def by_cell(self) -> Floats:
+        """Weights by role, stage and answer (1 + B, R, S, K)."""
+        return self.weight[:, :-1, :-1]
+
+
+def cell_table(
+    design: SurveyDesign, measure: str, values: npt.ArrayLike, scores: Sequence[float], role: Axis, stage: Axis
+) -> CellTable:
+    """Fill the table of one measure.
+
+    Parameters
+    ----------
+    values : (n,) index of the answer on `scores`, -1 where there is none; such respondents are not in the table.
+
+    Shapes as in `CellTable`. Missing role or stage keeps a respondent out of that margin only.
+    """
+    answer = np.asarray(values, dtype=np.int64)
+    R, S, K = len(role.codes), len(stage.codes), len(scores)
+    roles, stages = role.index(design.responses[role.name]), stage.index(design.responses[stage.name])
+    roles, stages = np.where(roles < 0, R, roles), np.where(stages < 0, S, stages)
+    used = answer >= 0
+    totals = replicated_totals(
+        [roles[used], stages[used], answer[used]],
+        design.cluster[used],
+        design.weight[used],
+        design.multiplier,
+        layer_factor=design.layer_factor,
+        factor_cell=None if design.factor_cell is None else design.factor_cell[used],
+    )
+    weight = np.zeros((design.replicates + 1, R + 1, S + 1, K))
+    rows = np.zeros((R + 1, S + 1, K), dtype=np.int64)
+    at = tuple(totals.levels[:, j] for j in range(3))
+    weight[(slice(None), *at)] = totals.weight
+    rows[at] = totals.rows
+    organisations = _distinct(design.cluster[used], roles[used], stages[used], (R, S))
+    return CellTable(measure, role, stage, np.asarray(scores, dtype=np.float64), weight, rows, organisations)
+
+
+def _distinct(cluster: Ints, roles: Ints, stages: Ints, shape: tuple[int, int]) -> Ints:
+    """Count distinct clusters by role, stage and both; index -1 means any."""
+    R, S = shape
+    counts = np.zeros((R + 2, S + 2), dtype=np.int64)
+    keyed = pd.DataFrame({"cluster": cluster, "role": roles, "stage": stages})
+    counts[-1, -1] = keyed["cluster"].nunique()
+    for columns, place in ((["role"], lambda key: (key[0], -1)), (["stage"], lambda key: (-1, key[0]))):
+        for key, number in _nunique(keyed, columns).items():
+            counts[place(key)] = number
+    for key, number in _nunique(keyed, ["role", "stage"]).items():
+        counts[key] = number
+    return counts
+
+
+def _nunique(keyed: pd.DataFrame, columns: list[str]) -> Mapping[tuple[int, ...], int]:
+    counted = keyed.groupby(columns)["cluster"].nunique()
+    return {(key if isinstance(key, tuple) else (key,)): int(number) for key, number in counted.items()}

@@ -1,0 +1,178 @@
+"""Findings: a claim, its estimate, interval, base, method and one sentence, for every surface that prints it.
+
+Own code: the wording that a verdict may carry is decided here and nowhere else, so that no hypothesis is printed as a finding
+and no sentence says more than its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["compose", "sentence"]
+
+UNIT_WORDS = {
+    "scale_point": "scale points",
+    "proportion": "as a share",
+    "ratio": "as a ratio",
+    "log_ratio": "on the log scale of the ratio",
+    "index": "index points",
+    "rank": "ranks",
+}
+
+METHODS = {
+    "high_both_share": (
+        "Weighted share with a Korn-Graubard interval, organisations as clusters.",
+        "The share of the role's executives at that stage who answered in the top two points of every measure, with raked "
+        "weights. The interval is the exact (Clopper-Pearson) interval at the effective sample size of the design: "
+        "replicates of whole organisations give the standard error, and t quantiles allow for the number of organisations "
+        "(Korn and Graubard 1998).",
+    ),
+    "role_part": (
+        "Kitagawa split of cell means; t interval from replicates of organisations.",
+        "The difference between two cells, a role at one stage and another role at another, is split exactly into a part "
+        "due to role (their difference at equal stage, averaged over the two stages) and a part due to stage (Kitagawa "
+        "1955). Standard errors come from replicates of whole organisations, re-raked in each; intervals use t with the "
+        "organisations of the smallest cell less one.",
+    ),
+    "range_difference": (
+        "Shrunken ranges compared; interval from confidence draws of the replicates.",
+        "Observed ranges of means are biased upward, and more for ten roles than for five stages. Here the means are "
+        "shrunken towards their centre by the noise-corrected spread, and the interval of the difference of ranges comes "
+        "from draws at each replicate of the true means given the data.",
+    ),
+    "gradient_ratio_log": (
+        "Log ratio of noise-corrected spreads; interval by test inversion over replicates.",
+        "The finite-population standard deviation of the role means, less what sampling alone puts between them, over the "
+        "same for stages. The interval inverts the distribution of the observed variance at each replicate of whole "
+        "organisations, so that it is honest where a spread is near nil.",
+    ),
+    "gradient_ratio_log_adjusted": (
+        "Log ratio of mutually adjusted, noise-corrected spreads; interval by test inversion over replicates.",
+        "Role and organisation stage are fitted together, with the size and sector of the organisation, by weighted least "
+        "squares in the observed layer and in every replicate of whole organisations. The spread of each set of effects "
+        "is corrected for sampling noise before the two are compared. The answer is an association, not a cause.",
+    ),
+}
+
+OPENINGS = {
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "inconclusive": "Inconclusive: the data neither support nor contradict this hypothesis",
+    "not_assessable": "Not assessable",
+}
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None or math.isnan(value):
+        return "open"
+    return f"{100 * value:.0f}%" if unit == "proportion" else f"{value:.2f}"
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """Say a claim's verdict with its estimate, interval and base, and nothing beyond them.
+
+    >>> print(sentence({"text": "Roles differ more than stages.", "verdict": "inconclusive", "estimate": 0.3,
+    ...                 "conf_low": -0.1, "conf_high": 0.7, "conf_level": 0.95, "unit": "log_ratio", "margin": 0.22,
+    ...                 "reason": "", "base": {"n": 900, "n_organisations": 180}}))
+    Inconclusive: the data neither support nor contradict this hypothesis. Estimate 0.30 on the log scale of the ratio
+    (95% interval -0.10 to 0.70; margin 0.22; about 900 executives in 180 organisations).
+    """
+    opening = OPENINGS[record["verdict"]]
+    if record["verdict"] == "not_assessable":
+        return f"{opening}: {record['reason']}."
+    unit = record["unit"]
+    low, high = _shown(record["conf_low"], unit), _shown(record["conf_high"], unit)
+    if record["estimate"] is None:
+        point = "No finite estimate"
+    else:
+        point = f"Estimate {_shown(record['estimate'], unit)}"
+        point += f" {UNIT_WORDS[unit]}" if unit != "proportion" else ""
+    base = record["base"]
+    people = "executives" if base["n_organisations"] else "respondents"
+    where = f" in {base['n_organisations']} organisations" if base["n_organisations"] else ""
+    interval = f"{record['conf_level']:.0%} interval {low} to {high}"
+    return (
+        f"{opening}. {point} ({interval}; margin {_shown(record['margin'], unit)}; about {base['n']} {people}{where})."
+    )
+
+
+def compose(
+    claims: Sequence[Mapping[str, Any]], *, wave: str, provenance: str, figures: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Make one finding for each claim that could be assessed.
+
+    A finding repeats the claim as the hypothesis that it is, beside its verdict; the page of a claim that could not be
+    assessed is its line in the register. `figures` are the names of figures drawn; a finding shows the one of its measure.
+
+    Returns records with the fields of findings.json.
+    """
+    records = []
+    for claim in claims:
+        if claim["verdict"] == "not_assessable":
+            continue
+        judged = [part for part in claim["parts"] if part["judged"]]
+        statistics = list(dict.fromkeys(part["statistic"] for part in judged))
+        line, full = _method(statistics)
+        measure = judged[0]["measure"].split("+")[0]
+        records.append(
+            {
+                "id": claim["id"],
+                "title": f"{claim['id']}: {claim['verdict'].replace('_', ' ')}",
+                "claim": claim["text"],
+                "construct": judged[0]["construct"],
+                "sentence": sentence(claim),
+                **{name: claim[name] for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit")},
+                "n": claim["base"]["n"],
+                "n_organisations": claim["base"]["n_organisations"],
+                "margin": claim["margin"],
+                "verdict": claim["verdict"],
+                "reason": claim["reason"],
+                "method_line": line,
+                "method_full": full,
+                "what_would_change": _what_would_change(claim),
+                "limitations": _limitations(claim, provenance),
+                "figure": next((name for name in figures if name == f"gradient_{measure}"), ""),
+                "table": [
+                    {name: part[name] for name in ("construct", "measure", "statistic", "role", "role_2", "stage")}
+                    for part in claim["parts"]
+                ],
+                "wave": wave,
+                "provenance": provenance,
+            }
+        )
+    return records
+
+
+def _method(statistics: Sequence[str]) -> tuple[str, str]:
+    known = [METHODS[name] for name in statistics if name in METHODS]
+    if not known:
+        return "Replicates of organisations.", "Standard errors and intervals come from replicates of whole organisations."
+    return " ".join(line for line, _ in known), " ".join(full for _, full in known)
+
+
+def _what_would_change(claim: Mapping[str, Any]) -> str:
+    margins = claim["verdict_by_margin"]
+    others = [f"{margin} ({verdict.replace('_', ' ')})" for margin, verdict in margins.items() if verdict != claim["verdict"]]
+    by_margin = (
+        f"The verdict would be another at a margin of {'; '.join(others)}."
+        if others
+        else f"The verdict is the same at every margin tried ({', '.join(margins)})."
+    )
+    more = {
+        "inconclusive": "A larger sample narrows the interval; only data can move it off the margin.",
+        "supported": "A repeat wave whose interval reaches the margin would undo it.",
+        "contradicted": "A repeat wave whose interval lies beyond the margin would undo it.",
+    }[claim["verdict"]]
+    return f"{by_margin} {more}"
+
+
+def _limitations(claim: Mapping[str, Any], provenance: str) -> str:
+    notes = [claim["reading"]] if claim["reading"] else []
+    flagged = sorted({part["reason"] for part in claim["parts"] if part["judged"] and part["reason"]})
+    notes += [f"Note: {reason}." for reason in flagged]
+    notes.append("One wave of self-reported answers: an association, not a cause.")
+    if provenance == "simulated":
+        notes.append("The data are simulated with a known truth: nobody was interviewed.")
+    return " ".join(notes)
