@@ -23,19 +23,8 @@ PROVENANCES = ("simulated", "delivered", "real")
 BANNER = "Simulated data with a known truth: no executive was interviewed, and no figure here describes the world."
 DATA_SUFFIXES = (".csv", ".tsv", ".xlsx", ".sav", ".zsav", ".parquet")
 
-# Thresholds that a study may set, and how it may tighten them; disclosure.py holds the defaults and their sources.
-DISCLOSURE = (
-    "minimum_respondents",
-    "minimum_organisations",
-    "flag_respondents",
-    "rank_respondents",
-    "share_numerator",
-    "class_multiple",
-    "dominance_one",
-    "dominance_two",
-    "respondent_weight",
-    "round_to",
-)
+# Thresholds that a study may tighten; disclosure.Policy holds their floors and sources.
+DISCLOSURE = ("minimum_respondents", "minimum_organisations", "minimum_of_share")
 
 # Rows of the methods statement that a study fills in; what the pipeline can count it counts itself (measures.md, 3).
 STATEMENT = {
