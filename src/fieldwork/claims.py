@@ -23,7 +23,7 @@ from fieldwork.statistics.multiplicity import confidence_p, holm, three_sided
 
 __all__ = ["Claim", "Part", "Register", "Tested", "against_margins", "judge"]
 
-KEY = ("construct", "measure", "statistic", "role", "role_2", "stage")
+KEY = ("construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")
 Verdict = Literal["supported", "contradicted", "inconclusive", "not_assessable"]
 # Equivalence to nothing has a meaning for differences and log ratios; a share is judged against a threshold.
 EQUIVALENCE_UNITS = ("scale_point", "log_ratio")
@@ -44,6 +44,8 @@ class Part(_Strict):
     role_2: str = ""
     stage: str = ""
     stage_2: str = ""
+    segment: str = ""
+    item: str = ""
     margin: float = 0.0
     unit: str = "scale_point"
     direction: Literal["above", "below"] = "above"
@@ -51,9 +53,11 @@ class Part(_Strict):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Construct, measure, statistic, role, role_2, stage."""
-        stage = "" if self.stage_2 else self.stage
-        return (self.construct_, self.measure, self.statistic, self.role, self.role_2, stage)
+        """Key of its row in the estimates table; a contrast of two stages stands there as the segment `a v b`."""
+        between = f"{self.stage} v {self.stage_2}" if self.stage_2 else ""
+        stage = "" if between else self.stage
+        place = (self.construct_, self.measure, self.statistic, self.role, self.role_2, stage)
+        return (*place, between or self.segment, self.item)
 
 
 class Needs(_Strict):
@@ -399,7 +403,7 @@ def _part(
         raise ClaimError(
             "a claim names an estimand that no chapter made",
             where=f"claims.toml, claim {claim.id}, part {part.label}",
-            expected="a key of the estimates table: construct, measure, statistic, role, role_2, stage",
+            expected=f"a key of the estimates table: {', '.join(KEY)}",
             got=", ".join(name for name in part.key if name),
             hint=f"nearest statistic: {nearest(part.statistic, {key[2] for key in rows}) or 'none'}; "
             f"nearest measure: {nearest(part.measure, {key[1] for key in rows}) or 'none'}",
@@ -408,7 +412,7 @@ def _part(
     record: dict[str, Any] = {
         "number": number, "label": part.label, "construct": part.construct_, "measure": part.measure,
         "statistic": part.statistic, "role": part.role, "role_2": part.role_2, "stage": part.key[5],
-        "unit": part.unit, "margin": part.margin, "direction": part.direction, "judged": part.judged, **numbers,
+        "segment": part.key[6], "item": part.key[7], "unit": part.unit, "margin": part.margin, "direction": part.direction, "judged": part.judged, **numbers,
         "n": _number(row["n"]), "n_organisations": _number(row["n_organisations"]), "reason": str(row["reason"]),
     }  # fmt: skip
     if row["status"] in {"suppressed", "not_assessable"} or (part.judged and numbers["p_value"] is None):

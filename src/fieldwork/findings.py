@@ -135,7 +135,7 @@ def compose(
                 "limitations": _limitations(claim, provenance),
                 "figure": next((name for name in figures if name == f"gradient_{measure}"), ""),
                 "table": [
-                    {name: part[name] for name in ("construct", "measure", "statistic", "role", "role_2", "stage")}
+                    {name: part[name] for name in ("construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")}
                     for part in claim["parts"]
                 ],
                 "wave": wave,

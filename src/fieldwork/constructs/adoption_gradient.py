@@ -76,7 +76,7 @@ class Gradient:
     Attributes
     ----------
     estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, full precision, before the gate.
-    draws : pd.DataFrame        construct, measure, statistic, role, role_2, stage, replicate, value. Internal.
+    draws : pd.DataFrame        Key of the estimates table but for wave, then replicate and value. Internal.
     """
 
     estimates: pd.DataFrame
@@ -111,7 +111,7 @@ class _Ledger:
             row["n_organisations"] = pd.NA
         self.rows.append(row)
         if draws is not None:
-            key = {name: row.get(name, "") for name in ("construct", "measure", "statistic", "role", "role_2", "stage")}
+            key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
             self.drawn.append(pd.DataFrame({**key, "replicate": np.arange(1, len(draws) + 1), "value": draws}))
 
     def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401

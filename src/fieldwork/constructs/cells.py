@@ -5,6 +5,7 @@ Everything a construct publishes is a plain function of such a table, applied to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,8 +109,8 @@ def survey_design(
     multiplier = multipliers(cluster_keys(list(names), seed), replicates)
     factor_cell: Ints | None = None
     layer_factor: Floats | None = None
-    if margins is not None and margins.targets:
-        codes = np.column_stack([margins.codes(data, name) for name in margins.targets])
+    if margins is not None and margins.margins:
+        codes = np.column_stack([margins.codes(data, margin.name) for margin in margins.margins])
         cells, factor_cell = np.unique(codes, axis=0, return_inverse=True)
         factor_cell = factor_cell.reshape(-1)
         base = replicated_totals([factor_cell], cluster, weight, multiplier)
@@ -117,7 +118,8 @@ def survey_design(
         layer_factor[1:] = rake_cells(
             base.weight[1:],
             [cells[:, j] for j in range(cells.shape[1])],
-            list(margins.targets.values()),
+            [margin.target for margin in margins.margins],
+            cap=math.inf,
         )
     return SurveyDesign(
         data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates
