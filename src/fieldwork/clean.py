@@ -1,0 +1,264 @@
+"""Responses from deliveries: recode, set aside with a reason, and account for every delivered row.
+
+Cleaning decides nothing that the instrument does not say. A row with a fault is set aside under the first rule that it
+breaks and stays in the quarantine with file, row, column, value and mend; a row with a remark is kept and counted.
+Accepted and quarantined rows add up to the delivered rows, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from fieldwork.errors import DataError
+from fieldwork.intake import Answers, Delivery, defused, read_answers, shown
+from fieldwork.schema import QUARANTINE, conform
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+
+__all__ = ["Cleaned", "DeliveredFile", "Flow", "clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredFile:
+    """One delivered file in the flow.
+
+    Attributes
+    ----------
+    file : str         Name of the file.
+    delivered : int    Rows in it.
+    sha256 : str       Of its bytes.
+    """
+
+    file: str
+    delivered: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Where every delivered row went.
+
+    Attributes
+    ----------
+    wave : str                         The wave.
+    files : tuple of DeliveredFile     What was delivered.
+    delivered : int                    Rows in all files; accepted + quarantined.
+    accepted, quarantined : int        Rows kept; rows set aside.
+    by_rule : dict                     Rows set aside per rule, in order of precedence; adds up to `quarantined`.
+    flags : dict                       Accepted rows per remark; a row may have several.
+    unknown_columns : tuple of str     Delivered columns that the instrument does not have; kept apart.
+    absent_columns : tuple of str      Columns of the instrument that some file lacks.
+    remarks : dict                     Remarks on files as a whole, files per remark.
+    words : dict                       What each rule that occurs means.
+    """
+
+    wave: str
+    files: tuple[DeliveredFile, ...]
+    delivered: int
+    accepted: int
+    quarantined: int
+    by_rule: dict[str, int]
+    flags: dict[str, int]
+    unknown_columns: tuple[str, ...]
+    absent_columns: tuple[str, ...]
+    remarks: dict[str, int]
+    words: dict[str, str]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the flow as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleaned:
+    """The responses of a wave, and everything that is not in them.
+
+    Attributes
+    ----------
+    responses : pd.DataFrame         One row per accepted respondent, by wave, organisation, respondent; native columns.
+    missing : pd.DataFrame           resp_id, item, reason: one line per item without an answer.
+    quarantine : pd.DataFrame        One line per row set aside, columns of `schema.QUARANTINE`.
+    flow : Flow                      Counts.
+    unknown_columns : pd.DataFrame   Filled cells of unknown columns: file, row, resp_id, column, value.
+    """
+
+    responses: pd.DataFrame
+    missing: pd.DataFrame
+    quarantine: pd.DataFrame
+    flow: Flow
+    unknown_columns: pd.DataFrame
+
+
+def clean(
+    deliveries: Sequence[Delivery], instrument: Instrument, *, other_waves: Literal["stop", "set_aside"] = "stop"
+) -> Cleaned:
+    """Turn the deliveries of a wave into responses.
+
+    Parameters
+    ----------
+    deliveries : sequence of Delivery
+        All files of the wave; a respondent delivered in two of them is found.
+    instrument : Instrument
+        Settled for the wave.
+    other_waves : str
+        `stop`: a row of another wave means that the wrong file was put there. `set_aside`: the files hold all waves.
+
+    Answers keep their codes; a missing answer is missing in `responses` and has its reason in `missing`. Raises
+    DataError for a row of another wave, for a file none of whose dates can be read, and if rows were ever lost.
+    """
+    answers = read_answers(deliveries, instrument)
+    faults = answers.faults
+    severity = faults["rule"].map(lambda name: answers.rules[name].severity)
+    errors = faults[severity == "error"]
+    if other_waves == "stop":
+        _refuse_other_waves(answers, errors, instrument)
+    _refuse_unreadable_dates(answers, errors)
+    quarantine = _quarantine(answers, errors)
+    accepted = answers.coded.index.difference(pd.Index(errors["place"].unique()))
+    responses = _sorted(answers.coded.loc[accepted], instrument)
+    flags = faults[(severity == "warning") & faults["place"].isin(accepted)]
+    flow = _flow(deliveries, answers, len(responses), quarantine, flags)
+    if len(responses) + len(quarantine) != flow.delivered:
+        raise DataError(
+            "rows were lost in cleaning",
+            where="clean.clean",
+            expected=f"{flow.delivered} rows delivered",
+            got=f"{len(responses)} accepted and {len(quarantine)} quarantined",
+            hint="this is a fault of fieldwork, not of the data; please report it with the flow",
+        )
+    return Cleaned(
+        responses=responses.reset_index(drop=True),
+        missing=_missing(answers.reasons.loc[responses.index], responses[instrument.keys.respondent]),
+        quarantine=quarantine,
+        flow=flow,
+        unknown_columns=_safe(answers.unknown.sort_values(["file", "row"], kind="stable").reset_index(drop=True)),
+    )
+
+
+def _refuse_other_waves(answers: Answers, errors: pd.DataFrame, instrument: Instrument) -> None:
+    other = errors[errors["rule"] == "other_wave"]
+    if other.empty:
+        return
+    first = other.iloc[0]
+    at = answers.rows.loc[first["place"]]
+    raise DataError(
+        "a delivery holds rows of another wave",
+        where=f"{at['file']}, row {at['row']}, column {first['column']}",
+        expected=instrument.wave,
+        got=f"'{shown(first['value'])}' ({len(other)} of {len(answers.rows)} rows)",
+        hint=f"{first['mend']}; a file that holds all waves is named in study.toml, [data] files",
+    )
+
+
+def _refuse_unreadable_dates(answers: Answers, errors: pd.DataFrame) -> None:
+    """Stop when no date of a file can be read: the file writes dates in another form, and no order is guessed."""
+    unreadable = errors[errors["rule"] == "date_unreadable"]
+    for (file, column), part in unreadable.groupby([unreadable["place"].map(answers.rows["file"]), "column"]):
+        read = answers.coded.index.intersection(answers.rows.index[answers.rows["file"] == file])
+        if len(read) > 1 and len(part) == len(read):
+            first = part.iloc[0]
+            raise DataError(
+                "the file does not write dates in ISO form",
+                where=f"{file}, row {answers.rows.loc[first['place'], 'row']}, column {column}",
+                expected="2026-01-31, or 2026-01-31T09:30",
+                got=f"'{shown(first['value'])}'",
+                hint="export dates as ISO 8601; the order of day and month is never guessed",
+            )
+
+
+def _quarantine(answers: Answers, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return one line per row set aside: the first fault by precedence, the others beside it in `mend`."""
+    first = errors.drop_duplicates("place")
+    mend = first.set_index("place")["mend"].copy()
+    further = errors[errors.duplicated("place")]
+    if len(further):
+        told = (
+            further["rule"]
+            + " in "
+            + further["column"]
+            + " ('"
+            + further["value"].map(shown)
+            + "'): "
+            + further["mend"]
+        )
+        more = told.groupby(further["place"]).agg("; ".join)
+        mend.loc[more.index] = mend.loc[more.index] + "; further: " + more
+    at = answers.rows.loc[first["place"]]
+    lines = pd.DataFrame(
+        {
+            "file": at["file"].to_numpy(),
+            "row": at["row"].to_numpy(),
+            "resp_id": at["resp_id"].to_numpy(),
+            "column": first["column"].to_numpy(),
+            "value": first["value"].to_numpy(),
+            "rule": first["rule"].to_numpy(),
+            "mend": mend.loc[first["place"]].to_numpy(),
+        }
+    )
+    ordered = lines.sort_values(["file", "row"], kind="stable")
+    return conform(_safe(ordered), QUARANTINE, where="clean.quarantine")
+
+
+def _safe(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return delivered texts as they may stand in a file that a spreadsheet opens."""
+    out = lines.copy()
+    for name in out.columns.difference(["row", "rule"]):
+        limit = 2_000 if name == "mend" else 80
+        texts = out[name].astype("str")
+        known = {text: defused(shown(text, limit=limit)) for text in texts.unique()}
+        out[name] = texts.map(known).astype("string")
+    return out
+
+
+def _sorted(values: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
+    """Sort by wave, organisation and respondent, so that the order of delivery never reaches a result."""
+    keys = instrument.keys
+    by = [key for key in (keys.wave, keys.organisation, keys.respondent) if key]
+    return values.sort_values(by, kind="stable")[instrument.columns()]
+
+
+def _missing(reasons: pd.DataFrame, respondents: pd.Series) -> pd.DataFrame:
+    """List every item without an answer, by respondent in the order of the responses, then by item."""
+    absent = reasons.notna().to_numpy()
+    row, item = np.nonzero(absent)
+    kind = reasons.dtypes.iloc[0] if len(reasons.columns) else pd.CategoricalDtype([])
+    codes = np.column_stack([reasons[name].cat.codes for name in reasons.columns])[row, item]
+    return pd.DataFrame(
+        {
+            "resp_id": respondents.array.take(row),
+            "item": pd.Categorical.from_codes(item, categories=reasons.columns),
+            "reason": pd.Categorical.from_codes(codes, dtype=kind),
+        }
+    )
+
+
+def _flow(
+    deliveries: Sequence[Delivery],
+    answers: Answers,
+    accepted: int,
+    quarantine: pd.DataFrame,
+    flags: pd.DataFrame,
+) -> Flow:
+    set_aside = quarantine["rule"].value_counts()
+    flagged = flags.drop_duplicates(["place", "rule"])["rule"].value_counts()
+    remarks = pd.Series([problem.rule for delivery in deliveries for problem in delivery.problems]).value_counts()
+    occurs = {*set_aside.index, *flagged.index, *remarks.index}
+    return Flow(
+        wave=answers.wave,
+        files=tuple(DeliveredFile(d.file, d.delivered, d.sha256) for d in sorted(deliveries, key=lambda d: d.file)),
+        delivered=sum(delivery.delivered for delivery in deliveries),
+        accepted=accepted,
+        quarantined=len(quarantine),
+        by_rule={name: int(set_aside[name]) for name in answers.rules if name in set_aside.index},
+        flags={name: int(flagged[name]) for name in answers.rules if name in flagged.index},
+        unknown_columns=tuple(sorted({shown(name) for delivery in deliveries for name in delivery.unknown})),
+        absent_columns=tuple(sorted({shown(name) for delivery in deliveries for name in delivery.absent})),
+        remarks={name: int(remarks[name]) for name in answers.rules if name in remarks.index},
+        words={name: rule.words for name, rule in answers.rules.items() if name in occurs},
+    )

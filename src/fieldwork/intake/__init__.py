@@ -1,0 +1,31 @@
+"""Delivered exports, held against the instrument: what was delivered, what it says, and what is wrong with it.
+
+`read_delivery` reads a file as text and accounts for every row; `read_answers` turns texts into answers and lists every
+fault; `check_files` prints the list for a sender. Raw files are read and never written.
+"""
+
+from __future__ import annotations
+
+from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answers, read_answers
+from fieldwork.intake.check import check_files, problems_of
+from fieldwork.intake.delivery import Delivery, read_deliveries, read_delivery
+from fieldwork.intake.problems import RULES, Problem, Rule, defused, rules_of, shown
+
+__all__ = [
+    "NOT_DELIVERED",
+    "NOT_SHOWN",
+    "ROUTED_OUT",
+    "RULES",
+    "Answers",
+    "Delivery",
+    "Problem",
+    "Rule",
+    "check_files",
+    "defused",
+    "problems_of",
+    "read_answers",
+    "read_deliveries",
+    "read_delivery",
+    "rules_of",
+    "shown",
+]

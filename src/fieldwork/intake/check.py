@@ -1,0 +1,74 @@
+"""Hold files against the instrument and change nothing: every problem of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fieldwork.errors import DataError
+from fieldwork.intake.answers import read_answers
+from fieldwork.intake.delivery import Delivery, read_delivery
+from fieldwork.intake.problems import Problem, shown
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+    from fieldwork.study import Study
+
+__all__ = ["check_files", "problems_of"]
+
+
+def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
+    """List every problem of every row of delivered files, in the order of files, rows and rules.
+
+    The files are held against the instrument of the study's wave, and against one another: a respondent in two of them
+    is a problem of both. A file that cannot be read is one problem; the others are still checked. Nothing is written.
+    """
+    instrument = study.instrument()
+    deliveries: list[Delivery] = []
+    found: list[Problem] = []
+    for path in paths:
+        try:
+            deliveries.append(read_delivery(Path(path), instrument))
+        except DataError as error:
+            found.append(_unreadable(Path(path), error))
+    order = {Path(path).name: place for place, path in enumerate(paths)}
+    found += [problem for delivery in deliveries for problem in delivery.problems]
+    found += problems_of(deliveries, instrument)
+    return sorted(found, key=lambda problem: (order[problem.file], problem.row))
+
+
+def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[Problem]:
+    """List every fault of every row; of a row, in the order of precedence of the rules."""
+    answers = read_answers(list(deliveries), instrument)
+    in_file = answers.rows.sort_values(["file", "row"]).index
+    faults = answers.faults.set_index("place", drop=False)
+    faults = faults.loc[in_file[in_file.isin(faults.index)]]
+    at = answers.rows.loc[faults["place"]]
+    return [
+        Problem(
+            file=str(file),
+            row=int(row),
+            resp_id=shown(str(respondent)),
+            column=shown(str(fault.column)),
+            value=shown(str(fault.value)),
+            rule=str(fault.rule),
+            mend=shown(str(fault.mend), limit=400),
+            severity=answers.rules[str(fault.rule)].severity,
+        )
+        for file, row, respondent, fault in zip(at["file"], at["row"], at["resp_id"], faults.itertuples(), strict=True)
+    ]
+
+
+def _unreadable(path: Path, error: DataError) -> Problem:
+    place = error.where.partition(", row ")[2] or error.where.partition(", line ")[2]
+    number = place.partition(",")[0].strip()
+    column = error.where.partition("column ")[2]
+    return Problem(
+        file=path.name,
+        row=int(number) if number.isdecimal() else 0,
+        column=column,
+        rule="file_unreadable",
+        value=shown(error.got),
+        mend=f"{error.title}: {error.hint}",
+    )

@@ -1,0 +1,216 @@
+"""One delivered file, held against the columns of the instrument.
+
+A reader per format returns the same record; the readers know cells, this module knows columns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fieldwork.errors import DataError, listed, nearest
+from fieldwork.intake.problems import HIDDEN, Problem, shown
+from fieldwork.intake.separated import Irregular, Separated, read_separated
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+
+__all__ = ["Delivery", "read_deliveries", "read_delivery"]
+
+_READERS: dict[str, Callable[..., Separated]] = {
+    ".csv": read_separated,
+    ".tsv": partial(read_separated, separator="\t"),
+}
+_RUNS_CODE = {".pkl", ".pickle", ".npy", ".npz", ".joblib"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A delivered file: every cell as text, every row accounted for.
+
+    Attributes
+    ----------
+    file : str                        Name of the file, as messages and the quarantine give it.
+    sha256 : str                      Of the bytes that were read.
+    columns : tuple of str            Column names as delivered, white space trimmed.
+    rows : pd.DataFrame               Text cells, dictionary-encoded; index `row` = line of the file, header = 1.
+    irregular : tuple of Irregular    Rows with too few or too many cells, kept apart as they stand.
+    unknown : tuple of str            Columns that the instrument does not have.
+    absent : tuple of str             Columns of the instrument that were not delivered.
+    problems : tuple of Problem       Remarks on the file as a whole.
+    """
+
+    file: str
+    sha256: str
+    columns: tuple[str, ...]
+    rows: pd.DataFrame
+    irregular: tuple[Irregular, ...]
+    unknown: tuple[str, ...]
+    absent: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def delivered(self) -> int:
+        """Rows in the file, the irregular ones included."""
+        return len(self.rows) + len(self.irregular)
+
+
+def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Path | None = None) -> list[Delivery]:
+    """Read several files of one wave in the order of their names; a name that occurs twice is given with its folder."""
+    paths = sorted(paths)
+    twice = {name for name, times in Counter(path.name for path in paths).items() if times > 1}
+    return [
+        read_delivery(path, instrument, within=within, name="/".join(path.parts[-2:]) if path.name in twice else "")
+        for path in paths
+    ]
+
+
+def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Delivery:
+    """Read one delivered file and hold its header against the instrument.
+
+    Column names match exactly after white space is trimmed; a required column that is not there stops the file, and the
+    delivered name most like it is offered. Columns that the instrument does not have are kept and named. With `within`,
+    only files that truly lie in that folder are read: a link that leads out of it is refused.
+    Raises DataError.
+    """
+    name = name or path.name
+    read = _reader(path, name, within)(path, name=name)
+    columns = _named(read.header, name)
+    rows = read.rows.set_axis(list(columns), axis="columns")
+    _refuse_both_forms(columns, instrument, name)
+    given = {instrument.layout[column].item.name for column in columns if _is_list(column, instrument)}
+    absent = [
+        column
+        for column, source in instrument.layout.items()
+        if source.native and column not in columns and source.item.name not in given
+    ]
+    unknown = [column for column in columns if column not in instrument.layout]
+    filled = [column for column in unknown if not column.startswith("(column ") or (rows[column] != "").any()]
+    _refuse_absent_keys(absent, filled, instrument, name)
+    problems = [
+        *([_remark(name, "", "trailing_separator", "remove the last comma of each row")] * read.trailing_separator),
+        *(_remark(name, column, "column_absent", _offer(column, filled)) for column in absent),
+        *(_remark(name, column, "column_unknown", _offer(column, absent)) for column in filled),
+    ]
+    return Delivery(
+        file=name,
+        sha256=read.sha256,
+        columns=tuple(columns),
+        rows=rows,
+        irregular=read.irregular,
+        unknown=tuple(filled),
+        absent=tuple(absent),
+        problems=tuple(problems),
+    )
+
+
+def _reader(path: Path, name: str, within: Path | None) -> Callable[..., Separated]:
+    suffix = path.suffix.lower()
+    if suffix in _RUNS_CODE:
+        raise DataError(
+            "a file of this kind can run code when it is opened, and is never read",
+            where=name,
+            expected=listed(_READERS),
+            got=suffix,
+            hint="ask the sender for CSV UTF-8",
+        )
+    if suffix not in _READERS:
+        raise DataError(
+            "the file is of a kind that is not read",
+            where=name,
+            expected=listed(_READERS),
+            got=suffix or "no ending",
+            hint="save it as CSV UTF-8",
+        )
+    if within is not None and not path.resolve().is_relative_to(within.resolve()):
+        raise DataError(
+            "the file does not lie in the folder of deliveries",
+            where=name,
+            expected="a file inside the folder of deliveries, not a link that leads out of it",
+            got=name,
+            hint="copy the file into the folder of deliveries",
+        )
+    if not path.is_file():
+        raise DataError(
+            "there is no such file",
+            where=name,
+            expected="a delivered file",
+            got="a folder or device" if path.exists() else "nothing at this path",
+            hint="check the name of the file",
+        )
+    return _READERS[suffix]
+
+
+def _named(header: Sequence[str], name: str) -> list[str]:
+    """Return the column names, trimmed; a column without a name is called by its place; refuse a name given twice."""
+    columns = [HIDDEN.sub("", cell).strip() or f"(column {place})" for place, cell in enumerate(header, start=1)]
+    twice = [column for column, times in Counter(columns).items() if times > 1]
+    if twice:
+        places = [place for place, column in enumerate(columns, start=1) if column == twice[0]]
+        raise DataError(
+            "a column is delivered twice",
+            where=f"{name}, row 1, column {shown(twice[0])}",
+            expected="each column name once",
+            got=f"{shown(twice[0])} as columns {listed(map(str, places))}",
+            hint="delete or rename one of them",
+        )
+    return columns
+
+
+def _is_list(column: str, instrument: Instrument) -> bool:
+    source = instrument.source(column)
+    return source is not None and not source.native
+
+
+def _refuse_both_forms(columns: Sequence[str], instrument: Instrument, name: str) -> None:
+    for column in columns:
+        if not _is_list(column, instrument):
+            continue
+        item = instrument.layout[column].item
+        separate = [option for option in item.delivered_columns().values() if option in columns]
+        if separate:
+            raise DataError(
+                f"the answers to {item.name} are delivered in two forms",
+                where=f"{name}, row 1, column {column}",
+                expected="one column of codes separated by ';', or one 0/1 column per option",
+                got=f"{column} and {listed(separate, limit=4)}",
+                hint="delete one of the two forms",
+            )
+
+
+def _refuse_absent_keys(absent: Sequence[str], unknown: Sequence[str], instrument: Instrument, name: str) -> None:
+    keys = instrument.keys
+    needed = [keys.respondent, keys.organisation, keys.wave, keys.weight]
+    needed += [item.name for item in instrument.items if item.required]
+    missing: list[str] = []
+    for key in dict.fromkeys(filter(None, needed)):
+        columns = list(instrument.item(key).delivered_columns().values())
+        if set(columns) <= set(absent):
+            missing.append(columns[0] if len(columns) == 1 else key)
+    if not missing:
+        return
+    offers = {column: nearest(column, unknown) for column in missing}
+    near = [f"rename {shown(found)} to {column}" for column, found in offers.items() if found]
+    many = "columns" if len(missing) > 1 else "column"
+    raise DataError(
+        f"the delivery lacks the {many} {listed(missing)}",
+        where=f"{name}, row 1",
+        expected=listed(missing),
+        got=listed([shown(column) for column in unknown], limit=8) or "no other column",
+        hint="; ".join(near) or "add what is missing, named as the instrument names it",
+    )
+
+
+def _remark(name: str, column: str, rule: str, mend: str) -> Problem:
+    return Problem(file=name, row=1, column=shown(column), rule=rule, mend=mend, severity="warning")
+
+
+def _offer(column: str, others: Sequence[str]) -> str:
+    near = nearest(column, others)
+    return f"is it {shown(near)}?" if near else ""

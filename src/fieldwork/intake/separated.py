@@ -1,0 +1,272 @@
+"""Read one file of separated text as it stands: every cell is text, every row is accounted for.
+
+Nothing is inferred. `NA`, `None` and `null` stay text, `001` and `1E5` stay as they are. A row that does not have as
+many cells as the header is handed back apart, never padded or shifted. The bytes are read twice, once to check the
+encoding and once to parse, and both readings must have the same SHA-256.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from fieldwork.errors import DataError
+from fieldwork.intake.problems import shown
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["Irregular", "Separated", "read_separated"]
+
+_BLOCK = 1 << 20
+_BATCH = 20_000
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """A row that does not have as many cells as the header.
+
+    Attributes
+    ----------
+    row : int                 Line of the file as a spreadsheet counts it.
+    cells : tuple of str      The cells as they stand.
+    """
+
+    row: int
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Separated:
+    """A file of separated text, read whole.
+
+    Attributes
+    ----------
+    header : tuple of str               Column names as they stand, untrimmed.
+    rows : pd.DataFrame                 Text cells, dictionary-encoded, columns 0..k-1, index = line of the file.
+    irregular : tuple of Irregular      Rows with too few or too many cells.
+    trailing_separator : bool           Each row ends with one separator more than the header; read without it.
+    sha256 : str                        Of the bytes that were parsed.
+    """
+
+    header: tuple[str, ...]
+    rows: pd.DataFrame
+    irregular: tuple[Irregular, ...]
+    trailing_separator: bool
+    sha256: str
+
+
+class _Hashing(io.RawIOBase):
+    """Bytes of a file, hashed as they pass."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        size = self._file.readinto(view)
+        self._hash.update(view[:size])
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def read_separated(path: Path, *, name: str, separator: str = ",") -> Separated:
+    r"""Read a file of separated text in UTF-8, with or without a byte order mark; other Unicode forms need their mark.
+
+    Rows are numbered as a spreadsheet numbers them: a quoted line break does not start a row, an empty line counts but
+    holds no row. Raises DataError naming the file and the line for an encoding that is not what it claims to be, a
+    quote that never closes, a cell beyond 131,072 characters, another separator, an empty file, or a file that changes
+    while it is read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.csv")
+    ...     _ = path.write_text("resp_id,role\n001,CTO\n1E5\n", encoding="utf-8")
+    ...     read = read_separated(path, name="a.csv")
+    >>> read.rows[0].tolist(), read.irregular[0].row
+    (['001'], 3)
+    """
+    sha256, encoding = _survey(path, name)
+    read = _parse(path, name, encoding, separator, surplus=0)
+    if read.irregular and not len(read.rows):
+        read = _without_trailing_separator(_parse(path, name, encoding, separator, surplus=1)) or read
+    if read.sha256 != sha256:
+        raise DataError(
+            "the file was changed while it was read",
+            where=name,
+            expected=f"SHA-256 {sha256[:12]}…",
+            got=f"SHA-256 {read.sha256[:12]}…",
+            hint="wait until the delivery is complete, then run again",
+        )
+    return read
+
+
+def _without_trailing_separator(read: Separated) -> Separated | None:
+    """Return the reading without its surplus last column, if every row has one and no cell of it is filled in."""
+    surplus = read.rows.columns[-1]
+    if read.irregular or not (read.rows[surplus] == "").all():
+        return None
+    return replace(read, rows=read.rows.drop(columns=surplus), trailing_separator=True)
+
+
+def _survey(path: Path, name: str) -> tuple[str, str]:
+    """Return the SHA-256 and the encoding of a file; refuse bytes that the encoding does not have."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        head = file.read(4096)
+        encoding = _encoding(head, name)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        file.seek(0)
+        offset = lines = 0
+        while True:
+            block = file.read(_BLOCK)
+            digest.update(block)
+            pending = decoder.getstate()[0]
+            try:
+                lines += decoder.decode(block, final=not block).count("\n")
+            except UnicodeDecodeError as error:
+                buffer = pending + block
+                at = offset - len(pending) + error.start
+                line = lines + buffer[: error.start].count(b"\n") + 1
+                raise _undecodable(name, encoding, line, at, buffer[error.start]) from error
+            offset += len(block)
+            if not block:
+                return digest.hexdigest(), encoding
+
+
+def _encoding(head: bytes, name: str) -> str:
+    if not head:
+        raise DataError(
+            "the file is empty",
+            where=name,
+            expected="a header line and one line per respondent",
+            got="0 bytes",
+            hint="export the delivery again",
+        )
+    if head.startswith(b"PK\x03\x04"):
+        raise DataError(
+            "the file is a workbook or a zip archive, whatever its name says",
+            where=name,
+            expected="comma-separated text in UTF-8",
+            got="bytes of a zip archive",
+            hint="open it in a spreadsheet and save it as CSV UTF-8",
+        )
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return encoding
+    if head.count(0) * 4 > len(head):
+        raise DataError(
+            "the file is not UTF-8",
+            where=f"{name}, line 1, byte {head.index(0)}",
+            expected="UTF-8, or UTF-16 with a byte order mark",
+            got="every second byte is NUL, as in UTF-16 without its mark",
+            hint="save the file as CSV UTF-8",
+        )
+    return "utf-8"
+
+
+def _undecodable(name: str, encoding: str, line: int, at: int, byte: int) -> DataError:
+    character = bytes([byte]).decode("cp1252", errors="replace")
+    windows = f", {character!r} in Windows-1252" if character.isprintable() and byte >= 0x80 else ""
+    return DataError(
+        f"the file is not {encoding.upper().removesuffix('-SIG')}",
+        where=f"{name}, line {line}, byte {at}",
+        expected="UTF-8 throughout",
+        got=f"byte 0x{byte:02X}{windows}",
+        hint="save the file as CSV UTF-8; no other encoding is guessed",
+    )
+
+
+def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int) -> Separated:
+    raw = _Hashing(path)
+    with io.BufferedReader(raw, _BLOCK) as buffered, io.TextIOWrapper(buffered, encoding, newline="") as text:
+        records = _records(csv.reader(text, delimiter=separator, strict=True), name)
+        header = next((cells for _, cells in records if cells), [])
+        _refuse_other_separators(header, name, separator)
+        width = len(header) + surplus
+        columns: list[list[pa.Array]] = [[] for _ in range(width)]
+        lines: list[int] = []
+        irregular: list[Irregular] = []
+        while batch := list(islice(records, _BATCH)):
+            regular = [(row, cells) for row, cells in batch if len(cells) == width]
+            if len(regular) != len(batch):
+                irregular += [Irregular(row, tuple(cells)) for row, cells in batch if cells and len(cells) != width]
+            lines += [row for row, _ in regular]
+            for chunks, cells in zip(columns, zip(*(cells for _, cells in regular), strict=True), strict=False):
+                chunks.append(pa.array(cells, pa.string()).dictionary_encode())
+        sha256 = raw.hexdigest()
+    index = pd.Index(np.asarray(lines, dtype="int64"), name="row")
+    frame = pd.DataFrame({place: _categorical(chunks) for place, chunks in enumerate(columns)}, index=index)
+    return Separated(tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256)
+
+
+def _records(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[str]]]:
+    row = 0
+    try:
+        for row, cells in enumerate(reader, start=1):
+            yield row, cells
+    except csv.Error as error:
+        raise DataError(
+            "the file cannot be split into cells",
+            where=f"{name}, row {row + 1}",
+            expected="a cell that holds a separator, a quote or a line break stands in double quotes",
+            got=str(error),
+            hint="look for a quote that is not closed or not doubled in this row or above it",
+        ) from error
+
+
+def _refuse_other_separators(header: list[str], name: str, separator: str) -> None:
+    if not header:
+        raise DataError(
+            "the file has no header",
+            where=f"{name}, row 1",
+            expected="a line of column names",
+            got="empty lines only",
+            hint="export the delivery again, with column names",
+        )
+    for other, words in _SEPARATORS.items():
+        if other != separator and header[0].count(other) > len(header) - 1:
+            raise DataError(
+                f"the file is separated by {words}, not by {_SEPARATORS[separator]}",
+                where=f"{name}, row 1",
+                expected=f"columns separated by {_SEPARATORS[separator]}",
+                got=shown(separator.join(header)),
+                hint="save the file as CSV UTF-8 with commas; decimal commas become points",
+            )
+
+
+def _categorical(chunks: list[pa.Array]) -> pd.Categorical:
+    if not chunks:
+        return pd.Categorical([], categories=pd.Index([], dtype="str"))
+    whole = pa.chunked_array(chunks).unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
+    return pd.Categorical.from_codes(codes, categories=pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str"))
