@@ -16,20 +16,24 @@ import numpy as np
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, cell_table
+from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table
 from fieldwork.errors import DesignError, listed
+from fieldwork.instrument import Instrument
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
-__all__ = ["MINIMUM_FOR_RANGE", "MINIMUM_FOR_SPREAD", "MINIMUM_INFORMANTS", "Contrast", "Gradient", "Measure", "estimate"]
+__all__ = ["MINIMUM_FOR_RANGE", "MINIMUM_FOR_SPREAD", "MINIMUM_INFORMANTS", "Contrast", "Gradient", "Measure", "estimate", "estimate_for"]
 
 CONSTRUCT = "adoption_gradient"
 MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
 MINIMUM_FOR_RANGE = 40  # respondents per role, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations per role, so that no spread rests on a role that the gate holds back
 MINIMUM_INFORMANTS = 3  # per organisation, measures.md section 2, conventions
+NO_DRAWS = pd.DataFrame({name: pd.Series(dtype="str") for name in schema.ESTIMATE_KEY if name != "wave"}).assign(
+    replicate=pd.Series(dtype="int64"), value=pd.Series(dtype="float64")
+)
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 
 
@@ -171,8 +175,43 @@ def estimate(
             _adjusted(ledger, measure, role, organisation_stage, adjust_for)
     if len(measures) > 1:
         _high_share(ledger, measures, role, stage)
-    draws = pd.concat(ledger.drawn, ignore_index=True) if ledger.drawn else pd.DataFrame()
+    draws = pd.concat(ledger.drawn, ignore_index=True) if ledger.drawn else NO_DRAWS.copy()
     return Gradient(schema.frame(ledger.rows, schema.ESTIMATES), draws)
+
+
+def estimate_for(
+    instrument: Instrument, design: SurveyDesign, contrasts: Sequence[tuple[str, str, str, str]] = ()
+) -> Gradient:
+    """Estimate the gradient of every measure that the instrument tags with the construct; see `estimate`.
+
+    Roles, stages, scales and what to adjust for are the instrument's. `contrasts` are (role, stage, role_2, stage_2). A
+    survey without roles or stages, or whose measures were not asked in the wave, gives one row that says so.
+    """
+    keys = instrument.keys
+    measures = [
+        Measure(item.name, tuple(float(option.code) for option in item.options))
+        for item in instrument.measures(CONSTRUCT)
+        if item.kind == "ordinal"
+    ]
+    lacking = [
+        what
+        for what, there in (("roles", keys.role), ("stages", keys.stage), ("measures of the gradient", measures))
+        if not there
+    ]
+    if lacking:
+        ledger = _Ledger(design, instrument.wave, "04_gradient")
+        ledger.refuse("", "role_sd_corrected", "scale_point", f"the instrument of this wave has no {listed(lacking)}")
+        return Gradient(schema.frame(ledger.rows, schema.ESTIMATES), NO_DRAWS.copy())
+    return estimate(
+        design,
+        measures,
+        axis(instrument, keys.role),
+        axis(instrument, keys.stage),
+        wave=instrument.wave,
+        organisation_stage=axis(instrument, keys.stage_organisation) if keys.stage_organisation else None,
+        adjust_for=[axis(instrument, name) for name in keys.adjust_for],
+        contrasts=[Contrast(*contrast) for contrast in contrasts],
+    )
 
 
 def _mean(weight: Floats, scores: Floats) -> Floats:

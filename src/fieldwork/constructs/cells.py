@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
+from fieldwork.instrument import Instrument
 from fieldwork.statistics.replicates import Floats, Ints, cluster_keys, multipliers, replicated_totals
 from fieldwork.weight import Margins, rake_cells
 
-__all__ = ["Axis", "CellTable", "SurveyDesign", "cell_table", "survey_design"]
+__all__ = ["Axis", "CellTable", "SurveyDesign", "axis", "cell_table", "design_for", "survey_design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,17 @@ class Axis:
         """Return each value's position on the axis (n,), -1 where it is missing."""
         lookup = {code: i for i, code in enumerate(self.codes)}
         return np.array([lookup.get(value, -1) if pd.notna(value) else -1 for value in values], dtype=np.int64)
+
+
+def axis(instrument: Instrument, name: str) -> Axis:
+    """Return the classification that an item makes, in the instrument's order, labelled by option ids."""
+    item = instrument.item(name)
+    coded = item.dtype != "string"
+    return Axis(
+        name,
+        tuple(option.code if coded else option.id for option in item.options),
+        tuple(option.id for option in item.options),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,27 @@ def survey_design(
         )
     return SurveyDesign(
         data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates
+    )
+
+
+def design_for(
+    instrument: Instrument,
+    responses: pd.DataFrame,
+    weights: pd.DataFrame,
+    margins: Margins,
+    *,
+    replicates: int,
+    seed: int,
+) -> SurveyDesign:
+    """Make the design of a wave as its instrument names respondents and organisations; see `survey_design`."""
+    return survey_design(
+        responses,
+        weights,
+        respondent=instrument.keys.respondent,
+        organisation=instrument.keys.organisation,
+        margins=margins,
+        replicates=replicates,
+        seed=seed,
     )
 
 

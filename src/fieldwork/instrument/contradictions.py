@@ -115,8 +115,8 @@ class Contradictions:
             "start": {"date"},
             "end": {"date"},
         }
-        for key in type(this.keys).model_fields:
-            name = getattr(this.keys, key)
+        single = [(key, getattr(this.keys, key)) for key in type(this.keys).model_fields if key != "adjust_for"]
+        for key, name in [*single, *(("adjust_for", name) for name in this.keys.adjust_for)]:
             if not name:
                 continue
             self._among(name, [item.name for item in this.items], "item", f"keys.{key}")

@@ -113,7 +113,10 @@ class QualityRule(Part):
 
 
 class Keys(Part):
-    """Names of the items that identify and place a row; an empty name says that the survey has none."""
+    """Names of the items that identify and place a row; an empty name says that the survey has none.
+
+    `adjust_for` names what the organisation is (size, sector): what role and stage are adjusted for beside each other.
+    """
 
     respondent: Name = "resp_id"
     wave: Name = "wave"
@@ -124,6 +127,7 @@ class Keys(Part):
     weight: str = ""
     start: str = ""
     end: str = ""
+    adjust_for: tuple[str, ...] = ()
 
 
 class Family(Part):
