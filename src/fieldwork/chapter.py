@@ -1,0 +1,311 @@
+"""Where a chapter reads and where it saves: the one place that knows the names and forms of files between chapters.
+
+A notebook opens its chapter, reads what earlier chapters saved, saves its own tables, and shows what it saved. Every
+file is made beside its place and renamed into it, so a reader meets the old file or the new one and nothing between.
+The same table makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
+from fieldwork.provenance import sha256_file
+from fieldwork.study import Study, valid_name
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+
+__all__ = ["Chapter", "guarded"]
+
+Folder = Literal["processed", "reports"]
+
+# A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
+_FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
+_NUMBER = r"[+-]?[0-9]+(?:[.,][0-9]+)*"
+# Parquet knows no pandas types; these make a table read back as it was saved, and the same on every version of pandas.
+_TYPES: dict[pa.DataType, Any] = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.float32(): pd.Float32Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.string(): pd.StringDtype(),
+    pa.large_string(): pd.StringDtype(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One chapter at work on one wave of a study.
+
+    Attributes
+    ----------
+    name : str                Name of the chapter and of its notebook, e.g. `04_gradient`.
+    study : Study             The study, opened for the wave.
+    instrument : Instrument   The wave's instrument.
+    out : Path or None        Folder that results go to in place of the study; it mirrors the study's folders.
+    seed, replicates : int    Of this run: as given, else the study's.
+    """
+
+    name: str
+    study: Study
+    instrument: Instrument
+    out: Path | None
+    seed: int
+    replicates: int
+    _saved: list[tuple[Path, int | None]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        study: str | Path = ".",
+        wave: str = "",
+        out: str | Path = "",
+        *,
+        raw: str | Path = "",
+        seed: int = 0,
+        replicates: int = 0,
+    ) -> Chapter:
+        """Open a chapter with the parameters of its notebook; an empty text or 0 means the study's own.
+
+        Raises StudyError for a study, wave or name that does not hold.
+        """
+        if not valid_name(name):
+            raise _bad_name(name)
+        opened = Study.open(study, wave, raw=raw)
+        return cls(
+            name=name,
+            study=opened,
+            instrument=opened.instrument(),
+            out=Path(out).resolve() if str(out) else None,
+            seed=seed or opened.seed,
+            replicates=replicates or opened.replicates,
+        )
+
+    @property
+    def wave(self) -> str:
+        """The wave at work."""
+        return self.study.wave
+
+    def path(self, name: str, folder: Folder = "processed") -> Path:
+        """Return where a file of that name is saved; folders within the name are allowed, a way out is not."""
+        return self._root(folder) / _within(name)
+
+    def read(self, name: str, *, folder: Folder = "processed") -> pd.DataFrame:
+        """Read a table that an earlier chapter saved, e.g. `01_clean` or `01_clean.missing`.
+
+        Columns come back in pandas' nullable types (Int8, Float64, string, boolean). Raises RunError when the chapter
+        has not been run, DataError when the file is damaged.
+        """
+        path = self._find(name if name.endswith(".parquet") else f"{name}.parquet", folder)
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(path, error) from error
+        frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
+        return frame
+
+    def read_json(self, name: str, *, folder: Folder = "processed") -> Any:  # noqa: ANN401 - whatever the file holds
+        """Read a JSON file that an earlier chapter saved, e.g. `01_clean.flow`."""
+        path = self._find(name if name.endswith(".json") else f"{name}.json", folder)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._damaged(path, error) from error
+
+    def save(self, frame: pd.DataFrame, name: str = "", *, csv: bool = True, folder: Folder = "processed") -> Path:
+        """Save a table as Parquet, with a CSV for people beside it; return the first file's path.
+
+        The index is not saved. A name that ends in `.csv` makes the CSV alone.
+
+        Parameters
+        ----------
+        name : str       File name; empty: the chapter's name.
+        csv : bool       Also write the CSV. Texts that a spreadsheet would run get an apostrophe there (`guarded`).
+        folder : str     `processed` or `reports`.
+        """
+        name = name or f"{self.name}.parquet"
+        if name.endswith(".csv"):
+            return self._put(self.path(name, folder), _csv(frame), len(frame))
+        path = self.path(name if name.endswith(".parquet") else f"{name}.parquet", folder)
+        self._put(path, _parquet(frame, path.name), len(frame))
+        if csv:
+            self._put(path.with_suffix(".csv"), _csv(frame), len(frame))
+        return path
+
+    def save_json(self, value: object, name: str = "", *, folder: Folder = "processed") -> Path:
+        """Save records, numbers and texts as JSON; a missing number becomes null, an infinite one is refused."""
+        name = name or self.name
+        path = self.path(name if name.endswith(".json") else f"{name}.json", folder)
+        text = json.dumps(_plain(value, path.name), ensure_ascii=False, allow_nan=False, indent=1)
+        return self._put(path, f"{text}\n".encode(), len(value) if isinstance(value, list) else None)
+
+    def saved(self) -> pd.DataFrame:
+        """Return what was saved so far: file, rows, sha256 (twelve digits). The last cell of a notebook shows it."""
+        root = self.out or self.study.folder
+        rows = [
+            {"file": path.relative_to(root).as_posix(), "rows": count, "sha256": sha256_file(path)[:12]}
+            for path, count in dict(self._saved).items()
+        ]
+        shown = pd.DataFrame(rows, columns=["file", "rows", "sha256"])
+        return shown.astype({"file": "string", "rows": "Int64", "sha256": "string"})
+
+    def _root(self, folder: Folder) -> Path:
+        if folder not in {"processed", "reports"}:
+            raise StudyError(
+                f"a chapter has no folder '{folder}'",
+                where=f"chapter {self.name}",
+                expected="processed, reports",
+                got=f"'{folder}'",
+            )
+        final = self.study.processed if folder == "processed" else self.study.reports
+        return self.out / final.relative_to(self.study.folder) if self.out else final
+
+    def _find(self, name: str, folder: Folder) -> Path:
+        staged = self.path(name, folder)
+        final = (self.study.processed if folder == "processed" else self.study.reports) / _within(name)
+        for path in (staged, final):
+            if path.is_file():
+                return path
+        known = sorted(
+            {p.name for p in (*staged.parent.glob("*"), *final.parent.glob("*")) if p.suffix == final.suffix}
+        )
+        near = nearest(name, known)
+        first = name.partition(".")[0]
+        raise RunError(
+            f"chapter {self.name} needs {name}, which is not there",
+            where=f"{final.parent.relative_to(self.study.folder).as_posix()}",
+            expected=name,
+            got=listed(known) or "nothing there",
+            hint=f"did you mean {near}?" if near else f"run the chapter that makes it: fieldwork run --only {first}",
+        )
+
+    def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        self._saved.append((path, rows))
+        return path
+
+    def _damaged(self, path: Path, error: Exception) -> DataError:
+        return DataError(
+            "a file between chapters is damaged",
+            where=path.name,
+            expected="the file as its chapter saved it",
+            got=str(error).splitlines()[0][:120] if str(error) else type(error).__name__,
+            hint=f"make it again: fieldwork run --only {path.name.partition('.')[0]} --force",
+        )
+
+
+def guarded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose texts a spreadsheet shows and does not run: an apostrophe before = + - @, tab, line ends.
+
+    Full-width forms count too; plain numbers such as -97 stay as they are.
+
+    >>> guarded(pd.DataFrame({"text": ["=1+1", "-97", "plain"]}))["text"].tolist()
+    ["'=1+1", '-97', 'plain']
+    """
+    out = frame.copy()
+    out.columns = pd.Index(_guarded(pd.Series([str(name) for name in frame.columns], dtype="string")))
+    for position, dtype in enumerate(frame.dtypes):
+        if isinstance(dtype, pd.StringDtype | pd.CategoricalDtype) or dtype.kind == "O":
+            out.isetitem(position, _guarded(frame.iloc[:, position].astype("string")).array)
+    return out
+
+
+def _guarded(texts: pd.Series) -> pd.Series:
+    runs = texts.str.contains(_FORMULA, regex=True)
+    runs = (runs & ~texts.str.fullmatch(_NUMBER)).fillna(value=False).astype(bool)
+    return texts.where(~runs, "'" + texts)
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    buffer = io.StringIO(newline="")
+    guarded(frame).to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue().encode()
+
+
+def _parquet(frame: pd.DataFrame, name: str) -> bytes:
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(
+            "a table cannot be saved",
+            where=name,
+            expected="columns of one type each, each name once",
+            got=str(error).splitlines()[0][:120],
+            hint="give the column one type before it is saved",
+        ) from error
+    buffer = io.BytesIO()
+    # What pandas notes in the schema names its version: without it the same table is the same bytes.
+    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd", store_schema=False)
+    return buffer.getvalue()
+
+
+def _plain(value: Any, name: str) -> Any:  # noqa: ANN401 - any value on its way to JSON
+    """Turn numpy and pandas scalars, tuples and paths of a record into what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry, name) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | pd.Series | pd.Index):
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(entry, name) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise DataError(
+        "a value cannot be saved as JSON",
+        where=name,
+        expected="texts, finite numbers, true, false, lists and records of them",
+        got=repr(value)[:60],
+        hint="turn it into a number or a text before it is saved",
+    )
+
+
+def _within(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or not all(valid_name(part) for part in path.parts):
+        raise _bad_name(name)
+    return path
+
+
+def _bad_name(name: str) -> StudyError:
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._-")
+    return StudyError(
+        "this is no name for a file of a study",
+        where="chapter",
+        expected="letters, digits, '.', '_' and '-', without a way out of the folder",
+        got=repr(name)[:60],
+        hint=f"use '{safe}'" if safe else "give it a name",
+    )
