@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fieldwork.errors import listed, nearest
 from fieldwork.instrument import BLANK
@@ -217,10 +219,9 @@ class _Reading:
         self._fault(here, column, self._texts(here, column), "other_wave", mends)
         return whole & ~blank & ~other
 
-    def _stripped(self, column: str, *, within: pd.Index | None = None) -> pd.Series:
+    def _stripped(self, column: str, kept: pd.DataFrame | None = None) -> pd.Series:
         """Return a column without invisible characters; the rows that had any are remembered."""
-        cells = self.cells if within is None else self.cells.loc[within]
-        series = cells[column]
+        series = (self.cells if kept is None else kept)[column]
         texts = series.cat.categories
         whole = "".join(texts)
         if not HIDDEN.search(whole) and unicodedata.is_normalized("NFC", whole):
@@ -244,7 +245,7 @@ class _Reading:
         if column not in self.cells.columns:
             columns[item.name] = pd.Series(pd.NA, index=self.kept.index, dtype=item.dtype)
             return self._reason(pd.Series(NOT_DELIVERED, index=self.kept.index, dtype="string"))
-        texts = self.kept[column] if item.kind == "text" else self._stripped(column, within=self.kept.index)
+        texts = self.kept[column] if item.kind == "text" else self._stripped(column, self.kept)
         read = item.resolve(texts)
         columns[item.name] = read.value
         self._faults_of(item, column, texts, read)
@@ -281,7 +282,7 @@ class _Reading:
             for native in item.native_columns():
                 columns[native] = pd.Series(pd.NA, index=self.kept.index, dtype="Int8")
             return self._reason(pd.Series(NOT_DELIVERED, index=self.kept.index, dtype="string"))
-        delivered = pd.DataFrame({name: self._stripped(name, within=self.kept.index) for name in here})
+        delivered = pd.DataFrame({name: self._stripped(name, self.kept) for name in here})
         read = item.resolve_multi(delivered)
         for native in item.native_columns():
             columns[native] = read.value[native]
@@ -299,8 +300,9 @@ class _Reading:
 
     def _reason(self, reasons: pd.Series) -> pd.Series:
         known = [BLANK, NOT_SHOWN, ROUTED_OUT, NOT_DELIVERED, *(code.id for code in self.instrument.missing)]
-        kind = pd.CategoricalDtype(list(dict.fromkeys(known)))
-        return reasons.astype(kind)
+        known = list(dict.fromkeys(known))
+        codes = pc.index_in(pa.array(reasons.array), value_set=pa.array(known)).fill_null(-1)
+        return pd.Series(pd.Categorical.from_codes(codes.to_numpy(), dtype=pd.CategoricalDtype(known)), reasons.index)
 
     def _unknown(self) -> pd.DataFrame:
         """List the filled cells of columns that the instrument does not have."""
