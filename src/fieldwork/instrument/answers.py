@@ -23,10 +23,14 @@ __all__ = [
     "Resolved",
     "ResolvedMulti",
     "fold",
+    "plain_dates",
+    "plain_numbers",
     "read_column",
     "read_date",
     "read_number",
     "read_quarter",
+    "read_rest",
+    "whole",
 ]
 
 BLANK = "blank"  # the reason of an empty cell, until routing tells whether the item was shown at all
@@ -171,6 +175,41 @@ def read_quarter(text: str) -> Reading:
     if not found:
         return Reading(None, fault="unknown")
     return Reading(f"{found['y'] or found['y2']}Q{found['q'] or found['q2']}")
+
+
+def plain_dates(series: pd.Series) -> pd.Series:
+    """Return the cells that are ISO times in full already, missing elsewhere: most of a column of time stamps."""
+    texts = series.astype("string")
+    full = texts.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}").fillna(value=False).astype(bool)
+    real = pd.to_datetime(texts.where(full), format="%Y-%m-%dT%H:%M:%S", errors="coerce").notna()
+    return texts.where(real)
+
+
+def plain_numbers(series: pd.Series, low: float | None, high: float | None) -> pd.Series:
+    """Return the cells that are unsigned decimal numbers within the range, missing elsewhere."""
+    texts = series.astype("string")
+    plain = texts.str.fullmatch("[0-9]{1,15}(?:[.][0-9]{1,15})?").fillna(value=False).astype(bool)
+    number = pd.to_numeric(texts.where(plain)).astype("Float64")
+    good = number.ge(-np.inf if low is None else low) & number.le(np.inf if high is None else high)
+    return number.where(good.fillna(value=False))
+
+
+def read_rest(series: pd.Series, known: pd.Series, read: Callable[[str], Reading], dtype: str) -> Resolved:
+    """Read the cells that are not `known`, a column in the native type, to be answers as they stand."""
+    left = known.isna().to_numpy()
+    rest = read_column(series[left], read, dtype)
+    value = known.array.copy()
+    value[left] = rest.value.array
+    reason = pd.Series(pd.NA, index=series.index, dtype="string").array
+    reason[left] = rest.missing_reason.array
+    unknown, outside = np.zeros(len(series), dtype=bool), np.zeros(len(series), dtype=bool)
+    unknown[left], outside[left] = rest.unknown, rest.out_of_range
+    return Resolved(
+        value=pd.Series(value, index=series.index, name=series.name),
+        missing_reason=pd.Series(reason, index=series.index, name=series.name),
+        unknown=pd.Series(unknown, index=series.index, name=series.name),
+        out_of_range=pd.Series(outside, index=series.index, name=series.name),
+    )
 
 
 def read_column(series: pd.Series, read: Callable[[str], Reading], dtype: str) -> Resolved:

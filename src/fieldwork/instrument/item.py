@@ -19,10 +19,13 @@ from fieldwork.instrument.answers import (
     Resolved,
     ResolvedMulti,
     fold,
+    plain_dates,
+    plain_numbers,
     read_column,
     read_date,
     read_number,
     read_quarter,
+    read_rest,
     whole,
 )
 from fieldwork.instrument.parts import MissingCode, Name, Option, Part, Route
@@ -237,6 +240,10 @@ class Item(Part):
                 unknown=pd.Series(data=False, index=series.index),
                 out_of_range=pd.Series(data=False, index=series.index),
             )
+        if self.kind == "number":
+            return read_rest(series, plain_numbers(series, self.low, self.high), self.read, self.dtype)
+        if self.kind == "date" and self.unit != "quarter":
+            return read_rest(series, plain_dates(series), self.read, self.dtype)
         return read_column(series, self.read, self.dtype)
 
     def resolve_option(self, option: str, series: pd.Series) -> Resolved:

@@ -72,7 +72,7 @@ class MissingCode(Part):
     id : str                     The reason as it stands in `01_clean.missing.parquet`.
     """
 
-    code: int | None
+    code: int | None = None
     id: Name
     label: str = Field(min_length=1)
     synonyms: tuple[str, ...] = ()
