@@ -1,0 +1,540 @@
+# ruff: noqa: T201 - a command line prints
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`.
+
+Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
+the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
+is over before pandas would have loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import fieldwork
+from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest
+
+__all__ = ["main"]
+
+_STATES = {
+    "current": "is current",
+    "restorable": "is put back, not run",
+    "stale": "runs",
+    "waiting": "may run",
+    "blocked": "cannot run",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words after `fieldwork`; those of the process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json, debug = "--json" in words, "--debug" in words
+    try:
+        parser = _parser()
+        options = parser.parse_args(words)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except FieldworkError as error:
+        if debug:
+            raise
+        _tell(error, as_json=as_json)
+        # A parameter reaches us by the command's words only; a chapter's own complaint arrives as a failure.
+        return 2 if isinstance(error, ParameterError) else error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: finished chapters are kept, and the next run goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `fieldwork explain | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        fault = RunError("the system refused", where=str(error.filename or ""), got=error.strerror or str(error))
+        _tell(fault, as_json=as_json)
+        return 1
+    except Exception as error:  # a fault of ours: told in one line, and whole with --debug
+        if debug:
+            raise
+        hint = "this is a fault of fieldwork; run again with --debug for the traceback, and report it"
+        _tell(
+            RunError("something went wrong inside", got=f"{type(error).__name__}: {error}", hint=hint), as_json=as_json
+        )
+        return 1
+
+
+def _tell(error: FieldworkError, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(error.as_dict(), ensure_ascii=False))
+    else:
+        print(error, file=sys.stderr)
+
+
+# The words of the commands
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints look like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        near = nearest(wrong[1], _COMMANDS) if wrong else ""
+        raise UsageError(message, hint=f"did you mean {near}?" if near else f"{self.prog} --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="fieldwork",
+        description="From a survey delivery to findings that say how sure they are.",
+        epilog="example:\n  fieldwork run --wave 2026Q1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fieldwork {fieldwork.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, (summary, example, command, add) in _COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog="example:\n" + textwrap.indent(example, "  "),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(command=command)
+        add(sub)
+        sub.add_argument("--json", action="store_true", help="answer in JSON")
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _add_study(sub: argparse.ArgumentParser) -> None:
+    place = "folder of the study (default: the nearest folder upwards that holds study.toml)"
+    sub.add_argument("--study", type=Path, metavar="DIR", help=place)
+    sub.add_argument("--wave", default="", metavar="W", help="wave (default: the study's)")
+
+
+def _add_parameters(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    words = "a parameter, for the chapters that have it; `fieldwork explain CHAPTER` lists them"
+    sub.add_argument("-p", dest="given", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=words)
+    sub.add_argument("--seed", type=int, metavar="N", help="random seed (default: the study's)")
+    sub.add_argument("--replicates", type=int, metavar="N", help="number of replicates (default: the study's)")
+
+
+def _add_run(sub: argparse.ArgumentParser) -> None:
+    _add_parameters(sub)
+    sub.add_argument("--workers", type=_positive, metavar="N", help="chapters at one time (default: one per core)")
+    words = "bring these chapters up to date, with what they need, and stop there"
+    sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="CHAPTER", help=words)
+    sub.add_argument("--force", action="store_true", help="run chapters although they are current")
+
+
+def _add_explain(sub: argparse.ArgumentParser) -> None:
+    _add_parameters(sub)
+    words = "a chapter, a file of the results, or a claim; everything when left out"
+    sub.add_argument("what", nargs="?", default="", metavar="WHAT", help=words)
+
+
+def _add_check(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    sub.add_argument("files", nargs="+", type=Path, metavar="FILE", help="delivered exports")
+
+
+def _add_simulate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--list", action="store_true", help="describe the worlds and stop")
+    sub.add_argument("--world", metavar="NAME", help="world to draw from")
+    sub.add_argument("--organisations", type=_positive, default=200, metavar="N", help="organisations (default 200)")
+    sub.add_argument("--waves", type=_positive, default=1, metavar="K", help="waves (default 1)")
+    sub.add_argument("--seed", type=int, default=1, metavar="S", help="random seed (default 1)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder to make; it must not exist, or be empty")
+    words = "a setting of the world, in place of its own"
+    sub.add_argument("--set", dest="given", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=words)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _pairs(words: Iterable[str], flag: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{flag} takes NAME=VALUE", got=repr(word), hint=f"for example {flag} seed=7")
+        found[name] = value
+    return found
+
+
+# The study and its chapters
+
+
+class _Desk:
+    """A study opened for a command, with its graph of chapters and the parameters that were given."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from fieldwork.run import spec  # noqa: PLC0415 - a command loads what it needs
+        from fieldwork.run.plan import Judge  # noqa: PLC0415
+        from fieldwork.run.store import Store  # noqa: PLC0415
+        from fieldwork.study import Study  # noqa: PLC0415
+
+        given = _pairs(options.given, "-p")
+        for name in ("seed", "replicates"):
+            if getattr(options, name) is not None:
+                given[name] = str(getattr(options, name))
+        for name in spec.RESERVED:
+            if name in given:
+                hint = f"use --{name}" if name != "out" else "it is set by the run"
+                raise UsageError(f"-p does not set '{name}'", got=f"-p {name}={given[name]}", hint=hint)
+        if "raw" in given:
+            given["raw"] = str(Path(given["raw"]).resolve())
+        self.study = Study.open(options.study or Study.find(), options.wave, raw=given.get("raw", ""))
+        self.study.raw_files()
+        study = self.study
+        places: dict[str, str | Path] = {
+            "study": study.folder,
+            "raw": study.raw if study.files else study.raw / study.wave,
+            "instruments": study.instruments,
+            "processed": study.processed,
+            "reports": study.reports,
+            "wave": study.wave,
+        }
+        self.pipeline = spec.read(_chapters(study.folder), places)
+        self.store = Store(study.folder)
+        self.judge = Judge(self.pipeline, self.store, given)
+
+    @property
+    def registered(self) -> Path:
+        """The record of when the register of claims first met data of the wave."""
+        return self.study.processed / "registered.json"
+
+    @property
+    def registered_copy(self) -> Path:
+        return self.store.folder / "registered" / f"{self.study.wave}.json"
+
+    def register(self) -> None:
+        """Record the register of claims at the wave's first run; a record once made is never made again."""
+        from fieldwork.provenance import sha256_file, write_atomic  # noqa: PLC0415
+
+        if self.registered.is_file():
+            if not self.registered_copy.is_file():
+                write_atomic(self.registered_copy, self.registered.read_text(encoding="utf-8"))
+            return
+        with self.store.lock():
+            if not self.registered_copy.is_file():
+                from datetime import UTC, datetime  # noqa: PLC0415 - the one clock of the project
+
+                claims = self.study.claims_path()
+                record = {
+                    "hash": sha256_file(claims) if claims is not None else "",
+                    "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                }
+                write_atomic(self.registered_copy, json.dumps(record, indent=1) + "\n")
+            write_atomic(self.registered, self.registered_copy.read_text(encoding="utf-8"))
+
+    def plan(self) -> tuple[Any, ...]:
+        """Return what a run would do."""
+        from fieldwork.run.plan import plan  # noqa: PLC0415
+
+        coming = {}
+        if not self.registered.is_file() and self.registered_copy.is_file():
+            label = self.registered.relative_to(self.study.folder).as_posix()
+            coming[label] = self.store.memo.sha256(self.registered_copy)
+        return plan(self.judge, coming=coming)
+
+
+def _chapters(study: Path) -> Path:
+    """Return the graph of chapters: the study's own, else the one that comes with the package."""
+    package = Path(__file__).resolve().parent
+    places = (study / "notebooks", package / "notebooks", package.parents[1] / "notebooks")
+    found = [place / "chapters.toml" for place in places if (place / "chapters.toml").is_file()]
+    if not found:
+        raise StudyError("the chapters are missing", where=str(study), expected="notebooks/chapters.toml")
+    return found[0]
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
+
+
+# The commands
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fieldwork.run import progress, runner  # noqa: PLC0415
+
+    if threading.current_thread() is threading.main_thread():
+        # A scheduler's polite end is treated as Ctrl-C: chapters' processes are ended, finished ones kept.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    desk = _Desk(options)
+    workers = options.workers or max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    desk.register()
+    wave = desk.study.wave
+    expected = {step.name: desk.store.seconds(wave, step.name) for step in desk.pipeline.wanted(options.only)}
+    out = sys.stderr if options.json else sys.stdout
+    with progress.follow(expected, workers, out) as on_event:
+        result = runner.run(
+            desk.judge, workers=workers, only=tuple(options.only), force=options.force, on_event=on_event
+        )
+    index = desk.study.reports / "index.html"
+    for failure in result.failures:
+        if not options.json:
+            print(failure, file=sys.stderr)
+        if options.debug and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+    if not result.failures:
+        runner.manifest(desk.judge)
+    if options.json:
+        answer = {
+            "wave": wave,
+            "ran": result.ran,
+            "restored": result.restored,
+            "current": result.current,
+            "failed": [failure.as_dict() for failure in result.failures],
+            "skipped": result.skipped,
+            "index": _shown(index),
+        }
+        print(json.dumps(answer, indent=1, ensure_ascii=False))
+    else:
+        counts = {
+            "ran": len(result.ran),
+            "put back": len(result.restored),
+            "current": len(result.current),
+            "failed": len(result.failures),
+            "skipped": len(result.skipped),
+        }
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        print(f"wave {wave}: {told}")
+        if not result.failures:
+            print(_shown(index if index.is_file() else desk.study.reports))
+    return 1 if result.failures else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    desk = _Desk(options)
+    units = {unit.step.name: unit for unit in desk.plan()}
+    desk.store.memo.save()
+    if options.what:
+        return _explain_one(desk, units, options.what, as_json=options.json)
+    if options.json:
+        answer = [{"chapter": name, "state": unit.state, "why": unit.reasons} for name, unit in units.items()]
+        print(json.dumps(answer, indent=1, ensure_ascii=False))
+        return 0
+    for name, unit in units.items():
+        why = "; ".join(unit.reasons)
+        print(f"{name:<12} {_STATES[unit.state]}{f': {why}' if why else ''}")
+    return 0
+
+
+def _maker(desk: _Desk, units: dict[str, Any], claims: dict[str, Any], what: str) -> str:
+    """Return the chapter that makes what was asked for; UsageError when nothing is known by this name."""
+    if what in units:
+        return what
+    made_in = {label: name for name, unit in units.items() if unit.record for label in unit.record.outputs}
+    path = desk.study.reports / "claims.json" if what in claims else Path(what).resolve()
+    label = path.relative_to(desk.study.folder).as_posix() if path.is_relative_to(desk.study.folder) else ""
+    if label in made_in:
+        return made_in[label]
+    near = nearest(what, [*units, *claims, *made_in])
+    raise UsageError(
+        "nothing of this name is known",
+        expected=f"a chapter ({listed(units)}), a file of the results, or a claim",
+        got=repr(what),
+        hint=f"did you mean {near}?" if near else "",
+    )
+
+
+def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool) -> int:
+    """Tell one chapter whole: its state, parameters, inputs and outputs."""
+    claims = {claim["id"]: claim for claim in _claims_of(desk.study.reports / "claims.json", needed=False)}
+    name = _maker(desk, units, claims, what)
+    unit = units[name]
+    before = desk.store.latest(desk.study.wave, name)
+    mark = unit.fingerprint or (before.fingerprint if before else None)
+    answer = {
+        "chapter": name,
+        "state": unit.state,
+        "why": unit.reasons,
+        "after": unit.step.needs,
+        "parameters": {
+            p.name: {"type": p.expected, "default": p.default, "meaning": p.meaning} for p in unit.step.offered
+        },
+        "inputs": mark.inputs if mark else {},
+        "outputs": before.outputs if before else {},
+    }
+    if what in claims:
+        answer = {"claim": claims[what], **answer}
+    if as_json:
+        print(json.dumps(answer, indent=1, ensure_ascii=False))
+        return 0
+    if what in claims:
+        claim = claims[what]
+        print(f"{what} is {claim['verdict']}: {claim['text']}\n  estimand  {claim['estimand']}\n  made in   {name}")
+    why = "; ".join(unit.reasons)
+    print(f"{name} {_STATES[unit.state]}{f': {why}' if why else ''}")
+    for parameter in unit.step.offered:
+        print(
+            f"  parameter {parameter.name} = {parameter.default!r} ({parameter.expected}) {parameter.meaning}".rstrip()
+        )
+    if unit.step.needs:
+        print(f"  after     {', '.join(unit.step.needs)}")
+    for word, files in (("input", answer["inputs"]), ("output", answer["outputs"])):
+        for label, digest in files.items():
+            print(f"  {word:<9} {label}  sha256 {digest[:12]}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from fieldwork.intake import check_files  # noqa: PLC0415 - pandas
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    for path in options.files:
+        if not path.is_file():
+            raise UsageError("there is no such file", got=repr(str(path)))
+    problems = check_files(options.files, study)
+    if options.json:
+        print(json.dumps([asdict(problem) for problem in problems], indent=1, ensure_ascii=False, default=str))
+    else:
+        for problem in problems:
+            place = f"{problem.file}, row {problem.row}" if problem.row else problem.file
+            column = f", column {problem.column}" if problem.column else ""
+            value = f" '{problem.value}'" if problem.value else ""
+            print(f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip())
+        files = listed(path.name for path in options.files)
+        said = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}" if problems else "no problem"
+        print(f"{files}: {said}; nothing was changed")
+    # A warning is a row that is kept and counted; only what would be set aside needs a mend.
+    return 1 if any(problem.severity == "error" for problem in problems) else 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from fieldwork import simulate  # noqa: PLC0415 - numpy and pandas
+
+    worlds = simulate.worlds()
+    if options.list:
+        if options.json:
+            print(json.dumps({name: simulate.describe(world) for name, world in worlds.items()}, ensure_ascii=False))
+        else:
+            for name, world in worlds.items():
+                print(f"{name:<12} {simulate.describe(world)}")
+        return 0
+    if not options.world or options.out is None:
+        raise UsageError(
+            "simulate needs a world and a folder",
+            expected=f"--world NAME --out DIR; worlds: {listed(worlds)}",
+            hint="fieldwork simulate --list describes the worlds",
+        )
+    if options.world not in worlds:
+        near = nearest(options.world, worlds)
+        raise UsageError(
+            "there is no such world",
+            expected=listed(worlds),
+            got=repr(options.world),
+            hint=f"did you mean {near}?" if near else "fieldwork simulate --list describes them",
+        )
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise UsageError("the folder is not empty", got=str(options.out), hint="name a new folder with --out")
+    simulate.write_study(
+        options.world,
+        organisations=options.organisations,
+        waves=options.waves,
+        seed=options.seed,
+        out=options.out,
+        settings=_pairs(options.given, "--set"),
+    )
+    answer = {"study": _shown(options.out.resolve())}
+    print(json.dumps(answer, ensure_ascii=False) if options.json else answer["study"])
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    claims = _claims_of(study.reports / "claims.json", needed=True)
+    if options.json:
+        print(json.dumps(claims, indent=1, ensure_ascii=False))
+        return 0
+    print(f"{'claim':<6} {'verdict':<15} {'estimate':>9} {'interval':<17} {'margin':>7}  text")
+    for claim in claims:
+        interval = (
+            f"[{_number(claim['conf_low'])}, {_number(claim['conf_high'])}]" if claim["conf_low"] is not None else ""
+        )
+        numbers = f"{_number(claim['estimate']):>9} {interval:<17} {_number(claim['margin']):>7}"
+        text = textwrap.shorten(claim["text"], 80, placeholder=" …")
+        print(f"{claim['id']:<6} {claim['verdict'].replace('_', ' '):<15} {numbers}  {text}")
+    return 0
+
+
+def _claims_of(path: Path, *, needed: bool) -> list[dict[str, Any]]:
+    if not path.is_file():
+        if not needed:
+            return []
+        raise RunError(
+            "the claims of this wave have not been assessed",
+            where=_shown(path),
+            expected="the file that a run makes",
+            got="no such file",
+            hint="fieldwork run",
+        )
+    claims: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return claims
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+_Command = tuple[str, str, Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]
+_COMMANDS: dict[str, _Command] = {
+    "run": (
+        "run the chapters that are out of date, and make the pages",
+        "fieldwork run\nfieldwork run --wave 2026Q1 --replicates 200 --only 04_gradient",
+        _run,
+        _add_run,
+    ),
+    "explain": (
+        "say what a run would do now, and why",
+        "fieldwork explain\nfieldwork explain 04_gradient",
+        _explain,
+        _add_explain,
+    ),
+    "check": (
+        "hold delivered exports against the instrument, changing nothing",
+        "fieldwork check data/raw/2026Q1/*.csv",
+        _check,
+        _add_check,
+    ),
+    "simulate": (
+        "write a study folder of a world whose truth is known",
+        "fieldwork simulate --list\nfieldwork simulate --world default --organisations 300 --seed 7 --out simulated",
+        _simulate,
+        _add_simulate,
+    ),
+    "claims": (
+        "show the register of claims with its verdicts",
+        "fieldwork claims --wave 2026Q1",
+        _claims,
+        _add_study,
+    ),
+}

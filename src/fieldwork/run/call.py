@@ -1,0 +1,40 @@
+"""Entry of the process in which a `call` step runs: `python -m fieldwork.run.call MODULE:FUNCTION ARGUMENTS REPORT`.
+
+ARGUMENTS is a JSON object, passed by name. When the function raises, REPORT receives the error as JSON and the exit
+code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+
+from fieldwork.errors import FieldworkError
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Call the function; return the exit code."""
+    target, given, report = arguments
+    module, _, function = target.partition(":")
+    try:
+        getattr(importlib.import_module(module), function)(**json.loads(given))
+    except Exception as error:  # noqa: BLE001 - every error of the function is handed to the parent, which reports it
+        told = {"error": type(error).__name__, "title": str(error)}
+        told |= error.as_dict() if isinstance(error, FieldworkError) else {}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+        last = frames[-1] if frames else None
+        told["place"] = f"{Path(last.filename).name}, line {last.lineno}" if last else target
+        told["source"] = (last.line or "") if last else ""
+        told["traceback"] = traceback.format_exc()
+        Path(report).write_text(json.dumps(told), encoding="utf-8")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""What a chapter's result depends on, as one key and as named parts.
+
+The key of a step is the SHA-256 of: its code cells (source and tags; no outputs, ids, execution counts or prose), its
+parameters, the content of its inputs, the part of our package that it imports, and the software environment. Package
+code counts as a syntax tree without docstrings and comments, so rewording a comment runs nothing. Prose has a second
+hash, for the page alone. A key never holds an upstream key, only upstream content: a chapter that makes the same
+bytes again ends the chain of re-runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldwork.provenance import Environment, Memo, canonical, sha256_text
+
+if TYPE_CHECKING:
+    from fieldwork.run.notebook import Value
+    from fieldwork.run.spec import Step
+
+__all__ = ["FORMAT", "Closure", "Fingerprint", "reasons", "take"]
+
+FORMAT = 1
+"""Raised when the meaning of a key, or the way in which chapters are executed, changes."""
+
+_SEVERAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a step's result depends on.
+
+    Attributes
+    ----------
+    cells : list of [int, str]   Number and hash of each code cell; empty for a call.
+    call : str                   The function, for a call.
+    page : str                   Hash of all cells, prose included; not part of the key.
+    wave : str                   Wave.
+    parameters : dict            Value of each parameter that a user may set.
+    inputs : dict                SHA-256 of each input file, by label.
+    modules : dict               Hash of each module and data file of our package that the step imports.
+    outputs : list of str        Declared outputs.
+    environment : str            Hash of the software.
+    """
+
+    cells: list[list[Any]]
+    call: str
+    page: str
+    wave: str
+    parameters: dict[str, Value]
+    inputs: dict[str, str]
+    modules: dict[str, str]
+    outputs: list[str]
+    environment: str
+
+    @property
+    def key(self) -> str:
+        """One hash for everything but the prose."""
+        parts = asdict(self)
+        del parts["page"]
+        # A cell's number moves when prose is added above it; only the order of code cells matters.
+        parts["cells"] = [key for _, key in self.cells]
+        return sha256_text(canonical([FORMAT, parts]))
+
+    @property
+    def code_key(self) -> str:
+        """One hash for the step's own code and the package code beneath it, for the manifest."""
+        return sha256_text(canonical([[key for _, key in self.cells], self.call, self.modules]))
+
+
+class Closure:
+    """The modules of a package that a piece of code imports, directly or not, each with a hash.
+
+    Parameters
+    ----------
+    packages : mapping
+        Folder of each package to follow, by its name; other imports belong to the environment.
+    memo : Memo
+        Keeps what a module imports, by the hash of its content.
+    """
+
+    def __init__(self, packages: Mapping[str, Path], memo: Memo) -> None:
+        self._packages = dict(packages)
+        self._memo = memo
+        self._direct: dict[str, tuple[str, list[str]]] = {}
+        named = "|".join(re.escape(name) for name in packages)
+        self._dotted = re.compile(rf"({named})(\.\w+)+(:\w+)?")
+
+    def of(self, sources: Iterable[str]) -> dict[str, str]:
+        """Return the hash of every module and data file that the sources reach, by dotted name or package path."""
+        waiting = [name for source in sources for name in self._imports(source, "", is_package=False)]
+        found: dict[str, str] = {}
+        while waiting:
+            name = waiting.pop()
+            path = self._path(name)
+            if name in found or path is None:
+                continue
+            found[name], imports = self._module(name, path)
+            if path.name == "__init__.py":
+                found |= self._data(name, path.parent)
+            waiting += imports
+            if "." in name:
+                waiting.append(name.rpartition(".")[0])
+        return dict(sorted(found.items()))
+
+    def _path(self, name: str) -> Path | None:
+        top, _, rest = name.partition(".")
+        if top not in self._packages:
+            return None
+        base = self._packages[top].joinpath(*rest.split(".")) if rest else self._packages[top]
+        for candidate in (base / "__init__.py", base.with_suffix(".py")):
+            if candidate.is_file():
+                return candidate
+        return None
+
+    def _module(self, name: str, path: Path) -> tuple[str, list[str]]:
+        if name not in self._direct:
+            content = self._memo.sha256(path)
+            fact = f"module {FORMAT} {name} {content}"
+            kept = self._memo.fact(fact)
+            if kept is None:
+                source = path.read_text(encoding="utf-8")
+                tree = _stripped(ast.parse(source))
+                imports = self._imports(source, name, is_package=path.name == "__init__.py")
+                kept = [sha256_text(ast.dump(tree)), imports]
+                self._memo.remember(fact, kept)
+            self._direct[name] = (kept[0], kept[1])
+        return self._direct[name]
+
+    def _data(self, name: str, folder: Path) -> dict[str, str]:
+        """Hash the files of a package that are not code: templates, style sheets, fonts."""
+        found: dict[str, str] = {}
+        waiting = [folder]
+        while waiting:
+            here = waiting.pop()
+            for path in sorted(here.iterdir()):
+                if path.name.startswith((".", "__pycache__")) or path.suffix in {".py", ".pyc"}:
+                    continue
+                if path.is_dir():
+                    if not (path / "__init__.py").is_file():
+                        waiting.append(path)
+                elif path.suffix != ".ipynb":
+                    found[f"{name}/{path.relative_to(folder).as_posix()}"] = self._memo.sha256(path)
+        return found
+
+    def _imports(self, source: str, module: str, *, is_package: bool) -> list[str]:
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:
+            # A cell that is not Python fails when it runs, and is then reported with its line.
+            return []
+        found: set[str] = set()
+        for node in ast.walk(_stripped(tree)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    up = module.split(".")
+                    up = up[: len(up) - node.level + (1 if is_package else 0)]
+                    base = ".".join([*up, *([base] if base else [])])
+                found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and self._dotted.fullmatch(node.value):
+                found.add(node.value.partition(":")[0])
+        return sorted(name for name in found if name.partition(".")[0] in self._packages and self._path(name))
+
+
+def _stripped(tree: ast.Module) -> ast.Module:
+    """Take docstrings out of a tree, in place; comments are not in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+                    node.body = rest
+    return tree
+
+
+def take(
+    step: Step,
+    *,
+    wave: str,
+    values: Mapping[str, Value],
+    inputs: Mapping[str, str],
+    closure: Closure,
+    software: Environment,
+) -> Fingerprint:
+    """Return the fingerprint of a step for given parameter values and input contents."""
+    defaults = {parameter.name: parameter.default for parameter in step.counted}
+    code = step.notebook.code if step.notebook else ()
+    sources = [cell.source for cell in code] if step.notebook else [f"import {step.call.partition(':')[0]}"]
+    return Fingerprint(
+        cells=[[cell.number, cell.key] for cell in code],
+        call=step.call,
+        page=step.notebook.page_key if step.notebook else "",
+        wave=wave,
+        parameters={name: values.get(name, default) for name, default in sorted(defaults.items())},
+        inputs=dict(sorted(inputs.items())),
+        modules=closure.of(sources),
+        outputs=sorted(f"{output.label}{'/' * output.folder}{'?' * output.optional}" for output in step.outputs),
+        environment=software.key,
+    )
+
+
+def reasons(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
+    """Return, in plain words, what differs between two fingerprints of a step."""
+    found: list[str] = []
+    before, after = [key for _, key in old.cells], [key for _, key in new.cells]
+    if before != after:
+        if len(before) == len(after):
+            cells = [number for (number, key), other in zip(new.cells, before, strict=True) if key != other]
+            found.append(f"{'cells' if len(cells) > 1 else 'cell'} {_some(str(cell) for cell in cells)} changed")
+        else:
+            found.append(f"the notebook has {len(after)} code cells, had {len(before)}")
+    if old.call != new.call:
+        found.append(f"it calls {new.call}, called {old.call}")
+    for name in sorted(old.parameters.keys() | new.parameters.keys()):
+        one, two = old.parameters.get(name), new.parameters.get(name)
+        if canonical(one) != canonical(two):
+            found.append(f"parameter {name} {canonical(one)} -> {canonical(two)}")
+    found += _differences("input", old.inputs, new.inputs)
+    found += _differences("package", old.modules, new.modules)
+    if sorted(old.outputs) != sorted(new.outputs):
+        found.append("its declared outputs changed")
+    if old.environment != new.environment:
+        found.append("the software environment changed")
+    return tuple(found)
+
+
+def _differences(word: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    changed = sorted(label for label in old.keys() & new.keys() if old[label] != new[label])
+    added, gone = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    verbs = ((changed, "changed"), (added, "is new"), (gone, "is gone"))
+    return [f"{word} {_some(labels)} {verb}" for labels, verb in verbs if labels]
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    head = ", ".join(names[:_SEVERAL])
+    return head if len(names) <= _SEVERAL else f"{head} and {len(names) - _SEVERAL} more"

@@ -1,0 +1,132 @@
+"""Papermill, with a kernel of its own for every chapter.
+
+Kernels are reached over sockets of the file system, in a folder of their own: free network ports are raced for when two
+chapters start at once. The kernel is this interpreter, whatever kernels the machine lists, so a chapter sees the very
+environment that its key names.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import execute_notebook
+
+if TYPE_CHECKING:
+    from fieldwork.run.processes import Processes
+
+__all__ = ["DeadKernelError", "PapermillExecutionError", "execute"]
+
+
+class _Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's engine, which also hands out the notebook being run, so that any failure can be kept."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:  # noqa: ANN401 - papermill's
+        """Execute the notebook of a manager."""
+        options.pop("held").append(nb_man.nb)
+        return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+
+papermill_engines.register("fieldwork", _Engine)
+# What papermill logs about a failing chapter is told by the runner, in a sentence.
+logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
+
+
+def _manager(sockets: Path, surroundings: Mapping[str, str], folder: Path, processes: Processes) -> type:
+    """Return a kernel manager class bound to one chapter: papermill takes a class, not an object."""
+
+    class Manager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:  # noqa: ANN401 - jupyter's
+            super().__init__(**options)
+            self._listed: int | None = None
+            self.transport = "ipc"
+            self.connection_file = str(sockets / "k.json")
+            self._kernel_spec = KernelSpec(
+                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                display_name="Python 3",
+                language="python",
+            )
+
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - jupyter's
+            options["env"] = dict(surroundings)
+            options["cwd"] = str(folder)
+            processes.refuse_when_stopped()
+            await super().start_kernel(**options)
+            self._listed = getattr(self.provisioner, "pid", None)
+            if self._listed is not None:
+                processes.add(self._listed)
+
+        async def cleanup_resources(self, restart: bool = False) -> None:  # type: ignore[override]
+            await super().cleanup_resources(restart=restart)
+            if self._listed is not None:
+                processes.discard(self._listed)
+                self._listed = None
+
+    return Manager
+
+
+def execute(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    folder: Path,
+    sockets: Path,
+    surroundings: Mapping[str, str],
+    processes: Processes,
+    on_cell: Callable[[int, int], None],
+    held: list[Any],
+) -> None:
+    """Execute a notebook by papermill; the executed notebook is put into `held`, also when a cell fails.
+
+    Parameters
+    ----------
+    notebook : Path
+        The chapter.
+    parameters : mapping
+        Values to inject.
+    folder : Path
+        Working folder of the kernel.
+    sockets : Path
+        Folder for the kernel's sockets: short, existing, used by nothing else.
+    surroundings : mapping
+        Environment variables of the kernel.
+    processes : Processes
+        Where the kernel is listed while it lives.
+    on_cell : callable
+        Told the number of each cell that starts and the number of all cells.
+    held : list
+        Receives the notebook node.
+
+    Raises PapermillExecutionError, DeadKernelError.
+    """
+
+    def started(cell: Any, cell_index: int) -> None:  # noqa: ANN401, ARG001 - nbclient's hook
+        on_cell(cell_index + 1, len(held[0].cells))
+
+    with notebook.open(encoding="utf-8") as file:
+        node = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    execute_notebook(
+        node,
+        None,
+        parameters=dict(parameters),
+        engine_name="fieldwork",
+        kernel_name="python3",
+        language="python",
+        progress_bar=False,
+        request_save_on_cell_execute=False,
+        autosave_cell_every=0,
+        held=held,
+        kernel_manager_class=_manager(sockets, surroundings, folder, processes),
+        record_timing=False,
+        on_cell_start=started,
+    )

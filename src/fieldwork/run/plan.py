@@ -1,0 +1,182 @@
+"""What a run would do now, and why: each step current, restorable, stale, waiting or blocked.
+
+Judging reads files and hashes; it loads no notebook engine and starts no process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fieldwork.errors import RunError, nearest
+from fieldwork.provenance import Environment, environment
+from fieldwork.run.fingerprint import Closure, Fingerprint, reasons, take
+from fieldwork.run.notebook import Value, chosen
+
+if TYPE_CHECKING:
+    from fieldwork.run.spec import Input, Pipeline, Step
+    from fieldwork.run.store import Record, Store
+
+__all__ = ["BLOCKED", "CURRENT", "RESTORABLE", "STALE", "WAITING", "Judge", "Unit", "plan"]
+
+CURRENT = "current"
+RESTORABLE = "restorable"
+STALE = "stale"
+WAITING = "waiting"
+BLOCKED = "blocked"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A step as it stands now.
+
+    Attributes
+    ----------
+    step : Step                          The step.
+    state : str                          `current`: nothing to do. `restorable`: its result is known and is put in place
+                                         without running. `stale`: it runs. `waiting`: decided when the steps before it
+                                         have run. `blocked`: an input is missing that no step makes.
+    reasons : tuple of str               Why, in plain words.
+    fingerprint : Fingerprint or None    None while waiting or blocked.
+    record : Record or None              The known result, where there is one.
+    """
+
+    step: Step
+    state: str
+    reasons: tuple[str, ...]
+    fingerprint: Fingerprint | None = None
+    record: Record | None = None
+
+
+@dataclass(slots=True)
+class Judge:
+    """Says what state a step is in, given the files as they are.
+
+    Attributes
+    ----------
+    pipeline : Pipeline       The steps.
+    store : Store             Past results.
+    given : mapping           Text of each parameter that the user gave, by name.
+    packages : mapping        Folder of each package whose code counts; our own by default.
+    """
+
+    pipeline: Pipeline
+    store: Store
+    given: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, Path] = field(default_factory=lambda: {_PACKAGE.name: _PACKAGE})
+    software: Environment = field(init=False)
+    values: dict[str, dict[str, Value]] = field(init=False)
+    _closure: Closure = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.values = chosen(self.given, {step.name: step.offered for step in self.pipeline.steps})
+        lock = next((path for path in self._locks() if path.is_file()), None)
+        self.software = environment(self.store.memo, lock)
+        self._closure = Closure(self.packages, self.store.memo)
+
+    def _locks(self) -> list[Path]:
+        return [parent / "uv.lock" for package in self.packages.values() for parent in package.parents[:2]]
+
+    def contents(self, step: Step, known: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the SHA-256 of every input file of a step; RunError when an input is missing.
+
+        `known` holds outputs that are not in place but will be before the step runs.
+        """
+        found: dict[str, str] = {}
+        for entry in step.inputs:
+            ahead = {
+                label: digest
+                for label, digest in (known or {}).items()
+                if label == entry.label or label.startswith(f"{entry.label}/")
+            }
+            if entry.path.is_file():
+                found[entry.label] = self.store.memo.sha256(entry.path)
+            elif entry.path.is_dir():
+                files = self.store.memo.folder(entry.path)
+                found |= {f"{entry.label}/{name}": digest for name, digest in files.items()}
+            elif not ahead:
+                raise _missing(step, entry)
+            found |= ahead
+        return found
+
+    def judge(self, step: Step, known: Mapping[str, str] | None = None) -> Unit:
+        """Return the state of a step whose own inputs are settled."""
+        inputs = self.contents(step, known)
+        mark = take(
+            step,
+            wave=self.pipeline.wave,
+            values=self.values[step.name],
+            inputs=inputs,
+            closure=self._closure,
+            software=self.software,
+        )
+        record = self.store.record(mark.key)
+        before = self.store.latest(self.pipeline.wave, step.name)
+        if record is None:
+            why = ("it has not run before",) if before is None else reasons(before.fingerprint, mark)
+            return Unit(step, STALE, why or ("its record is gone",), mark)
+        off = [label for label, digest in record.outputs.items() if not self._in_place(label, digest)]
+        lost = [label for label in off if not self.store.has(record.outputs[label])]
+        if lost:
+            return Unit(step, STALE, (f"{self._fault(lost[0])} and no copy is kept",), mark)
+        if record.fingerprint.page != mark.page:
+            return Unit(step, RESTORABLE, ("its text changed, its code did not: the page is renewed",), mark, record)
+        if off:
+            switched = before is not None and before.key != mark.key
+            why = reasons(before.fingerprint, mark) if before is not None and switched else ()
+            told = tuple(f"{reason}, and that result is kept" for reason in why)
+            return Unit(step, RESTORABLE, told or tuple(self._fault(label) for label in off), mark, record)
+        return Unit(step, CURRENT, (), mark, record)
+
+    def _in_place(self, label: str, digest: str) -> bool:
+        path = self.pipeline.study / label
+        return path.is_file() and self.store.memo.sha256(path) == digest
+
+    def _fault(self, label: str) -> str:
+        return f"{label} {'differs from what was made' if (self.pipeline.study / label).is_file() else 'is missing'}"
+
+
+def _missing(step: Step, entry: Input) -> RunError:
+    near = nearest(entry.path.name, sorted(path.name for path in entry.path.parent.glob("*")))
+    return RunError(
+        "an input is missing",
+        where=f"chapter {step.name}",
+        expected=entry.label,
+        got="no such file or folder",
+        hint=f"did you mean {near}?" if near else "put the file there, or correct `inputs` in notebooks/chapters.toml",
+    )
+
+
+def plan(
+    judge: Judge, *, only: tuple[str, ...] = (), force: bool = False, coming: Mapping[str, str] | None = None
+) -> tuple[Unit, ...]:
+    """Return, without running anything, what a run would do with each wanted step.
+
+    `coming` holds the hash of files, by label, that are not there now but that the run puts in place first.
+    """
+    units: dict[str, Unit] = {}
+    known: dict[str, str] = dict(coming or {})
+    forced = (set(only) or {step.name for step in judge.pipeline.steps}) if force else set()
+    for step in judge.pipeline.wanted(only):
+        pending = [need for need in step.needs if units[need].state in {STALE, WAITING}]
+        blocked = [need for need in step.needs if units[need].state == BLOCKED]
+        if step.name in forced:
+            units[step.name] = Unit(step, STALE, ("it was asked for with --force",))
+        elif blocked:
+            units[step.name] = Unit(step, BLOCKED, (f"{blocked[0]} is blocked",))
+        elif pending:
+            why = f"runs if {', '.join(pending)} {'makes' if len(pending) == 1 else 'make'} something else than before"
+            units[step.name] = Unit(step, WAITING, (why,))
+        else:
+            try:
+                units[step.name] = judge.judge(step, known)
+            except RunError as error:
+                units[step.name] = Unit(step, BLOCKED, (f"{error.expected} is missing",))
+        record = units[step.name].record
+        if record is not None:
+            known |= record.outputs
+    return tuple(units.values())

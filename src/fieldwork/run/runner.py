@@ -1,0 +1,341 @@
+"""The graph of chapters, run: what is out of date, in order, side by side where the graph allows.
+
+A failure stops the chapters that follow from it and no others. The coordinator alone judges, publishes and writes the
+journal; workers run one chapter each.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fieldwork.errors import FieldworkError, RunError
+from fieldwork.provenance import manifest_text, sha256_file, write_manifest
+from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
+from fieldwork.run.processes import Processes
+from fieldwork.run.spec import PLACES_OFFERED
+from fieldwork.run.store import Record
+from fieldwork.run.worker import Failure, Made, Task, renew, work
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from fieldwork.run.notebook import Value
+    from fieldwork.run.spec import Step
+
+__all__ = ["Event", "Result", "manifest", "run"]
+
+_PATIENCE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run.
+
+    Attributes
+    ----------
+    kind : str        `current`, `restored`, `started`, `cell`, `done`, `failed`, `skipped`.
+    step : str        Step.
+    text : str        Why, in plain words.
+    part : float      Share of the step's cells that have started, 0 to 1.
+    seconds : float   How long the step took, when done.
+    """
+
+    kind: str
+    step: str
+    text: str = ""
+    part: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.
+
+    Attributes
+    ----------
+    ran, restored, current : tuple of str   Steps by what was done with them.
+    failures : tuple of Failure             Steps that failed.
+    skipped : dict                          Steps that were not tried, with the failed step that is the cause.
+    """
+
+    ran: tuple[str, ...]
+    restored: tuple[str, ...]
+    current: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    skipped: dict[str, str]
+
+
+class _Run:
+    def __init__(self, judge: Judge, forced: set[str], on_event: Callable[[Event], None]) -> None:
+        self.judge = judge
+        self.store = judge.store
+        self.study = judge.pipeline.study
+        self.wave = judge.pipeline.wave
+        self.forced = forced
+        self.tell = on_event
+        self.processes = Processes()
+        self.done: dict[str, list[str]] = {"ran": [], "restored": [], "current": []}
+        self.failures: list[Failure] = []
+        self.waiting: list[Unit] = []
+        self.under_way: dict[Future[Made | Failure], tuple[Unit, Task]] = {}
+
+    def admit(self, names: Iterable[str]) -> list[str]:
+        """Judge steps whose needs are met; return those that are done without running, and queue those that run."""
+        done: list[str] = []
+        for name in names:
+            try:
+                unit = self.settle(self.judge.pipeline.step(name))
+            except FieldworkError as error:
+                self.failures.append(Failure(name, error))
+                self.tell(Event("failed", name, error.title))
+                continue
+            if unit is None:
+                done.append(name)
+            else:
+                self.waiting.append(unit)
+        return done
+
+    def submit(self, pool: ThreadPoolExecutor, workers: int) -> None:
+        """Start queued steps while a worker is free."""
+        while self.waiting and len(self.under_way) < workers:
+            unit = self.waiting.pop(0)
+            task = self.task(unit)
+            self.tell(Event("started", unit.step.name, "; ".join(unit.reasons)))
+            self.under_way[pool.submit(self.work, task)] = (unit, task)
+
+    def collect(self) -> list[str]:
+        """Wait a moment for steps to end, publish them, and return those that succeeded."""
+        from concurrent.futures import FIRST_COMPLETED, wait  # noqa: PLC0415 - loaded already, by the pool
+
+        # A short patience keeps the main thread open to Ctrl-C.
+        finished, _ = wait(self.under_way, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
+        ended = [(future, *self.under_way.pop(future)) for future in finished]
+        return [unit.step.name for future, unit, task in ended if self.close(unit, task, future.result())]
+
+    def settle(self, step: Step) -> Unit | None:
+        """Judge a step whose needs are met; put a known result in place; return the unit when it must run."""
+        unit = self.judge.judge(step)
+        if step.name in self.forced and unit.fingerprint is not None:
+            return replace(unit, state="stale", reasons=("it was asked for with --force",), record=None)
+        if unit.state == CURRENT and unit.record is not None:
+            latest = self.store.latest(self.wave, step.name)
+            if latest is None or latest.key != unit.record.key:
+                self.store.keep(unit.record, "current")
+            self.done["current"].append(step.name)
+            self.tell(Event("current", step.name))
+            return None
+        if unit.state == RESTORABLE and unit.record is not None and unit.fingerprint is not None:
+            self.restore(unit, unit.record)
+            self.done["restored"].append(step.name)
+            self.tell(Event("restored", step.name, "; ".join(unit.reasons)))
+            return None
+        return unit
+
+    def restore(self, unit: Unit, record: Record) -> None:
+        for label, digest in record.outputs.items():
+            path = self.study / label
+            if not path.is_file() or self.store.memo.sha256(path) != digest:
+                self.store.fetch(digest, path)
+        self.retire(unit.step, record.outputs)
+        if unit.fingerprint is not None and record.fingerprint.page != unit.fingerprint.page:
+            page = self.study / unit.step.page
+            text = renew(unit.step, page.read_text(encoding="utf-8"), self.set_by_user(unit), self.wave)
+            beside = self.store.stage(record.key) / page.name
+            beside.write_text(text, encoding="utf-8")
+            digest = sha256_file(beside)
+            self.store.put(beside, digest)
+            beside.replace(page)
+            shutil.rmtree(beside.parent)
+            outputs = {**record.outputs, unit.step.page: digest}
+            record = replace(record, fingerprint=unit.fingerprint, outputs=outputs)
+        self.store.keep(record, "restored")
+
+    def set_by_user(self, unit: Unit) -> dict[str, Value]:
+        """Return the parameters whose value is not the notebook's own."""
+        mark = unit.fingerprint
+        values = mark.parameters if mark is not None else {}
+        defaults = {parameter.name: parameter.default for parameter in unit.step.counted}
+        return {name: value for name, value in values.items() if json.dumps(value) != json.dumps(defaults[name])}
+
+    def task(self, unit: Unit) -> Task:
+        key = unit.fingerprint.key if unit.fingerprint is not None else ""
+        given = self.judge.values[unit.step.name]
+        return Task(
+            step=unit.step,
+            study=self.study,
+            wave=self.wave,
+            values=self.set_by_user(unit),
+            places={name: str(given[name]) for name in PLACES_OFFERED if name in given},
+            stage=self.store.stage(key),
+            failed=self.store.failed(self.wave, unit.step.name),
+        )
+
+    def work(self, task: Task) -> Made | Failure:
+        def on_cell(number: int, total: int) -> None:
+            self.tell(Event("cell", task.step.name, part=number / max(total, 1)))
+
+        return work(task, self.processes, on_cell)
+
+    def close(self, unit: Unit, task: Task, outcome: Made | Failure) -> bool:
+        """Publish what a step made, or report its failure; return whether it succeeded."""
+        name, mark = unit.step.name, unit.fingerprint
+        if isinstance(outcome, Made) and mark is not None and self.judge.contents(unit.step) != mark.inputs:
+            error = RunError(
+                "an input changed while the chapter was running",
+                where=f"chapter {name}",
+                expected="inputs that stand still",
+                hint="run again when nothing else writes into the study",
+            )
+            outcome = Failure(name, error)
+        if isinstance(outcome, Failure):
+            shutil.rmtree(task.stage, ignore_errors=True)
+            self.store.note_failure(self.wave, name, mark.key if mark else "", outcome.error.title)
+            self.failures.append(outcome)
+            self.tell(Event("failed", name, outcome.error.title))
+            return False
+        if mark is None:
+            raise RunError("a step ran that was not judged", where=name)
+        self.publish(task, outcome)
+        self.retire(unit.step, outcome.outputs)
+        self.store.keep(Record(name, self.wave, mark.key, mark, outcome.outputs, round(outcome.seconds, 3)), "ran")
+        shutil.rmtree(task.stage, ignore_errors=True)
+        task.failed.unlink(missing_ok=True)
+        self.done["ran"].append(name)
+        self.tell(Event("done", name, "; ".join(unit.reasons), part=1.0, seconds=outcome.seconds))
+        return True
+
+    def publish(self, task: Task, made: Made) -> None:
+        for label, digest in made.outputs.items():
+            staged, final = task.stage / label, self.study / label
+            self.store.put(staged, digest)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.is_file() and self.store.memo.sha256(final) == digest:
+                # Leaving the same bytes alone keeps a reader's open file and the memo's stamp.
+                staged.unlink()
+            else:
+                staged.replace(final)
+
+    def retire(self, step: Step, outputs: Iterable[str]) -> None:
+        """Remove what the step published last time and does not make any more."""
+        before = self.store.latest(self.wave, step.name)
+        for label in (before.outputs.keys() if before else set()) - set(outputs):
+            if any(output.covers(label) for output in step.outputs):
+                (self.study / label).unlink(missing_ok=True)
+
+
+def run(
+    judge: Judge,
+    *,
+    workers: int = 2,
+    only: tuple[str, ...] = (),
+    force: bool = False,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Result:
+    """Run what is out of date and put back what is missing.
+
+    Parameters
+    ----------
+    judge : Judge
+        The pipeline with its store and the parameters given.
+    workers : int
+        Chapters that run at one time.
+    only : tuple of str
+        Steps to bring up to date, with what they need; all when empty.
+    force : bool
+        Run the steps of `only` (all when empty) although they are current.
+    on_event : callable
+        Told what happens; called from workers' threads as well.
+
+    Raises RunError when another run holds the study. A failure of a chapter is in the result. On KeyboardInterrupt the
+    chapters' processes are ended before it goes on.
+    """
+    wanted = judge.pipeline.wanted(only)
+    forced = (set(only) or {step.name for step in wanted}) if force else set()
+    names = {step.name for step in wanted}
+    sorter = graphlib.TopologicalSorter({step.name: set(step.needs) & names for step in wanted})
+    sorter.prepare()
+    state = _Run(judge, forced, on_event)
+    with state.store.lock():
+        state.store.clear_stage()
+        try:
+            _loop(state, sorter, [step.name for step in wanted], workers)
+        finally:
+            state.store.memo.save()
+    settled = {*state.done["ran"], *state.done["restored"], *state.done["current"]}
+    failed = {failure.step for failure in state.failures}
+    skipped = _skipped(wanted, settled, failed)
+    for name, cause in skipped.items():
+        on_event(Event("skipped", name, f"{cause} failed"))
+    return Result(
+        ran=tuple(state.done["ran"]),
+        restored=tuple(state.done["restored"]),
+        current=tuple(state.done["current"]),
+        failures=tuple(state.failures),
+        skipped=skipped,
+    )
+
+
+def _loop(state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], workers: int) -> None:
+    pool: ThreadPoolExecutor | None = None
+    try:
+        while sorter.is_active():
+            fresh = sorted(sorter.get_ready(), key=order.index)
+            sorter.done(*state.admit(fresh))
+            if state.waiting and pool is None:
+                pool = _pool(workers)
+            if pool is not None:
+                state.submit(pool, workers)
+            if state.under_way:
+                sorter.done(*state.collect())
+            elif not fresh:
+                # What is left follows from a failure.
+                break
+    finally:
+        state.processes.stop()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not needed when all is current
+
+    return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chapter")
+
+
+def _skipped(wanted: tuple[Step, ...], settled: set[str], failed: set[str]) -> dict[str, str]:
+    causes: dict[str, str] = {}
+    for step in wanted:
+        if step.name not in settled and step.name not in failed:
+            blocking = next((need for need in step.needs if need in failed or need in causes), "")
+            causes[step.name] = causes.get(blocking, blocking)
+    return causes
+
+
+def manifest(judge: Judge) -> Path:
+    """Write the wave's manifest from what each step last published; return its path."""
+    pipeline = judge.pipeline
+    chapters = []
+    for step in pipeline.steps:
+        record = judge.store.latest(pipeline.wave, step.name)
+        if record is not None:
+            mark = record.fingerprint
+            chapters.append(
+                {
+                    "name": step.name,
+                    "made_by": step.made_by,
+                    "code_sha256": mark.code_key,
+                    "parameters": {"wave": mark.wave, **mark.parameters},
+                    "inputs": mark.inputs,
+                    "modules": mark.modules,
+                    "outputs": record.outputs,
+                }
+            )
+    path = pipeline.study / pipeline.reports / "manifest.json"
+    write_manifest(path, manifest_text(pipeline.wave, judge.software, chapters))
+    return path

@@ -1,0 +1,344 @@
+"""The graph of chapters, declared once as data in `notebooks/chapters.toml`.
+
+A step is a notebook, or a call of one function, with the files that it reads and the files that it makes. Who follows
+whom is not written down: it follows from the files.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import re
+import string
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from fieldwork.errors import NotebookError, RunError, UsageError, listed, nearest
+from fieldwork.run import notebook
+
+if TYPE_CHECKING:
+    from fieldwork.run.notebook import Notebook, Parameter
+
+__all__ = ["PLACES_OFFERED", "RESERVED", "Input", "Output", "Pipeline", "Step", "read"]
+
+RESERVED = ("study", "wave", "out")
+"""Parameters that every chapter has and that the runner alone sets."""
+
+PLACES_OFFERED = ("raw",)
+"""Parameters that name a folder of the machine, where a chapter has them: what lies there counts, its path does not."""
+
+_KEYS = ("name", "kind", "call", "inputs", "outputs")
+_PLACES = ("study", "raw", "instruments", "processed", "reports", "wave")
+_STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file or folder that a step reads.
+
+    Attributes
+    ----------
+    label : str    Path relative to the study; with its placeholder where it lies outside the study.
+    path : Path    Where it is.
+    """
+
+    label: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file, or every file of a folder, that a step makes.
+
+    Attributes
+    ----------
+    label : str       Path relative to the study, without a slash at the end.
+    folder : bool     Declared with a slash at the end: every file beneath is an output.
+    optional : bool   Declared with a question mark at the end: the step may leave it out.
+    """
+
+    label: str
+    folder: bool
+    optional: bool
+
+    def covers(self, label: str) -> bool:
+        """Return whether a file of this path is declared by this output."""
+        return label.startswith(f"{self.label}/") if self.folder else label == self.label
+
+    def meets(self, label: str) -> bool:
+        """Return whether reading the file or folder of this path reads this output."""
+        return self.label == label or self.label.startswith(f"{label}/") or self.covers(label)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One chapter, or one call.
+
+    Attributes
+    ----------
+    name : str                     One word, the same in notebook, data file and page.
+    notebook : Notebook or None    None where the step is a call.
+    call : str                     `module:function`, called with study, wave and out; empty where it is a notebook.
+    inputs : tuple of Input        As declared.
+    outputs : tuple of Output      As declared, and the executed notebook.
+    page : str                     Label of the executed notebook; empty for a call.
+    needs : tuple of str           Steps that make an input of this one.
+    """
+
+    name: str
+    notebook: Notebook | None
+    call: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    page: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def offered(self) -> tuple[Parameter, ...]:
+        """Parameters that a user may set."""
+        return tuple(parameter for parameter in self.declared if parameter.name not in RESERVED)
+
+    @property
+    def counted(self) -> tuple[Parameter, ...]:
+        """Parameters whose value is part of the key."""
+        return tuple(parameter for parameter in self.offered if parameter.name not in PLACES_OFFERED)
+
+    @property
+    def declared(self) -> tuple[Parameter, ...]:
+        """All parameters of the notebook; none for a call."""
+        return self.notebook.parameters if self.notebook else ()
+
+    @property
+    def made_by(self) -> str:
+        """What makes the outputs, for the manifest: the notebook or the function."""
+        return f"notebooks/{self.notebook.path.name}" if self.notebook else self.call
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """All steps for one wave of one study, in an order in which they can run.
+
+    Attributes
+    ----------
+    study : Path               The study's folder.
+    wave : str                 Wave.
+    reports : str              Label of the wave's folder of reports.
+    steps : tuple of Step      In running order.
+    """
+
+    study: Path
+    wave: str
+    reports: str
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step:
+        """Return a step by its name; UsageError with the nearest name when there is none."""
+        names = {step.name: step for step in self.steps}
+        if name not in names:
+            near = nearest(name, names)
+            raise UsageError(
+                f"there is no chapter '{name}'",
+                expected=listed(names),
+                got=repr(name),
+                hint=f"did you mean {near}?" if near else "",
+            )
+        return names[name]
+
+    def wanted(self, only: Iterable[str]) -> tuple[Step, ...]:
+        """Return the named steps and every step that they need, in running order; all steps when none is named."""
+        open_names = [self.step(name).name for name in only] or [step.name for step in self.steps]
+        found: set[str] = set()
+        while open_names:
+            name = open_names.pop()
+            if name not in found:
+                found.add(name)
+                open_names.extend(self.step(name).needs)
+        return tuple(step for step in self.steps if step.name in found)
+
+
+def read(chapters: Path, places: Mapping[str, str | Path]) -> Pipeline:
+    """Read `chapters.toml` for one wave of one study.
+
+    Parameters
+    ----------
+    chapters : Path
+        The file; notebooks lie beside it.
+    places : mapping
+        Value of each placeholder: study, raw, instruments, processed, reports (folders, of the wave), wave.
+
+    Raises RunError for an unknown key or placeholder, a name used twice, a missing notebook, an output made twice or
+    lying outside the study, and for chapters that wait for each other; NotebookError for a notebook without its
+    parameters.
+    """
+    if missing := [name for name in _PLACES if name not in places]:
+        raise RunError("a placeholder has no value", where=str(chapters), expected=listed(_PLACES), got=listed(missing))
+    try:
+        content = tomllib.loads(chapters.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(
+            "the graph of chapters is missing",
+            where=f"{chapters.parent.name}/{chapters.name}",
+            expected="a file of [[chapter]] entries beside the notebooks",
+            got="no such file",
+            hint="take it back from git",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RunError("the graph of chapters is not TOML", where=_where(chapters), got=str(error)) from error
+    entries = content.get("chapter", [])
+    _known_keys(content, ("chapter",), _where(chapters))
+    if not isinstance(entries, list) or not entries:
+        raise RunError("the graph of chapters is empty", where=_where(chapters), expected="[[chapter]] entries")
+    loose = [_step(entry, chapters, places) for entry in entries]
+    names = [step.name for step in loose]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise RunError("two chapters have one name", where=_where(chapters), got=listed(doubled))
+    _made_once(loose, chapters)
+    steps = _ordered(loose, chapters)
+    study = Path(places["study"]).resolve()
+    reports = Path(places["reports"]).resolve().relative_to(study).as_posix()
+    return Pipeline(study, str(places["wave"]), reports, steps)
+
+
+def _where(chapters: Path) -> str:
+    return f"{chapters.parent.name}/{chapters.name}"
+
+
+def _known_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in entry:
+        if key not in known:
+            near = nearest(key, known)
+            raise RunError(
+                f"unknown key '{key}'",
+                where=where,
+                expected=listed(known),
+                got=repr(key),
+                hint=f"did you mean {near}?" if near else "",
+            )
+
+
+def _step(entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | Path]) -> Step:
+    name = str(entry.get("name", ""))
+    where = f"{_where(chapters)}, chapter '{name}'"
+    _known_keys(entry, _KEYS, where)
+    call = str(entry.get("call", ""))
+    kind = str(entry.get("kind", "call" if call else "notebook"))
+    if not _STEP_NAME.fullmatch(name):
+        raise RunError("a chapter needs a name", where=where, expected="lower-case letters, digits, _", got=repr(name))
+    if kind not in {"notebook", "call"} or (kind == "call") != bool(call):
+        raise RunError(
+            "the kind of a chapter is off",
+            where=where,
+            expected='kind "notebook", or kind "call" with call = "module:function"',
+            got=f"kind {kind!r}, call {call!r}",
+        )
+    if call and not _CALL.fullmatch(call):
+        raise RunError("a call names a function", where=where, expected='"module:function"', got=repr(call))
+    for key in ("inputs", "outputs"):
+        value = entry.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise RunError(f"a chapter lists its {key}", where=where, expected="a list of paths", got=repr(value))
+    inputs = tuple(Input(*_place(text, places, where)) for text in entry["inputs"])
+    outputs = [_output(text, places, where) for text in entry["outputs"]]
+    page, content = "", None
+    if kind == "notebook":
+        content = _notebook(chapters.with_name(f"{name}.ipynb"), where)
+        page = _output(f"{{reports}}/chapters/{name}.ipynb", places, where).label
+        outputs.append(Output(page, folder=False, optional=False))
+    return Step(name, content, call, inputs, tuple(outputs), page)
+
+
+def _notebook(path: Path, where: str) -> Notebook:
+    if not path.is_file():
+        near = nearest(path.stem, sorted(other.stem for other in path.parent.glob("*.ipynb")))
+        raise RunError(
+            "a chapter's notebook is missing",
+            where=where,
+            expected=f"{path.parent.name}/{path.name}",
+            got="no such file",
+            hint=f"did you mean {near}?" if near else "write the notebook, or take the entry out",
+        )
+    content = notebook.read(path)
+    declared = [parameter.name for parameter in content.parameters]
+    if missing := [name for name in RESERVED if name not in declared]:
+        raise NotebookError(
+            "a chapter lacks a parameter that every chapter has",
+            where=f"{path.parent.name}/{path.name}, cell tagged `parameters`",
+            expected=listed(RESERVED),
+            got=f"no {listed(missing)}",
+            hint=f'add the line `{missing[0]}: str = ""  # set by the runner`',
+        )
+    return content
+
+
+def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str, Path]:
+    names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    if unknown := [name for name in names if name not in _PLACES]:
+        raise RunError(
+            "unknown placeholder", where=where, expected=listed(f"{{{name}}}" for name in _PLACES), got=repr(unknown[0])
+        )
+    study = Path(places["study"]).resolve()
+    # Resolving the folder but not the file keeps the label of a file that is itself a link.
+    path = Path(text.format_map({name: str(value) for name, value in places.items()}))
+    path = study / path if not path.is_absolute() else path
+    path = path.parent.resolve() / path.name
+    try:
+        return path.relative_to(study).as_posix(), path
+    except ValueError:
+        return text.replace("{wave}", str(places["wave"])).rstrip("/"), path
+
+
+def _output(text: str, places: Mapping[str, str | Path], where: str) -> Output:
+    bare = text.removesuffix("?")
+    label, path = _place(bare.rstrip("/"), places, where)
+    inside = path.is_relative_to(Path(places["study"]).resolve()) and label not in {"", "."}
+    if not inside or ".." in PurePosixPath(label).parts:
+        raise RunError("an output lies outside the study", where=where, expected="a path inside the study", got=text)
+    return Output(label, folder=bare.endswith("/"), optional=text.endswith("?"))
+
+
+def _made_once(steps: list[Step], chapters: Path) -> None:
+    for position, step in enumerate(steps):
+        for other in steps[position + 1 :]:
+            for mine in step.outputs:
+                for theirs in other.outputs:
+                    if mine.meets(theirs.label) or theirs.meets(mine.label):
+                        raise RunError(
+                            "two chapters make one file",
+                            where=_where(chapters),
+                            expected="each output in one chapter",
+                            got=f"{theirs.label} in {step.name} and {other.name}",
+                        )
+
+
+def _ordered(steps: list[Step], chapters: Path) -> tuple[Step, ...]:
+    needs: dict[str, list[str]] = {}
+    for step in steps:
+        makers = (
+            other.name
+            for other in steps
+            if any(output.meets(entry.label) for output in other.outputs for entry in step.inputs)
+        )
+        needs[step.name] = list(dict.fromkeys(makers))
+    try:
+        sequence = tuple(graphlib.TopologicalSorter(needs).static_order())
+    except graphlib.CycleError as error:
+        raise RunError(
+            "chapters wait for each other",
+            where=_where(chapters),
+            expected="no chapter reads what a later one makes from it",
+            got=" -> ".join(reversed(error.args[1])),
+            hint="take the input out of one of them",
+        ) from error
+    # Among steps that are free to run, the order of the file holds; it is the order of the book.
+    position = {step.name: number for number, step in enumerate(steps)}
+    depth: dict[str, int] = {}
+    for name in sequence:
+        depth[name] = 1 + max((depth[need] for need in needs[name]), default=0)
+    chosen = sorted(steps, key=lambda step: (depth[step.name], position[step.name]))
+    return tuple(
+        Step(s.name, s.notebook, s.call, s.inputs, s.outputs, s.page, tuple(sorted(needs[s.name], key=position.get)))  # type: ignore[arg-type]
+        for s in chosen
+    )

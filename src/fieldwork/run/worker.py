@@ -1,0 +1,382 @@
+"""One chapter, run: staged, executed, checked against what it declares, its page put into published form.
+
+A chapter writes into a folder of its own attempt. Nothing of it is seen by a reader or by another chapter before all
+of it is there; publishing is the coordinator's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldwork import errors
+from fieldwork.errors import FieldworkError, NotebookError, RunError, listed
+from fieldwork.provenance import sha256_file
+from fieldwork.run.page import compose
+
+if TYPE_CHECKING:
+    from fieldwork.run.notebook import Notebook, Value
+    from fieldwork.run.processes import Processes
+    from fieldwork.run.spec import Step
+
+__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "work"]
+
+_SOCKET_PATH = 80
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
+_FIELD = re.compile(r"  (where|expected|got|hint) +(\S.*)")
+_EPOCH = "1767225600"
+"""Date that figures and documents carry instead of the clock's: the first day of 2026."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker needs to run a step.
+
+    Attributes
+    ----------
+    step : Step          The step.
+    study : Path         The study's folder.
+    wave : str           Wave.
+    values : dict        Parameters that differ from the notebook's defaults.
+    places : dict        Folders of the machine that the user named, by parameter.
+    stage : Path         Empty folder of this attempt, a mirror of the study.
+    failed : Path        Where the executed notebook goes when a cell fails.
+    """
+
+    step: Step
+    study: Path
+    wave: str
+    values: dict[str, Value]
+    places: dict[str, str]
+    stage: Path
+    failed: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A step that succeeded; its outputs lie in the staging folder.
+
+    Attributes
+    ----------
+    step : str          Name.
+    outputs : dict      SHA-256 of each output file, by label.
+    seconds : float     How long it took.
+    """
+
+    step: str
+    outputs: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that failed, told to the user.
+
+    Attributes
+    ----------
+    step : str               Name.
+    error : FieldworkError   Cause: the chapter's own error where it raised one of ours, else what happened and where.
+    place : str              Notebook, cell, heading above it, line.
+    source : str             The source line.
+    values : dict            Parameters that were set.
+    copy : str               Where the executed notebook is kept; empty when there is none.
+    traceback : str          For `--debug`.
+    """
+
+    step: str
+    error: FieldworkError
+    place: str = ""
+    source: str = ""
+    values: dict[str, Value] | None = None
+    copy: str = ""
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        lines = [str(self.error)]
+        if self.place:
+            lines.append(f"  chapter   {self.place}")
+        if self.source:
+            lines.append(f"  line      {self.source}")
+        if self.values:
+            lines.append(f"  with      {', '.join(f'{name} = {value!r}' for name, value in self.values.items())}")
+        if self.copy:
+            lines.append(f"  see       {self.copy}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for `--json`."""
+        return {
+            "chapter": self.step,
+            **self.error.as_dict(),
+            "place": self.place,
+            "line": self.source,
+            "parameters": self.values or {},
+            "copy": self.copy,
+        }
+
+
+def work(task: Task, processes: Processes, on_cell: Callable[[int, int], None]) -> Made | Failure:
+    """Run a step into its staging folder and say what it made, or how it failed."""
+    start = time.perf_counter()
+    for output in task.step.outputs:
+        path = task.stage / output.label
+        (path if output.folder else path.parent).mkdir(parents=True, exist_ok=True)
+    with _sockets() as sockets:
+        around = _surroundings(sockets)
+        if task.step.notebook:
+            failure = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
+        else:
+            failure = _run_call(task, sockets, around, processes)
+    if failure is not None:
+        return failure
+    try:
+        outputs = _declared(task)
+    except FieldworkError as error:
+        return Failure(task.step.name, error, values=task.values)
+    return Made(task.step.name, outputs, time.perf_counter() - start)
+
+
+def renew(step: Step, page: str, values: Mapping[str, Value], wave: str) -> str:
+    """Return a published page with the prose of the notebook as it now is; no code runs, for none has changed."""
+    if step.notebook is None:
+        raise RunError("a call has no page", where=step.name)
+    source = json.loads(step.notebook.path.read_text(encoding="utf-8"))
+    return compose(source, json.loads(page), {"wave": wave, **values}, ())
+
+
+@contextlib.contextmanager
+def _sockets() -> Iterator[Path]:
+    # A socket's path may have about 100 characters; some machines have long temporary folders.
+    base = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="fw-", dir=base if len(base) < _SOCKET_PATH else "/tmp"))  # noqa: S108 - see above
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _surroundings(private: Path) -> dict[str, str]:
+    around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return around | {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "SOURCE_DATE_EPOCH": _EPOCH,
+        "TZ": "UTC",
+        # A backend set by the user would make figures vanish from the page.
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        # The user's own start-up files are no part of the study.
+        "IPYTHONDIR": str(private / "ipython"),
+    }
+
+
+def _run_notebook(
+    task: Task,
+    book: Notebook,
+    sockets: Path,
+    around: Mapping[str, str],
+    *,
+    processes: Processes,
+    on_cell: Callable[[int, int], None],
+) -> Failure | None:
+    from fieldwork.run import kernels  # noqa: PLC0415 - a second of imports that a run with nothing to do must not pay
+
+    held: list[Any] = []
+    reached = [0]
+
+    def at(number: int, total: int) -> None:
+        reached[0] = number
+        on_cell(number, total)
+
+    places = {"study": str(task.study), "wave": task.wave, "out": str(task.stage)}
+    try:
+        kernels.execute(
+            book.path,
+            {**places, **task.places, **task.values},
+            folder=task.stage,
+            sockets=sockets,
+            surroundings=around,
+            processes=processes,
+            on_cell=at,
+            held=held,
+        )
+    except kernels.PapermillExecutionError as error:
+        return _cell_failed(task, book, held, error)
+    except (kernels.DeadKernelError, RuntimeError, RunError) as error:
+        cause = NotebookError(
+            "the chapter's process ended before its last cell",
+            where=_cell_place(book, _own(book, reached[0])) if reached[0] else f"notebooks/{book.path.name}",
+            expected="the process to live until the last cell",
+            got=f"{type(error).__name__}: {error}".splitlines()[0],
+            hint="the usual cause is memory; try fewer workers or fewer replicates",
+        )
+        return _failure(task, [] if processes.stopped else held, cause)
+    source = json.loads(book.path.read_text(encoding="utf-8"))
+    text = compose(source, held[0], {"wave": task.wave, **task.values}, hidden_paths(task))
+    (task.stage / task.step.page).write_text(text, encoding="utf-8")
+    return None
+
+
+def hidden_paths(task: Task) -> list[tuple[str, str]]:
+    """Return paths of the machine, with what a published page says instead, longest first."""
+    package = Path(__file__).resolve().parents[1]
+    pairs = {
+        str(task.stage): "",
+        str(task.stage.resolve()): "",
+        str(task.study): "",
+        **{path: name for name, path in task.places.items()},
+        str(package): "fieldwork",
+        sys.prefix: "environment",
+        sys.base_prefix: "python",
+        str(Path.home()): "~",
+    }
+    # The root folder would empty every path.
+    kept = [(path, name) for path, name in pairs.items() if len(path) > 1]
+    return sorted(kept, key=lambda pair: -len(pair[0]))
+
+
+def _cell_failed(task: Task, book: Notebook, held: list[Any], error: Any) -> Failure:  # noqa: ANN401 - papermill's error
+    number = _own(book, error.cell_index + 1)
+    trace = _COLOURS.sub("", "\n".join(error.traceback))
+    lines = _CELL_LINE.findall(trace)
+    source = book.cells[number - 1].source.splitlines() or [""]
+    line = min(int(lines[0]) if lines else 1, len(source))
+    place = f"{_cell_place(book, number)}, line {line}"
+    own = _ours(error.ename, error.evalue)
+    first = error.evalue.splitlines()[0] if error.evalue else ""
+    cause = own or NotebookError(
+        f"chapter {task.step.name} stopped at {error.ename}{f': {first}' if first else ''}",
+        hint="mend the cell, then run again: only what is out of date runs",
+    )
+    return _failure(task, held, cause, place=place, source=source[line - 1].strip(), traceback=trace)
+
+
+def _failure(
+    task: Task, held: list[Any], cause: FieldworkError, *, place: str = "", source: str = "", traceback: str = ""
+) -> Failure:
+    copy = ""
+    if held:
+        import nbformat  # noqa: PLC0415 - loaded already, by papermill
+
+        task.failed.parent.mkdir(parents=True, exist_ok=True)
+        text = nbformat.writes(held[0])  # type: ignore[no-untyped-call]
+        task.failed.write_text(text, encoding="utf-8")
+        copy = task.failed.relative_to(task.study).as_posix()
+    values: dict[str, Value] = {"wave": task.wave, **task.values}
+    return Failure(task.step.name, cause, place, source, values, copy, traceback)
+
+
+def _own(book: Notebook, number: int) -> int:
+    """Return a cell's number in the source notebook from its number in the executed one, which has one cell more."""
+    injected = next(cell.number for cell in book.cells if "parameters" in cell.tags) + 1
+    return number - 1 if number >= injected else number
+
+
+def _cell_place(book: Notebook, number: int) -> str:
+    heading = book.heading_above(number)
+    return f"notebooks/{book.path.name}, cell {number}" + (f" under '{heading}'" if heading else "")
+
+
+def _ours(name: str, text: str) -> FieldworkError | None:
+    """Return the error of ours that a kernel reported by name and text; None when it is another's."""
+    lines = text.splitlines()
+    kind = getattr(errors, name, None)
+    known = isinstance(kind, type) and issubclass(kind, FieldworkError)
+    if not lines or not lines[0].startswith(f"{name}: ") or not (known or any(map(_FIELD.fullmatch, lines))):
+        return None
+    fields: dict[str, str] = {}
+    title = [lines[0].removeprefix(f"{name}: ")]
+    last = ""
+    for line in lines[1:]:
+        found = _FIELD.fullmatch(line)
+        if found:
+            last = found[1]
+            fields[last] = found[2]
+        elif last:
+            fields[last] += f"\n{line}"
+        else:
+            title.append(line)
+    make: type[FieldworkError] = kind if known else NotebookError  # type: ignore[assignment]
+    return make("\n".join(title), **fields)
+
+
+def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | None:
+    report = private / "error.json"
+    given = json.dumps({"study": str(task.study), "wave": task.wave, "out": str(task.stage)})
+    processes.refuse_when_stopped()
+    with subprocess.Popen(
+        [sys.executable, "-m", "fieldwork.run.call", task.step.call, given, str(report)],
+        cwd=task.stage,
+        env={**around, "MPLBACKEND": "agg"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        processes.add(process.pid)
+        said, _ = process.communicate()
+        processes.discard(process.pid)
+    if process.returncode == 0:
+        return None
+    if not report.is_file():
+        cause: FieldworkError = RunError(
+            "the step's process ended before its function did",
+            where=task.step.call,
+            got=f"exit code {process.returncode}",
+            hint=said.strip()[-500:],
+        )
+        return Failure(task.step.name, cause, values={"wave": task.wave}, traceback=said)
+    told = json.loads(report.read_text(encoding="utf-8"))
+    fields = {name: told.get(name, "") for name in ("where", "expected", "got", "hint")}
+    kind = getattr(errors, told["error"], None)
+    if isinstance(kind, type) and issubclass(kind, FieldworkError):
+        cause = kind(told["title"], **fields)
+    else:
+        cause = RunError(f"step {task.step.name} stopped at {told['error']}: {told['title']}".rstrip(": "), **fields)
+    place = f"{task.step.call} ({told['place']})"
+    return Failure(task.step.name, cause, place, told["source"], {"wave": task.wave}, "", told["traceback"])
+
+
+def _declared(task: Task) -> dict[str, str]:
+    """Return the hash of every file made; refuse what is made but not declared, or declared but not made."""
+    made = sorted(path for path in task.stage.rglob("*") if not path.is_dir())
+    labels = {path.relative_to(task.stage).as_posix(): path for path in made}
+    where = f"notebooks/chapters.toml, chapter '{task.step.name}', outputs"
+    declared = listed(f"{output.label}{'/' * output.folder}" for output in task.step.outputs)
+    if stray := [label for label in labels if not any(output.covers(label) for output in task.step.outputs)]:
+        raise NotebookError(
+            "the chapter wrote a file that it does not declare",
+            where=where,
+            expected=declared,
+            got=listed(stray),
+            hint="add the file to `outputs`, or do not write it",
+        )
+    missing = [
+        output.label
+        for output in task.step.outputs
+        if not output.optional and not any(output.covers(label) for label in labels)
+    ]
+    if missing:
+        raise NotebookError(
+            "the chapter did not make an output that it declares",
+            where=where,
+            expected=declared,
+            got=f"no {listed(missing)}",
+            hint="write the file into the folder of parameter `out`, or take it out of `outputs`",
+        )
+    return {label: sha256_file(path) for label, path in labels.items()}
