@@ -6,7 +6,41 @@ frame of what is drawn. `save` writes it in every form that readers use.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
 from fieldwork.figures import gradient, spread
 from fieldwork.figures.style import Figure, save
 
-__all__ = ["Figure", "gradient", "save", "spread"]
+if TYPE_CHECKING:
+    from fieldwork.chapter import Chapter
+    from fieldwork.instrument import Instrument
+    from fieldwork.study import Study
+
+__all__ = ["Figure", "draw_all", "gradient", "save", "save_all", "spread"]
+
+
+def draw_all(estimates: pd.DataFrame, instrument: Instrument, study: Study) -> list[Figure]:
+    """Draw every figure that the published estimates of the study's wave allow, in the order of the instrument.
+
+    One gradient per measure with role means, and the spread of roles and stages. Estimates without them give no figure.
+    """
+    rows = estimates[(estimates["construct"] == "adoption_gradient") & (estimates["wave"] == study.wave)]
+    known = [column for item in instrument.items for column in item.native_columns()]
+    means = rows[(rows["statistic"] == "role_mean") & (rows["role"].fillna("") != "")]
+    measures = sorted(
+        dict.fromkeys(means["measure"]), key=lambda name: known.index(name) if name in known else len(known)
+    )
+    words = {"wave": study.wave, "provenance": study.provenance, "study": study.title}
+    drawn = [gradient.draw(rows, instrument, measure=measure, **words) for measure in measures]
+    if rows["statistic"].isin(["role_sd_corrected", "stage_sd_corrected"]).any():
+        drawn.append(spread.draw(rows, instrument, **words))
+    return drawn
+
+
+def save_all(figures: Sequence[Figure], chapter: Chapter) -> list[Path]:
+    """Save figures beside the reports of a chapter's wave, in `figures/`, every form of each."""
+    return [path for figure in figures for path in save(figure, chapter.path("figures", "reports"))]

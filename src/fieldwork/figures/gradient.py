@@ -105,7 +105,7 @@ def draw(
     with house():
         drawing = _drawing(data, _limits(instrument, measure, data), title, subtitle, source, simulated=simulated)
     return Figure(
-        name="gradient" if measure == "conf" else f"gradient_{measure}",
+        name=f"gradient_{measure.replace('+', '_')}",
         title=title,
         caption=f"{subtitle} {_key(data)}",
         alt=_alt(data, title, simulated=simulated),

@@ -26,6 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
+from fieldwork.chapter import guarded
+
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
@@ -50,7 +52,6 @@ logger = logging.getLogger(__name__)
 WIDTH = 4.5
 FORMATS = ("svg", "pdf", "png", "csv", "txt", "json")
 _FALLBACK = "DejaVu Sans"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +196,8 @@ def wrap(text: str, width: float, size: float, *, weight: str = "regular", lines
     """Break text into lines of at most `width` inches; what does not fit into `lines` ends in an ellipsis.
 
     >>> with house():
-    ...     wrap("Chief Data and AI Officer", 0.8, 8.0)
-    ['Chief Data and', 'AI Officer']
+    ...     wrap("Chief Data and AI Officer", 0.9, 8.0)
+    ['Chief Data and AI', 'Officer']
     """
     out: list[str] = []
     line = ""
@@ -242,9 +243,8 @@ def lay(drawing: Canvas, x: float, y: float, lines: Sequence[str], *, size: floa
 
 
 def label_of(instrument: Instrument, measure: str) -> str:
-    """Return what readers call a measure: the item's label, else the measure's own name."""
-    known = {item.name: item.label for item in instrument.items}
-    return " ".join((known.get(measure) or measure).split())
+    """Return what readers call a measure, in one line."""
+    return " ".join(instrument.label(measure).split())
 
 
 def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
@@ -259,7 +259,7 @@ def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
         "svg": _bytes(figure, "svg"),
         "pdf": _bytes(figure, "pdf"),
         "png": _bytes(figure, "png", dpi=600),
-        "csv": _guarded(figure.data).to_csv(index=False, lineterminator="\n").encode(),
+        "csv": guarded(figure.data).to_csv(index=False, lineterminator="\n").encode(),
         "txt": f"{figure.alt}\n".encode(),
         "json": (json.dumps(words, ensure_ascii=False, indent=2) + "\n").encode(),
     }
@@ -278,10 +278,3 @@ def _bytes(figure: Figure, ending: str, dpi: float | None = None) -> bytes:
     with house():
         figure.drawing.savefig(target, format=ending, dpi=dpi or figure.drawing.dpi, metadata=metadata[ending])
     return target.getvalue()
-
-
-def _guarded(data: pd.DataFrame) -> pd.DataFrame:
-    def guard(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-    return data.map(guard)

@@ -1,0 +1,311 @@
+"""The pages: what each one says, in the order in which a reader meets it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from fieldwork.site import words
+from fieldwork.site.chapters import convert, titles
+from fieldwork.site.codebook import codebook
+from fieldwork.site.material import FigureFiles, Material, gather, slug
+from fieldwork.site.quality import quality
+from fieldwork.site.statement import statement
+from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, guarded
+
+__all__ = ["build"]
+
+_NAVIGATION = (
+    ("index.html", "Overview"),
+    ("claims.html", "Claims"),
+    ("quality.html", "Data quality"),
+    ("methods.html", "Methods"),
+    ("dictionary.html", "Dictionary"),
+)
+_FORMS = {"svg": "SVG", "pdf": "PDF", "png": "PNG, 600 dpi", "csv": "data (CSV)", "txt": "alternative text"}
+_PER_ROLE = 40  # respondents per role below which spread and order mostly stay undecided (measures.md, 2.8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page stands: its path below the report, and the way back up."""
+
+    path: str
+
+    @property
+    def root(self) -> str:
+        return "../" * self.path.count("/")
+
+
+class _Site:
+    """Renders pages of one wave, all with the same frame."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.environment = _environment()
+        style = self.environment.loader.get_source(self.environment, "style.css")[0]  # type: ignore[union-attr]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+        study = material.study
+        self.environment.globals.update(
+            style=Markup(style),  # noqa: S704 - the project's own file
+            policy="; ".join(
+                (
+                    "default-src 'none'",
+                    f"style-src 'sha256-{digest}'",
+                    "img-src data:",
+                    "base-uri 'none'",
+                    "form-action 'none'",
+                )
+            ),
+            study=study,
+            navigation=_NAVIGATION,
+            words=words,
+        )
+        self.pages: dict[str, bytes] = {}
+
+    def page(self, path: str, template: str, title: str, **context: object) -> None:
+        """Render a page; every text in it is escaped unless it was made of escaped parts."""
+        text = self.environment.get_template(template).render(place=_Place(path), title=title, **context)
+        self.pages[path] = text.encode()
+
+
+def build(study: str, wave: str, out: str) -> Path:
+    """Write the pages of a wave's report and return the path of its first page.
+
+    Parameters
+    ----------
+    study : str    The study folder.
+    wave : str     Wave; empty: the study's default.
+    out : str      Folder that mirrors the study and takes the pages; empty: the study folder itself.
+
+    Pages open from the folder they lie in; none runs a script or fetches anything. A missing file of the wave
+    (findings, validation, chapters) is said on the pages and stops nothing; one that is not as its contract has it is
+    refused.
+    """
+    material = gather(study, wave, out)
+    site = _Site(material)
+    chapters = titles(material.chapters)
+    pages = {str(record["id"]): f"findings/{slug(str(record['id']))}.html" for record in material.findings}
+    claims = {str(record["id"]): record for record in material.claims}
+    _overview(site, pages, chapters)
+    _register(site, pages)
+    for record in material.findings:
+        _finding(site, record, claims.get(str(record["id"]), {}), pages, chapters)
+    site.page("quality.html", "quality.html", "Data quality", **quality(material))
+    site.page("methods.html", "methods.html", "Methods statement", **statement(material), chapters=chapters, slug=slug)
+    site.page("dictionary.html", "dictionary.html", "Data dictionary", **codebook(material))
+    for path in material.chapters:
+        chapter = convert(path, site.environment, known=[*chapters])
+        site.page(f"chapters/{slug(path.stem)}.html", "chapter.html", chapter.title, chapter=chapter)
+    _write(site.pages, material.target)
+    return material.target / "index.html"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("fieldwork.site", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _write(pages: Mapping[str, bytes], target: Path) -> None:
+    for folder in ("findings", "chapters"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        for old in sorted((target / folder).iterdir()):
+            if old.suffix in {".html", ".csv"} and f"{folder}/{old.name}" not in pages:
+                old.unlink()
+    for path, content in pages.items():
+        (target / path).write_bytes(content)
+
+
+def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]) -> None:
+    material = site.material
+    accepted = material.flow.get("accepted")
+    enough = _PER_ROLE * max(1, len(material.instrument.roles))
+    shown = [(record, pages[str(record["id"])]) for record in material.findings]
+    figures = [
+        material.figures[name] for name in dict.fromkeys(r.get("figure") for r, _ in shown) if name in material.figures
+    ]
+    figures = figures or list(material.figures.values())
+    site.page(
+        "index.html",
+        "index.html",
+        material.study.title,
+        material=material,
+        tally=words.tally([str(record["verdict"]) for record in material.claims]),
+        register=_register_table(material, pages),
+        findings=shown,
+        figure=figures[0] if figures else None,
+        image=_image,
+        figures=list(material.figures.values()),
+        forms=_FORMS,
+        chapters=chapters,
+        slug=slug,
+        small=accepted if accepted is not None and accepted < enough else None,
+        enough=enough,
+    )
+
+
+def _register(site: _Site, pages: Mapping[str, str]) -> None:
+    claims = site.material.claims
+    entries = [
+        {
+            "record": record,
+            "slug": slug(str(record["id"])),
+            "page": pages.get(str(record["id"]), ""),
+            "parts": _parts_table(record),
+            "margins": _margins_table(record),
+        }
+        for record in claims
+    ]
+    registered: Mapping[str, Any] = next((record["registered"] for record in claims if record.get("registered")), {})
+    site.page(
+        "claims.html",
+        "claims.html",
+        "Register of claims",
+        entries=entries,
+        registered=registered,
+        tally=words.tally([str(record["verdict"]) for record in claims]),
+    )
+
+
+def _register_table(material: Material, pages: Mapping[str, str]) -> Table | None:
+    if not material.claims:
+        return None
+    keys = [str(record["id"]) for record in material.claims]
+    return claims_table(material.claims, links={key: pages.get(key, f"claims.html#{slug(key)}") for key in keys})
+
+
+def _finding(
+    site: _Site,
+    record: Mapping[str, Any],
+    claim: Mapping[str, Any],
+    pages: Mapping[str, str],
+    chapters: Mapping[str, str],
+) -> None:
+    material = site.material
+    key = str(record["id"])
+    rows = _rows(material.estimates, record.get("table") or (), material.study.wave)
+    table = estimates_table(rows, material.instrument, title="Estimates behind this finding") if len(rows) else None
+    if len(rows):
+        content = guarded(rows).to_csv(index=False, lineterminator="\n")
+        site.pages[f"findings/{slug(key)}.csv"] = content.encode()
+    figure = material.figures.get(str(record.get("figure") or ""))
+    made = [name for name in dict.fromkeys(rows["chapter"]) if name in chapters]
+    order = list(pages)
+    at = order.index(key)
+    site.page(
+        pages[key],
+        "finding.html",
+        str(record.get("claim") or claim.get("text") or record.get("title") or key),
+        finding={**_BLANK, **record},
+        claim=claim,
+        slug=slug(key),
+        table=table,
+        figure=figure,
+        image=_image,
+        forms=_FORMS,
+        parts=_parts_table(claim),
+        margins=_margins_table(claim),
+        chapters=[(slug(name), chapters[name]) for name in made],
+        small=any(rows["status"] == "flagged"),
+        neighbours=[
+            (words_of, order[k], Path(pages[order[k]]).name)
+            for words_of, k in (("Previous", at - 1), ("Next", at + 1))
+            if 0 <= k < len(order)
+        ],
+    )
+
+
+_BLANK: dict[str, Any] = dict.fromkeys(
+    ("estimate", "conf_low", "conf_high", "conf_level", "n", "n_organisations", "margin"), None
+) | dict.fromkeys(("unit", "method_line", "method_full", "what_would_change", "limitations", "construct", "reason"), "")
+
+
+def _rows(estimates: pd.DataFrame, keys: Sequence[Mapping[str, Any]], wave: str) -> pd.DataFrame:
+    """Return the published estimates that a finding names; a field that a key leaves out is not held against a row."""
+    chosen = pd.Series(data=False, index=estimates.index)
+    for key in keys:
+        match = estimates["wave"] == wave
+        for name, value in key.items():
+            if name in estimates.columns:
+                match &= estimates[name].fillna("") == (value or "")
+        chosen |= match.fillna(value=False).astype(bool)
+    return estimates[chosen]
+
+
+def _parts_table(claim: Mapping[str, Any]) -> Table | None:
+    parts = claim.get("parts") or []
+    if not parts:
+        return None
+    rows = []
+    for part in parts:
+        verdict = str(part["verdict"]) if part.get("judged", True) else ""
+        p = (
+            probability
+            if (probability := words.probability(part.get("p_adjusted")))
+            else words.probability(part.get("p_value"))
+        )
+        rows.append(
+            (
+                Cell(str(part["label"])),
+                Cell(
+                    words.estimate_words(part),
+                    reason=str(part.get("reason") or "") if part.get("estimate") is None else "",
+                ),
+                Cell(words.margin(part) if verdict else ""),
+                Cell(
+                    words.VERDICTS[verdict] if verdict else "shown, not judged",
+                    kind=f"verdict {verdict}" if verdict else "",
+                ),
+                Cell(p),
+                Cell(words.base_words(part)),
+            )
+        )
+    columns = (
+        Column("Part", "label"),
+        Column("Estimate and interval"),
+        Column("Margin", "number"),
+        Column("Verdict"),
+        Column("p, adjusted", "number"),
+        Column("Base"),
+    )
+    return Table(f"Parts of {claim['id']}", columns, tuple(rows))
+
+
+def _margins_table(claim: Mapping[str, Any]) -> Table | None:
+    verdicts = claim.get("verdict_by_margin") or {}
+    if not verdicts:
+        return None
+    declared = claim.get("margin")
+    rows = tuple(
+        (
+            Cell(str(margin)),
+            Cell(words.VERDICTS[verdict], kind=f"verdict {verdict}"),
+            Cell("declared beforehand" if declared is not None and abs(float(margin) - declared) < 5e-4 else ""),
+        )
+        for margin, verdict in verdicts.items()
+    )
+    columns = (Column("Margin", "label"), Column("Verdict"), Column("Which"))
+    return Table("The same data under other margins", columns, rows)
+
+
+def _image(figure: FigureFiles) -> Markup:
+    """Return the drawing as an image that lies in the page itself, described in words."""
+    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(
+        base64.b64encode(figure.svg).decode("ascii"), figure.alt
+    )

@@ -1,0 +1,111 @@
+"""Words for readers: verdicts, rules of cleaning, units, kinds of question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fieldwork.tables import VERDICTS, base_words, estimate_words, quantity
+
+__all__ = [
+    "FAMILIES",
+    "KINDS",
+    "MEANINGS",
+    "RULES",
+    "VERDICTS",
+    "base_words",
+    "counted",
+    "estimate_words",
+    "margin",
+    "probability",
+    "rule",
+    "tally",
+]
+
+MEANINGS = {
+    "supported": "the whole interval lies beyond the margin, in the claimed direction",
+    "contradicted": "the whole interval falls short of the margin",
+    "inconclusive": "the interval contains the margin: the data say neither yes nor no",
+    "not_assessable": "the survey lacks what the question needs, such as a second wave or a large enough base",
+}
+FAMILIES = {"primary": "primary family", "secondary": "secondary family"}
+RULES = {
+    "single": "one estimate decides: its whole interval must lie beyond the margin",
+    "intersection": "every judged part must lie beyond its margin",
+    "bound": "a universal word, tested by the end of the interval",
+    "none": "described, never judged",
+}
+KINDS = {
+    "identifier": "key",
+    "date": "date",
+    "single": "one answer",
+    "ordinal": "scale",
+    "multi": "several answers",
+    "rank": "rank",
+    "number": "number",
+    "text": "open text",
+    "flag": "yes or no",
+}
+_RULES = {
+    "other_wave": "belongs to another wave",
+    "short_row": "row has too few cells",
+    "long_row": "row has too many cells",
+    "resp_id_missing": "respondent has no key",
+    "duplicate_respondent": "respondent delivered more than once",
+    "role_missing": "role not given",
+    "role_unknown": "role is none of the instrument's",
+    "stage_out_of_range": "stage is none of the instrument's",
+    "value_unknown": "answer is none of the item's",
+    "value_out_of_range": "answer lies outside the item's range",
+    "exclusive_combined": "an answer that stands alone was combined with others",
+    "speeder": "interview too short to have been read",
+    "straight_liner": "the same answer throughout",
+    "attention_failed": "attention question failed",
+    "cap_exceeded": "more answers ticked than allowed",
+    "routing_violated": "a question was answered that should not have been put",
+}
+
+
+def rule(name: str) -> str:
+    """Return a rule of cleaning in words.
+
+    >>> rule("role_unknown"), rule("late_answer")
+    ("role is none of the instrument's", 'late answer')
+    """
+    return _RULES.get(name) or name.replace("_", " ")
+
+
+def counted(number: float | None, one: str, many: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "claim", "claims"), counted(1250, "claim", "claims")
+    ('1 claim', '1,250 claims')
+    """
+    return f"{number:,.0f} {one if number == 1 else many}" if number is not None else ""
+
+
+def margin(record: Mapping[str, Any]) -> str:
+    """Return the margin that decides, in its unit.
+
+    >>> margin({"margin": 0.5, "unit": "scale_point"}), margin({"margin": 0.1, "unit": "proportion"})
+    ('0.50', '10%')
+    """
+    return quantity(record.get("margin"), str(record.get("unit") or ""))
+
+
+def probability(value: float | None) -> str:
+    """Return a p-value.
+
+    >>> probability(0.00004), probability(0.0312), probability(None)
+    ('under 0.001', '0.031', '')
+    """
+    if value is None or pd.isna(value):
+        return ""
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def tally(verdicts: list[str]) -> list[tuple[str, str, int]]:
+    """Return code, words and count of each verdict, all four of them, in one order."""
+    return [(code, words, verdicts.count(code)) for code, words in VERDICTS.items()]

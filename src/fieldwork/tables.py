@@ -1,0 +1,404 @@
+"""Tables for readers: one object that knows its columns, their roles and their decimals, and renders as HTML or CSV.
+
+Every row carries its base. The standard error decides the decimals shown; what may not be published is a dash with the
+reason in a note under the table, never an empty cell and never a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from fieldwork.chapter import guarded
+from fieldwork.errors import InstrumentError
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+
+__all__ = [
+    "UNITS",
+    "VERDICTS",
+    "Cell",
+    "Column",
+    "Table",
+    "base_words",
+    "claims_table",
+    "decimals_of",
+    "estimate_words",
+    "estimates_table",
+    "findings_table",
+    "guarded",
+    "interval",
+    "quantity",
+    "statistic_label",
+]
+
+Role = Literal["label", "text", "number"]
+
+_DASH = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+VERDICTS = {
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "inconclusive": "Inconclusive",
+    "not_assessable": "Not assessable",
+}
+UNITS = {
+    "scale_point": "scale points",
+    "log_ratio": "log ratio",
+    "ratio": "ratio",
+    "index": "index points",
+    "rank": "ranks",
+}
+_STATISTICS = {
+    "role_mean": "Mean",
+    "stage_mean": "Mean",
+    "role_sd_corrected": "Spread between roles",
+    "stage_sd_corrected": "Spread between stages",
+    "gradient_ratio_log": "Spread of roles against stages (log ratio)",
+    "range_raw": "Range of role means as observed",
+    "range_shrunken": "Range of role means, corrected",
+    "naive_gap": "Gap as observed",
+    "role_part": "Part of the gap that goes with the role",
+    "stage_part": "Part of the gap that goes with the stage",
+    "high_both_share": "Share that is high on both",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    label : str    Heading.
+    role : str     `label` heads the row, `text` is set left, `number` right with figures of one width.
+    """
+
+    label: str
+    role: Role = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: what is shown, and why nothing is.
+
+    Attributes
+    ----------
+    text : str      What is shown; empty with a reason: a dash.
+    reason : str    Why the number is withheld; becomes a note under the table.
+    link : str      Relative address that the text leads to.
+    kind : str      Style of the text, `verdict-...`; never the only carrier of a meaning.
+    """
+
+    text: str
+    reason: str = ""
+    link: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its words.
+
+    Attributes
+    ----------
+    title : str               Caption; says what the numbers are.
+    columns : tuple           Columns in order; the first that is a `label` heads each row.
+    rows : tuple of tuples    Cells, one tuple per row.
+    notes : tuple of str      Notes set under the table, before the reasons of withheld cells.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def html(self, *, stacked: bool = False) -> Markup:
+        """Return the table as semantic HTML; `stacked` lets narrow pages set each row as a block.
+
+        >>> print(Table("Mean", (Column("Role", "label"), Column("n", "number")), ((Cell("C<O"), Cell("20")),)).html())
+        <div class="table" role="region" aria-label="Mean" tabindex="0"><table role="table"><caption>Mean</caption>...
+        """
+        reasons = self._reasons()
+        head = Markup("").join(
+            Markup('<th scope="col" role="columnheader"{}>{}</th>').format(_class(column), column.label)
+            for column in self.columns
+        )
+        body = Markup("\n").join(
+            Markup('<tr role="row">{}</tr>').format(
+                Markup("").join(
+                    self._cell(column, cell, reasons) for column, cell in zip(self.columns, row, strict=True)
+                )
+            )
+            for row in self.rows
+        )
+        notes = [escape(note) for note in self.notes]
+        notes += [Markup("<sup>{}</sup> {}.").format(mark, why[:1].upper() + why[1:]) for why, mark in reasons.items()]
+        foot = Markup("").join(Markup("<p>{}</p>").format(note) for note in notes)
+        under = Markup('<div class="notes">{}</div>').format(foot) if foot else Markup("")
+        return Markup(
+            '<div class="table" role="region" aria-label="{title}" tabindex="0"><table role="table"{kind}>'
+            '<caption>{title}</caption>\n<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
+            '<tbody role="rowgroup">\n{body}\n</tbody></table></div>{under}'
+        ).format(
+            title=self.title, kind=Markup(' class="stacked"') if stacked else "", head=head, body=body, under=under
+        )
+
+    def _repr_html_(self) -> str:
+        return str(self.html())
+
+    def frame(self) -> pd.DataFrame:
+        """Return what is shown as texts, a dash for what is withheld."""
+        names = [column.label for column in self.columns]
+        return pd.DataFrame(
+            [[cell.text or (_DASH if cell.reason else "") for cell in row] for row in self.rows], columns=names
+        )
+
+    def _reasons(self) -> dict[str, str]:
+        """Return a letter for each reason for which a cell is withheld, in order of appearance."""
+        found = dict.fromkeys(cell.reason for row in self.rows for cell in row if cell.reason)
+        return {reason: _letter(index) for index, reason in enumerate(found)}
+
+    def _cell(self, column: Column, cell: Cell, reasons: Mapping[str, str]) -> Markup:
+        content: Markup = escape(cell.text)
+        if cell.reason and not cell.text:
+            content = Markup(
+                '<span aria-hidden="true">{}</span><span class="unseen">not published</span><sup>{}</sup>'
+            ).format(_DASH, reasons[cell.reason])
+        if cell.kind:
+            content = Markup('<span class="{}">{}</span>').format(cell.kind, content)
+        if cell.link:
+            content = Markup('<a href="{}">{}</a>').format(cell.link, content)
+        if column.role == "label":
+            return Markup('<th scope="row" role="rowheader">{}</th>').format(content)
+        return Markup('<td role="cell"{} data-label="{}">{}</td>').format(_class(column), column.label, content)
+
+
+def _class(column: Column) -> Markup:
+    return Markup(' class="number"') if column.role == "number" else Markup("")
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else f"{_letter(index // 26 - 1)}{_letter(index % 26)}"
+
+
+def decimals_of(std_error: float | None, *, limit: int = 2) -> int:
+    """Return the decimals that a standard error allows, at most `limit`.
+
+    The rule of the Particle Data Group: where the first two figures of the error lie up to 35, two of its figures are
+    shown, above that one. Without an error the limit stands.
+
+    >>> [decimals_of(error) for error in (0.12, 0.047, 0.62, 3.1, 41.0, None)]
+    [2, 2, 1, 1, 0, 2]
+    """
+    if std_error is None or pd.isna(std_error) or std_error <= 0:
+        return limit
+    exponent = math.floor(math.log10(std_error))
+    leading = round(std_error / 10.0 ** (exponent - 1))
+    return min(limit, max(0, (1 if leading <= 35 else 0) - exponent))
+
+
+def quantity(value: float | None, unit: str = "", decimals: int = 2, *, signed: bool = False) -> str:
+    """Return a number as readers see it: shares in whole per cent, a true minus sign, thousands apart.
+
+    >>> quantity(0.384, "proportion"), quantity(0.5, "scale_point"), quantity(3.0, "rank"), quantity(None)
+    ('38%', '0.50', '3', '')
+    """
+    if value is None or pd.isna(value):
+        return ""
+    sign = "+" if signed else ""
+    if unit == "proportion":
+        text = f"{100 * value:{sign}.0f}%"
+    elif unit == "rank":
+        text = f"{value:{sign}.0f}"
+    else:
+        text = f"{value:{sign},.{decimals}f}"
+    return text.replace("-", _MINUS)
+
+
+def interval(low: float | None, high: float | None, unit: str = "", decimals: int = 2) -> str:
+    """Return an interval in words; an open end says so.
+
+    >>> interval(0.31, 0.62), interval(0.1, None, "proportion"), interval(None, None)
+    ('0.31 to 0.62', 'at least 10%', '')
+    """
+    ends = quantity(low, unit, decimals), quantity(high, unit, decimals)
+    if all(ends):
+        return f"{ends[0]} to {ends[1]}"
+    if ends[0]:
+        return f"at least {ends[0]}"
+    return f"at most {ends[1]}" if ends[1] else ""
+
+
+def statistic_label(statistic: str) -> str:
+    """Return what readers call a statistic.
+
+    >>> statistic_label("role_sd_corrected"), statistic_label("kendall_w")
+    ('Spread between roles', 'Kendall w')
+    """
+    return _STATISTICS.get(statistic) or statistic.replace("_", " ").capitalize()
+
+
+def estimate_words(record: Mapping[str, Any]) -> str:
+    """Return an estimate with interval and unit, at publication precision, which is what decides a verdict.
+
+    >>> estimate_words({"estimate": 0.62, "conf_low": 0.45, "conf_high": 0.79, "unit": "scale_point"})
+    '0.62 (0.45 to 0.79) scale points'
+    """
+    unit = str(record.get("unit") or "")
+    point = quantity(record.get("estimate"), unit)
+    ends = interval(record.get("conf_low"), record.get("conf_high"), unit)
+    if not point:
+        return f"no finite estimate ({ends})" if ends else ""
+    return " ".join(part for part in (point, f"({ends})" if ends else "", UNITS.get(unit, "")) if part)
+
+
+def base_words(record: Mapping[str, Any]) -> str:
+    """Return the base of an estimate.
+
+    >>> base_words({"n": 900, "n_organisations": 180}), base_words({"n": 900, "n_organisations": None})
+    ('900 in 180 organisations', '900')
+    """
+    people, organisations = (quantity(record.get(name), "", 0) for name in ("n", "n_organisations"))
+    return f"{people} in {organisations} organisations" if people and organisations else people
+
+
+def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str, notes: Sequence[str] = ()) -> Table:
+    """Return a table of published estimates, one row each, in their order, with interval and base in every row.
+
+    Columns of the key are shown where they tell rows apart. Decimals are settled per unit, by the median standard
+    error. What was not published is a dash with its reason under the table.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Rows of `schema.ESTIMATES`.
+    instrument : Instrument     Labels of roles, stages and measures.
+    title : str                 Caption.
+    """
+    records = estimates.to_dict("records")
+    keys = _telling(records)
+    places = _places(records)
+    levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
+    organisations = any(not pd.isna(row["n_organisations"]) for row in records)
+    columns = [
+        *(Column(heading, "label" if index == 0 else "text") for index, heading in enumerate(keys.values())),
+        Column("Estimate", "number"),
+        Column(f"{levels[0]}% interval" if len(levels) == 1 else "Interval", "number"),
+        Column("n", "number"),
+        *([Column("Organisations", "number")] if organisations else []),
+    ]
+    rows = []
+    for row in records:
+        unit = str(row["unit"])
+        hidden = "" if row["status"] in ("ok", "flagged") else _text(row["reason"]) or _text(row["status"])
+        decimals = places.get(unit, 2)
+        flagged = "*" if row["status"] == "flagged" else ""
+        numbers = [
+            quantity(row["estimate"], unit, decimals) + flagged,
+            interval(row["conf_low"], row["conf_high"], unit, decimals),
+            quantity(row["n"], "", 0),
+            *([quantity(row["n_organisations"], "", 0)] if organisations else []),
+        ]
+        names = [Cell(_label(instrument, key, _text(row[key])) or "All") for key in keys]
+        rows.append((*names, *(Cell("" if hidden else text, hidden) for text in numbers)))
+    stars = ["* Small base: read with care."] if any(row["status"] == "flagged" for row in records) else []
+    return Table(title, tuple(columns), tuple(rows), (*notes, *stars))
+
+
+def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:
+    """Return the register with its verdicts: one row per claim, with interval, margin and base, or why there is none.
+
+    Parameters
+    ----------
+    claims : list of records    As in claims.json.
+    links : mapping             Address of each claim's page, by id; empty: no links.
+    """
+    rows = []
+    for record in claims:
+        verdict = str(record["verdict"])
+        assessed = verdict != "not_assessable"
+        rows.append(
+            (
+                Cell(str(record["id"]), link=(links or {}).get(str(record["id"]), "")),
+                Cell(str(record["text"])),
+                Cell(VERDICTS[verdict], kind=f"verdict {verdict}"),
+                Cell(estimate_words(record) if assessed else _text(record.get("reason"))),
+                Cell(quantity(record.get("margin"), str(record.get("unit") or "")) if assessed else ""),
+                Cell(base_words(record.get("base") or {})),
+            )
+        )
+    columns = (
+        Column("Claim", "label"),
+        Column("What it says"),
+        Column("Verdict"),
+        Column("Estimate and interval, or why there is none"),
+        Column("Margin", "number"),
+        Column("Base"),
+    )
+    return Table("Every claim of the register, with its verdict", columns, tuple(rows))
+
+
+def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the findings, one row each: claim, verdict and the sentence that may be said."""
+    rows = tuple(
+        (
+            Cell(str(record["id"])),
+            Cell(VERDICTS[str(record["verdict"])], kind=f"verdict {record['verdict']}"),
+            Cell(_text(record.get("claim"))),
+            Cell(str(record["sentence"])),
+        )
+        for record in findings
+    )
+    columns = (Column("Claim", "label"), Column("Verdict"), Column("What it says"), Column("What may be said"))
+    return Table("Findings", columns, rows)
+
+
+def _label(instrument: Instrument, key: str, value: str) -> str:
+    """Return what readers call a value of a key column; a value that the instrument does not know stands as it is."""
+    stages = {stage.id: stage.label for stage in instrument.stages}
+    if key in {"role", "role_2"}:
+        roles = {role.id: role.label for role in instrument.roles}
+        return " and ".join(roles.get(part, part) for part in value.split("+"))
+    if key in {"stage", "segment"}:
+        return " v ".join(stages.get(part, part) for part in value.split(" v "))
+    if key == "statistic":
+        return statistic_label(value)
+    if key == "measure" and value:
+        try:
+            return instrument.label(value)
+        except InstrumentError:  # a derived measure, which no question asks for by that name
+            return value.replace("_", " ")
+    return value
+
+
+def _telling(records: Sequence[Mapping[Hashable, Any]]) -> dict[str, str]:
+    """Return the key columns that tell the rows apart, with their headings; at least one."""
+    headings = {
+        "role": "Role",
+        "role_2": "Second role",
+        "stage": "Stage",
+        "item": "Answer",
+        "segment": "Segment",
+        "measure": "Measure",
+        "statistic": "Statistic",
+    }
+    varying = {key: text for key, text in headings.items() if len({_text(row[key]) for row in records}) > 1}
+    return varying or {"statistic": "Statistic"}
+
+
+def _places(records: Iterable[Mapping[Hashable, Any]]) -> dict[str, int]:
+    errors: dict[str, list[float]] = {}
+    for row in records:
+        if not pd.isna(row["std_error"]):
+            errors.setdefault(str(row["unit"]), []).append(float(row["std_error"]))
+    return {unit: decimals_of(float(pd.Series(values).median())) for unit, values in errors.items()}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
