@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError
-from fieldwork.intake import Answers, Delivery, defused, read_answers, shown
+from fieldwork.intake import Answers, Delivery, read_answers, shown
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def clean(
         missing=_missing(answers.reasons.loc[responses.index], responses[instrument.keys.respondent]),
         quarantine=quarantine,
         flow=flow,
-        unknown_columns=_safe(answers.unknown.sort_values(["file", "row"], kind="stable").reset_index(drop=True)),
+        unknown_columns=answers.unknown.sort_values(["file", "row"], kind="stable").reset_index(drop=True),
     )
 
 
@@ -206,12 +206,12 @@ def _quarantine(answers: Answers, errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _safe(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return delivered texts as they may stand in a file that a spreadsheet opens."""
+    """Return delivered texts as one safe line each; what a spreadsheet would run is guarded where files are saved."""
     out = lines.copy()
     for name in out.columns.difference(["row", "rule"]):
         limit = 2_000 if name == "mend" else 80
         texts = out[name].astype("str")
-        known = {text: defused(shown(text, limit=limit)) for text in texts.unique()}
+        known = {text: shown(text, limit=limit) for text in texts.unique()}
         out[name] = texts.map(known).astype("string")
     return out
 

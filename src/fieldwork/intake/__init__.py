@@ -9,7 +9,7 @@ from __future__ import annotations
 from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answers, read_answers
 from fieldwork.intake.check import check_files, problems_of
 from fieldwork.intake.delivery import Delivery, read_deliveries, read_delivery
-from fieldwork.intake.problems import RULES, Problem, Rule, defused, rules_of, shown
+from fieldwork.intake.problems import RULES, Problem, Rule, rules_of, shown
 
 __all__ = [
     "NOT_DELIVERED",
@@ -21,7 +21,6 @@ __all__ = [
     "Problem",
     "Rule",
     "check_files",
-    "defused",
     "problems_of",
     "read_answers",
     "read_deliveries",

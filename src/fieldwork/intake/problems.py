@@ -15,7 +15,7 @@ from fieldwork.errors import InstrumentError
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["HIDDEN", "RULES", "Problem", "Rule", "defused", "rules_of", "shown"]
+__all__ = ["HIDDEN", "RULES", "Problem", "Rule", "rules_of", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,6 @@ _WORDS = {
 HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
-_PLAIN_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*")
-_FORMULA = re.compile("^[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def rules_of(instrument: Instrument) -> dict[str, Rule]:
@@ -140,12 +138,3 @@ def shown(value: str, *, limit: int = 80) -> str:
 
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-def defused(value: str) -> str:
-    """Return text that a spreadsheet will not take for a formula; plain numbers stay as they are.
-
-    >>> defused("=HYPERLINK(1)"), defused("-1"), defused("CFO")
-    ("'=HYPERLINK(1)", '-1', 'CFO')
-    """
-    return f"'{value}" if _FORMULA.match(value) and not _PLAIN_NUMBER.fullmatch(value) else value

@@ -1,0 +1,566 @@
+"""Responses against the instrument once more, by an engine that shares no code with cleaning.
+
+Every expectation is derived from the instrument; none is written by hand. great-expectations checks them in memory: no
+context on disk, no Data Docs, no telemetry, and no answer of a respondent in a result. What it cannot check is told
+apart from what fails, and a suite that has lost an expectation is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fieldwork.errors import DataError, listed
+from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument, Item
+
+__all__ = ["NON_RESPONSE", "SMALLEST_BASE", "Validation", "data_quality", "expectations", "non_response", "validate"]
+
+# A warning from this share of item non-response on, and for a role with fewer respondents than this.
+NON_RESPONSE = 0.2
+SMALLEST_BASE = 10
+
+_ERROR, _WARNING = "critical", "warning"  # severities as great-expectations calls them
+_NOT_PUT = (NOT_SHOWN, ROUTED_OUT, NOT_DELIVERED)
+_NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
+_SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
+
+Expectation = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What the suite found.
+
+    Attributes
+    ----------
+    results : pd.DataFrame    One row per expectation: expectation (in words), item, severity (`error`, `warning`),
+                              success, n_checked, n_unexpected, share (unexpected of checked; missing for a count).
+    failing : pd.DataFrame    Rows that fail an expectation of severity error: expectation, item, resp_id, row of the
+                              responses, 1 first. No answers.
+    suite_size : int          Expectations derived from the instrument, and checked.
+    """
+
+    results: pd.DataFrame
+    failing: pd.DataFrame
+    suite_size: int
+
+    @property
+    def warnings(self) -> pd.DataFrame:
+        """Expectations of severity warning that are not met."""
+        return self.results[~self.results["success"] & (self.results["severity"] == "warning")]
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """Expectations of severity error that are not met."""
+        return self.results[~self.results["success"] & (self.results["severity"] == "error")]
+
+    def require(self) -> None:
+        """Raise DataError naming the rows of the first expectation of severity error that is not met."""
+        if self.errors.empty:
+            return
+        first = self.errors.iloc[0]
+        rows = self.failing[self.failing["expectation"] == first["expectation"]]
+        others = f"; {len(self.errors) - 1} more expectations are not met" if len(self.errors) > 1 else ""
+        raise DataError(
+            f"the responses do not hold: {first['expectation']}",
+            where=f"01_clean, item {first['item']}",
+            expected=f"{first['n_checked']} of {first['n_checked']} rows",
+            got=f"{first['n_unexpected']} rows fail: "
+            + listed(f"{resp} (row {row})" for resp, row in zip(rows["resp_id"], rows["row"], strict=True)),
+            hint=f"run 01_clean again on the delivery; the responses were changed after cleaning{others}",
+        )
+
+
+def expectations(instrument: Instrument) -> list[Expectation]:
+    """Derive the suite from the instrument: type, kwargs, severity and meta (number, item, wording, severity).
+
+    Keys are unique and there, the wave is one, every coded answer is one of the item's, ticks are 0 or 1, numbers and
+    ranks lie in their range, dates are ISO, an option that stands alone stands alone, nobody answered what was not put
+    (errors). Caps are kept, item non-response stays below `NON_RESPONSE`, each role has `SMALLEST_BASE` respondents
+    (warnings).
+    """
+    derived: list[Expectation] = []
+    _of_the_table(derived, instrument)
+    for item in instrument.items:
+        _of_an_item(derived, item, instrument)
+    for item in instrument.items:
+        _worth_a_warning(derived, item, instrument)
+    keys = instrument.keys
+    for role in instrument.roles if keys.role else ():
+        _expect(
+            derived,
+            keys.role,
+            f"at least {SMALLEST_BASE} respondents are {role.id}",
+            "table_row_count_to_be_between",
+            severity=_WARNING,
+            min_value=SMALLEST_BASE,
+            row_condition=_is_one_of(keys.role, [role.id]),
+        )
+    return derived
+
+
+def _of_the_table(derived: list[Expectation], instrument: Instrument) -> None:
+    keys = instrument.keys
+    _expect(
+        derived,
+        keys.respondent,
+        "each respondent occurs once in the wave",
+        "compound_columns_to_be_unique",
+        column_list=[keys.wave, keys.respondent],
+    )
+    _expect(
+        derived,
+        keys.wave,
+        f"every response is of wave {instrument.wave}",
+        "column_values_to_be_in_set",
+        column=keys.wave,
+        value_set=[instrument.wave],
+    )
+
+
+def _of_an_item(derived: list[Expectation], item: Item, instrument: Instrument) -> None:
+    keys = instrument.keys
+    if item.name in {keys.respondent, keys.organisation, keys.wave} or (item.required and item.kind != "multi"):
+        _expect(
+            derived,
+            item.name,
+            f"{item.label} is there for every respondent to whom it was put",
+            "column_values_to_not_be_null",
+            column=item.name,
+            **_only_if(_not_put(item, instrument, negate=True)),
+        )
+    for column in item.native_columns():
+        derived += _answers(item, column, len(derived))
+    if item.exclusive:
+        _alone(derived, item)
+    for condition in _not_put(item, instrument):
+        for column in item.native_columns():
+            _expect(
+                derived,
+                item.name,
+                f"{item.label} is empty where it was not put ({column})",
+                "column_values_to_be_null",
+                column=column,
+                row_condition=condition,
+            )
+
+
+def _worth_a_warning(derived: list[Expectation], item: Item, instrument: Instrument) -> None:
+    if item.cap:
+        _expect(
+            derived,
+            item.name,
+            f"at most {item.cap} options of {item.label} are chosen",
+            "column_values_to_be_between",
+            severity=_WARNING,
+            column=_ticked(item),
+            max_value=item.cap,
+        )
+    if item.kind in _SURVEY_ITEMS and item.name != instrument.keys.weight:
+        _expect(
+            derived,
+            item.name,
+            f"at most {NON_RESPONSE:.0%} of those asked left {item.label} without an answer",
+            "column_values_to_be_in_set",
+            severity=_WARNING,
+            column=_unanswered(item),
+            value_set=[0],
+            mostly=1 - NON_RESPONSE,
+        )
+
+
+def _expect(
+    derived: list[Expectation], item: str, wording: str, kind: str, *, severity: str = _ERROR, **kwargs: object
+) -> None:
+    derived.append(
+        {
+            "type": f"expect_{kind}",
+            "kwargs": kwargs,
+            "severity": severity,
+            "meta": {
+                "number": len(derived),
+                "item": item,
+                "wording": wording,
+                "severity": "error" if severity == _ERROR else "warning",
+            },
+        }
+    )
+
+
+def _answers(item: Item, column: str, already: int) -> list[Expectation]:
+    """Derive what holds for every answer in a native column."""
+    derived: list[Expectation] = [{}] * already  # numbers count on
+    if item.kind == "multi":
+        _set(derived, item, column, [0, 1], f"{item.label}: {column} is 0 or 1")
+    elif item.kind == "single":
+        ids = [option.id for option in item.options]
+        _set(derived, item, column, ids, f"{item.label} is one of {listed(ids)}")
+    elif item.kind in {"ordinal", "flag"}:
+        _set(derived, item, column, item.codes or [0, 1], f"{item.label} is one of {listed(map(str, item.codes))}")
+    elif item.kind == "rank":
+        codes = sorted({*item.codes, *range(1, int(item.high or 0) + 1)})
+        _set(derived, item, column, codes, f"{item.label} is a rank or option from {codes[0]} to {codes[-1]}")
+    elif item.kind == "number" and not (item.low is None and item.high is None):
+        ends = [
+            f"from {item.low:g}" if item.low is not None else "",
+            f"to {item.high:g}" if item.high is not None else "",
+        ]
+        _expect(
+            derived,
+            item.name,
+            " ".join(filter(None, [f"{item.label} is a number", low, high])),
+            "column_values_to_be_between",
+            column=column,
+            min_value=item.low,
+            max_value=item.high,
+        )
+    elif item.kind == "date":
+        form = r"^\d{4}Q[1-4]$" if item.unit == "quarter" else r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}.*)?$"
+        in_words = "a quarter, 2025Q3" if item.unit == "quarter" else "an ISO date"
+        options = "|".join(option.id for option in item.options)
+        _expect(
+            derived,
+            item.name,
+            f"{item.label} is {in_words}" + (f", or {listed(o.id for o in item.options)}" if options else ""),
+            "column_values_to_match_regex",
+            column=column,
+            regex=f"{form}|^({options})$" if options else form,
+        )
+    return derived[already:]
+
+
+def _set(derived: list[Expectation], item: Item, column: str, values: Sequence[object], wording: str) -> None:
+    _expect(derived, item.name, wording, "column_values_to_be_in_set", column=column, value_set=list(values))
+
+
+def _alone(derived: list[Expectation], item: Item) -> None:
+    for option in item.exclusive:
+        _expect(
+            derived,
+            item.name,
+            f"{item.label}: {option} stands alone",
+            "column_values_to_be_in_set",
+            column=_ticked(item),
+            value_set=[1],
+            row_condition=_is_one_of(f"{item.name}_{option}", [1]),
+        )
+
+
+def _not_put(item: Item, instrument: Instrument, *, negate: bool = False) -> list[Expectation]:
+    """Return the conditions under which an item was not put, one per reason; with `negate`, under which it was."""
+    conditions: list[Expectation] = []
+    if item.asked_of and instrument.keys.role:
+        others = [role for role in instrument.role_ids if (role in item.asked_of) == negate]
+        conditions.append(_is_one_of(instrument.keys.role, others))
+    if item.asked_if is not None:
+        gate = instrument.item(item.asked_if.item)
+        within = [gate.option(text) for text in item.asked_if.within] if gate.options else []
+        if gate.kind == "multi":
+            ticks = [_is_one_of(f"{gate.name}_{option.id}", [1 if negate else 0]) for option in within]
+            conditions.append({"type": "or" if negate else "and", "conditions": ticks})
+        elif gate.options:
+            chosen = [option for option in gate.options if (option in within) == negate]
+            conditions.append(_is_one_of(gate.name, [o.code if gate.dtype == "Int8" else o.id for o in chosen]))
+        else:
+            operator = "IN" if negate else "NOT_IN"
+            there = {"type": "nullity", "column": {"name": gate.name}, "is_null": False}
+            conditions.append(
+                {
+                    "type": "and",
+                    "conditions": [there, _is_one_of(gate.name, list(item.asked_if.within), operator=operator)],
+                }
+            )
+    return conditions
+
+
+def _only_if(conditions: Sequence[Expectation]) -> dict[str, object]:
+    if not conditions:
+        return {}
+    return {"row_condition": conditions[0] if len(conditions) == 1 else {"type": "and", "conditions": list(conditions)}}
+
+
+def _is_one_of(column: str, values: Sequence[object], *, operator: str = "IN") -> Expectation:
+    return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": list(values)}
+
+
+def _ticked(item: Item) -> str:
+    return f"{item.name}: options chosen"
+
+
+def _unanswered(item: Item) -> str:
+    return f"{item.name}: no answer"
+
+
+def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
+    """Tell for each respondent and item whether the item was left without an answer.
+
+    1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, or not applicable.
+    One Int8 column per survey item, rows as in `responses`.
+    """
+    respondents = pd.Index(responses[instrument.keys.respondent])
+    by_item = dict(iter(missing.groupby("item", observed=True)))
+    out: dict[str, pd.Series] = {}
+    for item in instrument.items:
+        if item.kind not in _SURVEY_ITEMS or item.name == instrument.keys.weight:
+            continue
+        lacking = pd.Series(0, index=responses.index, dtype="Int8")
+        if item.name in by_item:
+            absent = by_item[item.name]
+            left_out = absent["reason"].isin(_NOT_A_REFUSAL)
+            lacking = lacking.mask(respondents.isin(absent.loc[~left_out, "resp_id"]), 1)
+            lacking = lacking.mask(respondents.isin(absent.loc[left_out, "resp_id"]), pd.NA)
+        out[item.name] = lacking
+    return pd.DataFrame(out, index=responses.index)
+
+
+def validate(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> Validation:
+    """Hold the responses of a wave against every expectation that the instrument implies.
+
+    Parameters
+    ----------
+    responses, missing : pd.DataFrame    As `clean.Cleaned` has them.
+    instrument : Instrument              Settled for the wave.
+
+    Raises DataError when there is no response, when an expectation did not reach the suite, or when one could not be
+    checked. What fails is in the result; `Validation.require` refuses it.
+    """
+    if responses.empty:
+        raise DataError(
+            "no response was accepted",
+            where="01_clean",
+            expected="one response or more",
+            got="an empty table",
+            hint="01_clean.quarantine.csv says for each row why it was set aside",
+        )
+    derived = expectations(instrument)
+    facts = responses.reset_index(drop=True)
+    lacking = non_response(facts, missing, instrument)
+    extra = {_unanswered(instrument.item(name)): lacking[name] for name in lacking.columns}
+    for item in instrument.items:
+        if item.kind == "multi":
+            extra[_ticked(item)] = facts[item.native_columns()].sum(axis="columns", min_count=1)
+    found = _checked(derived, pd.concat([facts, pd.DataFrame(extra)], axis="columns"))
+    rows: list[dict[str, object]] = []
+    failing: list[pd.DataFrame] = []
+    for expectation, outcome in zip(derived, found, strict=True):
+        meta = expectation["meta"]
+        rows.append(
+            {"expectation": meta["wording"], "item": meta["item"], "severity": meta["severity"]} | outcome.counts
+        )
+        if outcome.rows and meta["severity"] == "error":
+            failing.append(
+                pd.DataFrame(
+                    {
+                        "expectation": meta["wording"],
+                        "item": meta["item"],
+                        "resp_id": facts[instrument.keys.respondent].iloc[outcome.rows].to_numpy(),
+                        "row": [row + 1 for row in outcome.rows],
+                    }
+                )
+            )
+    kinds = {"success": "bool", "n_checked": "int64", "n_unexpected": "int64", "share": "float64"}
+    none = pd.DataFrame({"expectation": [], "item": [], "resp_id": [], "row": []}, dtype="object")
+    return Validation(
+        results=pd.DataFrame(rows).astype(kinds),
+        failing=pd.concat(failing, ignore_index=True) if failing else none,
+        suite_size=len(derived),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one expectation: counts, and positions of the rows that fail."""
+
+    counts: dict[str, object]
+    rows: list[int]
+
+
+def _checked(derived: Sequence[Expectation], facts: pd.DataFrame) -> list[_Outcome]:
+    """Check expectations with great-expectations in memory; results in the order of `derived`."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx  # noqa: PLC0415 - two seconds to import, needed here only
+    from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    # An unknown type is logged with a traceback and left out; the count below says it in one sentence.
+    logger = logging.getLogger("great_expectations.core.expectation_suite")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        suite = gx.ExpectationSuite(name="instrument", expectations=[dict(expectation) for expectation in derived])
+    finally:
+        logger.setLevel(level)
+    _refuse_lost(derived, [dict(expectation.meta or {}) for expectation in suite.expectations])
+    asset = context.data_sources.add_pandas("responses").add_dataframe_asset("responses")
+    batch = asset.add_batch_definition_whole_dataframe("wave").get_batch({"dataframe": facts})
+    validated: Any = batch.validate(
+        suite, result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True}
+    )
+    answer = validated.to_json_dict()
+    by_number = {result["expectation_config"]["meta"]["number"]: result for result in answer["results"]}
+    _refuse_unchecked(derived, by_number)
+    return [_outcome(expectation, by_number[expectation["meta"]["number"]]) for expectation in derived]
+
+
+def _refuse_lost(derived: Sequence[Expectation], kept: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a suite that has fewer expectations than were derived: great-expectations leaves unknown types out."""
+    numbers = {meta.get("number") for meta in kept}
+    lost = [expectation for expectation in derived if expectation["meta"]["number"] not in numbers]
+    if lost or len(kept) != len(derived):
+        raise DataError(
+            "expectations did not reach the suite",
+            where="validate.expectations",
+            expected=f"{len(derived)} expectations",
+            got=f"{len(kept)}; lost: {listed(sorted({str(expectation['type']) for expectation in lost}))}",
+            hint="use types that the installed great-expectations has",
+        )
+
+
+def _refuse_unchecked(derived: Sequence[Expectation], by_number: Mapping[int, Mapping[str, Any]]) -> None:
+    """Refuse results of which one could not be checked: that is no failure of the data, and no success."""
+    unchecked = [
+        expectation
+        for expectation in derived
+        if expectation["meta"]["number"] not in by_number or _raised(by_number[expectation["meta"]["number"]])
+    ]
+    if unchecked:
+        first = unchecked[0]["meta"]
+        raise DataError(
+            f"{len(unchecked)} expectations could not be checked",
+            where=f"01_clean, item {first['item']}",
+            expected="a table with the instrument's columns and types",
+            got=f"no result for: {first['wording']}",
+            hint="run 01_clean again; its table does not have the columns or types that the instrument asks for",
+        )
+
+
+def _raised(result: Mapping[str, Any]) -> bool:
+    told = result["exception_info"]
+    if "raised_exception" in told:
+        return bool(told["raised_exception"])
+    return any(bool(entry.get("raised_exception")) for entry in told.values())
+
+
+def _outcome(expectation: Expectation, result: Mapping[str, Any]) -> _Outcome:
+    told = result["result"]
+    if "observed_value" in told:  # a count of rows: nothing is right or wrong row by row
+        return _Outcome(
+            {"success": result["success"], "n_checked": told["observed_value"], "n_unexpected": 0, "share": None}, []
+        )
+    nulls_count = "not_be_null" in expectation["type"] or expectation["type"].endswith("_to_be_null")
+    checked = int(told["element_count"]) - (0 if nulls_count else int(told.get("missing_count", 0)))
+    unexpected = int(told["unexpected_count"])
+    counts: dict[str, object] = {
+        "success": bool(result["success"]),
+        "n_checked": checked,
+        "n_unexpected": unexpected,
+        "share": unexpected / checked if checked else 0.0,
+    }
+    return _Outcome(counts, [int(row) for row in told.get("unexpected_index_list") or []])
+
+
+def data_quality(
+    validation: Validation,
+    flow: Mapping[str, Any],
+    responses: pd.DataFrame,
+    missing: pd.DataFrame,
+    instrument: Instrument,
+) -> dict[str, Any]:
+    """Return the facts of the data-quality page: flow, flags, item non-response by role, and the suite.
+
+    No answer and no id is in it. A base below `SMALLEST_BASE` is empty, with one more beside it where it could be had
+    by subtraction; bases are rounded to 5, shares to whole per cent, and a share that one or two respondents make is
+    given as below 5% or above 95%.
+    """
+    results = [
+        {
+            "expectation": row["expectation"],
+            "item": row["item"],
+            "severity": row["severity"],
+            "met": row["success"],
+            "checked": None if pd.isna(row["share"]) else _rounded_base(row["n_checked"]),
+            "share": None if pd.isna(row["share"]) else _share(row["n_unexpected"], row["n_checked"]),
+        }
+        for row in validation.results.to_dict("records")
+    ]
+    return {
+        "wave": instrument.wave,
+        "flow": {name: flow[name] for name in ("delivered", "accepted", "quarantined", "by_rule", "flags", "words")},
+        "files": [{"file": file["file"], "delivered": file["delivered"]} for file in flow["files"]],
+        "remarks": flow["remarks"],
+        "unknown_columns": list(flow["unknown_columns"]),
+        "absent_columns": list(flow["absent_columns"]),
+        "item_nonresponse": _nonresponse_by_role(responses, missing, instrument),
+        "suite": {
+            "size": validation.suite_size,
+            "met": int(validation.results["success"].sum()),
+            "warnings": len(validation.warnings),
+            "results": results,
+        },
+    }
+
+
+def _nonresponse_by_role(
+    responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument
+) -> list[dict[str, object]]:
+    lacking = non_response(responses, missing, instrument)
+    role = responses[instrument.keys.role] if instrument.keys.role else None
+    facts: list[dict[str, object]] = []
+    for name in lacking.columns:
+        item = instrument.item(name)
+        asked, empty = lacking[name].notna(), lacking[name].eq(1).fillna(value=False)
+        cells = [("", int(asked.sum()), int(empty.sum()))]
+        if role is not None:
+            parts = [
+                (r, int((asked & (role == r)).sum()), int((empty & (role == r)).sum())) for r in instrument.role_ids
+            ]
+            hidden = _hidden([base for _, base, _ in parts])
+            cells += [(r, 0 if hide else base, n) for (r, base, n), hide in zip(parts, hidden, strict=True)]
+        facts += [
+            {
+                "item": name,
+                "label": item.label,
+                "role": cell_role,
+                "base": _rounded_base(base),
+                "share": _share(unanswered, base),
+            }
+            for cell_role, base, unanswered in cells
+        ]
+    return facts
+
+
+def _hidden(bases: Sequence[int]) -> list[bool]:
+    """Tell which bases of a breakdown are hidden: the small ones, and the next where they are alone with the total."""
+    hidden = [0 < base < SMALLEST_BASE for base in bases]
+    shown = sorted((base, place) for place, base in enumerate(bases) if base >= SMALLEST_BASE)
+    if 0 < sum(base for base, hide in zip(bases, hidden, strict=True) if hide) < SMALLEST_BASE and shown:
+        hidden[shown[0][1]] = True
+    return hidden
+
+
+def _rounded_base(base: int) -> int | None:
+    return None if base < SMALLEST_BASE else int(5 * round(base / 5))
+
+
+def _share(count: int, base: int) -> str | None:
+    """Return a share as it may be shown: whole per cent, never what one or two respondents did.
+
+    >>> _share(30, 120), _share(2, 120), _share(119, 120), _share(1, 9)
+    ('25%', '<5%', '>95%', None)
+    """
+    if base < SMALLEST_BASE:
+        return None
+    if 0 < count <= 2:
+        return "<5%"
+    if 0 < base - count <= 2:
+        return ">95%"
+    return f"{count / base:.0%}"
