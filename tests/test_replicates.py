@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldwork.statistics.replicates import cluster_keys, infer, mix, multipliers, replicated_totals, small_sample_factor
+from fieldwork.statistics.replicates import (
+    cluster_keys,
+    infer,
+    mix,
+    multipliers,
+    replicated_totals,
+    small_sample_factor,
+)
 
 REFERENCE = Path(__file__).parent / "reference"
 VALUES = tomllib.loads((REFERENCE / "values.toml").read_text())
@@ -84,7 +91,8 @@ def test_rows_in_any_order_give_the_same_bits():
     keep = frame.sort_values(["org_id", "resp_id"])
     shuffled = frame.sample(frac=1, random_state=5).sort_values(["org_id", "resp_id"])
     results = [
-        _means(data, ["all"] * len(data), "conf", data["weight"].to_numpy(), replicates=64)[1] for data in (keep, shuffled)
+        _means(data, ["all"] * len(data), "conf", data["weight"].to_numpy(), replicates=64)[1]
+        for data in (keep, shuffled)
     ]
     assert np.array_equal(*results)
 
@@ -93,9 +101,7 @@ def test_raking_factors_multiply_whole_cells():
     m = multipliers(cluster_keys(["a", "b"], 1), 3)
     plain = replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 2.0, 4.0], m)
     factor = np.array([[2.0, 1.0]] * 4)
-    raked = replicated_totals(
-        [[0, 0, 1]], [0, 1, 1], [1.0, 2.0, 4.0], m, layer_factor=factor, factor_cell=[0, 0, 1]
-    )
+    raked = replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 2.0, 4.0], m, layer_factor=factor, factor_cell=[0, 0, 1])
     assert raked.weight == pytest.approx(plain.weight * factor)
     assert raked.rows.tolist() == [2, 1]
 

@@ -164,7 +164,7 @@ class Register:
             file.register_.version, hashlib.sha256(raw).hexdigest(), file.register_.alpha, file.register_.family_primary,
             file.claim, file.external,
         )  # fmt: skip
-        register._check(path.name)  # noqa: SLF001
+        register._check(path.name)
         return register
 
     def contrasts(self, construct: str) -> tuple[tuple[str, str, str, str], ...]:
@@ -186,19 +186,20 @@ class Register:
         if unknown:
             raise ClaimError(
                 "the primary family names a claim that is not registered", where=f"{where}, [register]",
-                expected=listed(ids, limit=40), got=listed(unknown), hint=f"did you mean {nearest(unknown[0], ids) or ids[0]}?",
+                expected=listed(ids, limit=40), got=listed(unknown),
+                hint=f"did you mean {nearest(unknown[0], ids) or ids[0]}?",
             )  # fmt: skip
         for claim in self.claims:
             if (claim.family == "primary") != (claim.id in self.family):
                 raise ClaimError(
                     "a claim and the primary family disagree", where=f"{where}, claim {claim.id}",
-                    expected="family = \"primary\" exactly for the claims in family_primary", got=claim.family,
+                    expected='family = "primary" exactly for the claims in family_primary', got=claim.family,
                     hint="correct the one or the other",
                 )  # fmt: skip
             if not claim.awaits and not claim.judged:
                 raise ClaimError(
                     "a claim has nothing to be judged by", where=f"{where}, claim {claim.id}",
-                    expected="[[claim.parts]], or awaits = \"...\" saying what is not built yet", got="neither",
+                    expected='[[claim.parts]], or awaits = "..." saying what is not built yet', got="neither",
                     hint="name the estimand as a key of the estimates table",
                 )  # fmt: skip
 
@@ -211,7 +212,8 @@ def _tupled(value: Any) -> Any:  # noqa: ANN401
 
 
 def _explained(error: ValidationError, path: Path, data: Mapping[str, Any]) -> ClaimError:
-    first = error.errors()[0]
+    found = error.errors()
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     place = list(first["loc"])
     entry = ""
     if len(place) > 1 and place[0] in {"claim", "external"} and isinstance(place[1], int):
@@ -245,9 +247,14 @@ class Tested:
 
 
 def _margin(claim: Claim, part: Part, margin: float | None) -> float:
-    """Return the part's margin, or `margin` where the claim's range of margins applies to this part."""
+    """Return the part's margin, or `margin` where the claim's range of margins applies to this part.
+
+    `margins` lists magnitudes: a part whose own margin is negative keeps its sign.
+    """
     applies = not claim.margins_apply_to or part.statistic == claim.margins_apply_to
-    return part.margin if margin is None or not applies else margin
+    if margin is None or not applies:
+        return part.margin
+    return math.copysign(margin, part.margin) if part.margin < 0 else margin
 
 
 def against_margins(register: Register, estimates: pd.DataFrame, draws: pd.DataFrame) -> Tested:
@@ -408,7 +415,8 @@ def _part(
             hint=f"nearest statistic: {nearest(part.statistic, {key[2] for key in rows}) or 'none'}; "
             f"nearest measure: {nearest(part.measure, {key[1] for key in rows}) or 'none'}",
         )
-    numbers = {name: _number(row[name]) for name in ("estimate", "conf_low", "conf_high", "conf_level", "p_value", "p_adjusted")}
+    shown = ("estimate", "conf_low", "conf_high", "conf_level", "p_value", "p_adjusted")
+    numbers = {name: _number(row[name]) for name in shown}
     record: dict[str, Any] = {
         "number": number, "label": part.label, "construct": part.construct_, "measure": part.measure,
         "statistic": part.statistic, "role": part.role, "role_2": part.role_2, "stage": part.key[5],
@@ -440,9 +448,7 @@ def _number(value: Any) -> float | int | None:  # noqa: ANN401
     return int(value) if isinstance(value, (int, np.integer)) else float(value)
 
 
-def _why(
-    verdict: str, binding: Mapping[str, Any], verdicts: Sequence[str], p: float, bar: float, claim: Claim
-) -> str:
+def _why(verdict: str, binding: Mapping[str, Any], verdicts: Sequence[str], p: float, bar: float, claim: Claim) -> str:
     side = "above" if binding["direction"] == "above" else "below"
     which = f" ({binding['label']})" if len(verdicts) > 1 else ""
     margin = _plain(binding["margin"])
@@ -456,5 +462,8 @@ def _why(
             else f"equivalence: the 90% interval lies within {margin} of nothing{which}"
         )
     if set(verdicts) == {"supported"}:
-        return f"the interval lies {side} the margin of {margin}, but not after adjustment for the {claim.family} family (p = {p:.4f}, wanted {bar:g})"
+        return (
+            f"the interval lies {side} the margin of {margin}, "
+            f"but not after adjustment for the {claim.family} family (p = {p:.4f}, wanted {bar:g})"
+        )
     return f"the interval contains the margin of {margin}{which}"

@@ -1,7 +1,7 @@
 """The only door to publication: minimum bases, shares of one or two people, publication precision.
 
-First form: cells are held back by their own size. Complementary suppression, dominance and differencing between releases are
-not in it yet; ARCHITECTURE.md says so. Own code: the gate is one of the things that the project exists for.
+First form: cells are held back by their own size. Complementary suppression, dominance and differencing between releases
+are not in it yet; ARCHITECTURE.md says so. Own code: the gate is one of the things that the project exists for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Findings: a claim, its estimate, interval, base, method and one sentence, for every surface that prints it.
 
-Own code: the wording that a verdict may carry is decided here and nowhere else, so that no hypothesis is printed as a finding
-and no sentence says more than its interval.
+Own code: the wording that a verdict may carry is decided here and nowhere else, so that no hypothesis is printed as a
+finding and no sentence says more than its interval.
 """
 
 from __future__ import annotations
@@ -24,35 +24,45 @@ UNIT_WORDS = {
 METHODS = {
     "high_both_share": (
         "Weighted share with a Korn-Graubard interval, organisations as clusters.",
-        "The share of the role's executives at that stage who answered in the top two points of every measure, with raked "
-        "weights. The interval is the exact (Clopper-Pearson) interval at the effective sample size of the design: "
-        "replicates of whole organisations give the standard error, and t quantiles allow for the number of organisations "
-        "(Korn and Graubard 1998).",
+        (
+            "The share of the role's executives at that stage who answered in the top two points of every measure, with raked "
+            "weights. The interval is the exact (Clopper-Pearson) interval at the effective sample size of the design: "
+            "replicates of whole organisations give the standard error, and t quantiles allow for the number of organisations "
+            "(Korn and Graubard 1998)."
+        ),
     ),
     "role_part": (
         "Kitagawa split of cell means; t interval from replicates of organisations.",
-        "The difference between two cells, a role at one stage and another role at another, is split exactly into a part "
-        "due to role (their difference at equal stage, averaged over the two stages) and a part due to stage (Kitagawa "
-        "1955). Standard errors come from replicates of whole organisations, re-raked in each; intervals use t with the "
-        "organisations of the smallest cell less one.",
+        (
+            "The difference between two cells, a role at one stage and another role at another, is split exactly into a part "
+            "due to role (their difference at equal stage, averaged over the two stages) and a part due to stage (Kitagawa "
+            "1955). Standard errors come from replicates of whole organisations, re-raked in each; intervals use t with the "
+            "organisations of the smallest cell less one."
+        ),
     ),
     "range_difference": (
         "Shrunken ranges compared; interval from confidence draws of the replicates.",
-        "Observed ranges of means are biased upward, and more for ten roles than for five stages. Here the means are "
-        "shrunken towards their centre by the noise-corrected spread, and the interval of the difference of ranges comes "
-        "from draws at each replicate of the true means given the data.",
+        (
+            "Observed ranges of means are biased upward, and more for ten roles than for five stages. Here the means are "
+            "shrunken towards their centre by the noise-corrected spread, and the interval of the difference of ranges comes "
+            "from draws at each replicate of the true means given the data."
+        ),
     ),
     "gradient_ratio_log": (
         "Log ratio of noise-corrected spreads; interval by test inversion over replicates.",
-        "The finite-population standard deviation of the role means, less what sampling alone puts between them, over the "
-        "same for stages. The interval inverts the distribution of the observed variance at each replicate of whole "
-        "organisations, so that it is honest where a spread is near nil.",
+        (
+            "The finite-population standard deviation of the role means, less what sampling alone puts between them, over the "
+            "same for stages. The interval inverts the distribution of the observed variance at each replicate of whole "
+            "organisations, so that it is honest where a spread is near nil."
+        ),
     ),
     "gradient_ratio_log_adjusted": (
         "Log ratio of mutually adjusted, noise-corrected spreads; interval by test inversion over replicates.",
-        "Role and organisation stage are fitted together, with the size and sector of the organisation, by weighted least "
-        "squares in the observed layer and in every replicate of whole organisations. The spread of each set of effects "
-        "is corrected for sampling noise before the two are compared. The answer is an association, not a cause.",
+        (
+            "Role and organisation stage are fitted together, with the size and sector of the organisation, by weighted least "
+            "squares in the observed layer and in every replicate of whole organisations. The spread of each set of effects "
+            "is corrected for sampling noise before the two are compared. The answer is an association, not a cause."
+        ),
     ),
 }
 
@@ -135,7 +145,10 @@ def compose(
                 "limitations": _limitations(claim, provenance),
                 "figure": next((name for name in figures if name == f"gradient_{measure}"), ""),
                 "table": [
-                    {name: part[name] for name in ("construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")}
+                    {
+                        name: part[name]
+                        for name in ("construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")
+                    }
                     for part in claim["parts"]
                 ],
                 "wave": wave,
@@ -148,13 +161,18 @@ def compose(
 def _method(statistics: Sequence[str]) -> tuple[str, str]:
     known = [METHODS[name] for name in statistics if name in METHODS]
     if not known:
-        return "Replicates of organisations.", "Standard errors and intervals come from replicates of whole organisations."
+        return (
+            "Replicates of organisations.",
+            "Standard errors and intervals come from replicates of whole organisations.",
+        )
     return " ".join(line for line, _ in known), " ".join(full for _, full in known)
 
 
 def _what_would_change(claim: Mapping[str, Any]) -> str:
     margins = claim["verdict_by_margin"]
-    others = [f"{margin} ({verdict.replace('_', ' ')})" for margin, verdict in margins.items() if verdict != claim["verdict"]]
+    others = [
+        f"{margin} ({verdict.replace('_', ' ')})" for margin, verdict in margins.items() if verdict != claim["verdict"]
+    ]
     by_margin = (
         f"The verdict would be another at a margin of {'; '.join(others)}."
         if others

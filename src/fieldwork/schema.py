@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -29,7 +29,7 @@ class Column:
     """
 
     name: str
-    dtype: str
+    dtype: Literal["string", "Float64", "Int64", "boolean"]
     meaning: str
 
 
@@ -168,9 +168,7 @@ def frame(rows: Sequence[Mapping[str, Any]], table: Table) -> pd.DataFrame:
                 hint="use the contract's column names",
             )
     data = {
-        column.name: pd.array(
-            [row.get(column.name, "" if column.dtype == "string" else pd.NA) for row in rows], dtype=column.dtype
-        )
+        column.name: pd.Series([row.get(column.name, "" if column.dtype == "string" else pd.NA) for row in rows])
         for column in table.columns
     }
-    return pd.DataFrame(data)
+    return conform(pd.DataFrame(data), table)

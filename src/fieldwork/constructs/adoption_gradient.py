@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,24 @@ import pandas as pd
 from fieldwork import schema
 from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table
 from fieldwork.errors import DesignError, listed
-from fieldwork.instrument import Instrument
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
-__all__ = ["MINIMUM_FOR_RANGE", "MINIMUM_FOR_SPREAD", "MINIMUM_INFORMANTS", "Contrast", "Gradient", "Measure", "estimate", "estimate_for"]
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
+
+__all__ = [
+    "MINIMUM_FOR_RANGE",
+    "MINIMUM_FOR_SPREAD",
+    "MINIMUM_INFORMANTS",
+    "Contrast",
+    "Gradient",
+    "Measure",
+    "estimate",
+    "estimate_for",
+]
 
 CONSTRUCT = "adoption_gradient"
 MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
@@ -225,7 +236,7 @@ def _variance(weight: Floats, scores: Floats) -> Floats:
     return _mean(weight, scores**2) - mean**2
 
 
-def _effective(n: Floats, variance: Floats, std_error: Floats) -> Floats:
+def _effective(n: Floats | Ints, variance: Floats, std_error: Floats) -> Floats:
     """Respondents of a simple random sample with the same standard error, at most n (Korn and Graubard 1998)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(std_error > 0, np.minimum(variance / std_error**2, n), n)
@@ -246,7 +257,7 @@ def _means(ledger: _Ledger, table: CellTable) -> None:
         inference = infer(_mean(weight, table.scores), clusters)
         effective = _effective(n, _variance(weight[0], table.scores), inference.std_error)
         for i, key in enumerate(keys):
-            base = {"n": int(n[i]), "n_organisations": int(clusters[i]), **key}
+            base: dict[str, Any] = {"n": int(n[i]), "n_organisations": int(clusters[i]), **key}
             if n[i] == 0:
                 ledger.refuse(table.measure, statistic, "scale_point", "nobody answered", **base)
                 continue
@@ -297,8 +308,9 @@ def _side(
     theta = layers[:, keep]
     errors = (theta[1:] - theta[0]) * small_sample_factor(clusters[keep]) * t_scale(clusters[keep])
     shapes = _stream(ledger.design.seed, f"{measure}/{name}").standard_normal(errors.shape)
+    covariance = np.cov((theta[1:] - theta[0]) * small_sample_factor(clusters[keep]), rowvar=False)
     return _Side(
-        spread(theta[0], errors, covariance=np.cov((theta[1:] - theta[0]) * small_sample_factor(clusters[keep]), rowvar=False), shapes=shapes),
+        spread(theta[0], errors, covariance=covariance, shapes=shapes),
         tuple(label for label, kept in zip(labels, keep, strict=True) if kept),
         tuple(label for label, kept in zip(labels, keep, strict=True) if not kept),
         int(n[keep].min()),
@@ -325,12 +337,12 @@ def _gradient(ledger: _Ledger, table: CellTable) -> None:
     n_role, n_stage = table.rows[:-1].sum(axis=(1, 2)), table.rows[:, :-1].sum(axis=(0, 2))
     everyone = int(table.organisations[-1, -1])
     sides = {}
-    for name, weight, n, clusters, axis in (
+    for name, weight, n, clusters, levels in (
         ("role", table.by_role(), n_role, table.organisations[:-2, -1], table.role),
         ("stage", table.by_stage(), n_stage, table.organisations[-1, :-2], table.stage),
     ):
         sides[name] = _side(
-            ledger, table.measure, axis.labels, _mean(weight, table.scores), n, clusters, name,
+            ledger, table.measure, levels.labels, _mean(weight, table.scores), n, clusters, name,
             _pooled_within(weight, table.scores, n), everyone,
         )  # fmt: skip
     role, stage = sides["role"], sides["stage"]
@@ -364,7 +376,7 @@ def _too_few(n: Ints) -> str:
     )
 
 
-def _interval(draws: Floats, level: float = 0.95) -> dict[str, float]:
+def _interval(draws: Floats, level: float = 0.95) -> dict[str, Any]:
     """Percentiles of confidence draws; an end at infinity is left open, an undefined draw counts against either end."""
     tail = (1.0 - level) / 2.0
     low = float(np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, method="lower"))
@@ -379,7 +391,7 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
         for statistic in (f"{name}_sd_corrected", f"{prefix}range_raw", f"{prefix}range_shrunken"):
             ledger.refuse(measure, statistic, "scale_point", _too_few(n), n=int(n.sum()))
         return
-    base = {"n": side.n, "n_organisations": side.clusters}
+    base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
     left_out = f"without {listed(side.dropped)}: fewer than {MINIMUM_FOR_SPREAD} respondents" if side.dropped else ""
     ledger.add(
         measure,
@@ -429,7 +441,7 @@ def _range_note(side: _Side) -> tuple[str, str]:
 def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
     """ICCs, shrunken means, and superiority of the most over the least advanced role."""
     s = side.spread
-    base = {"n": side.n, "n_organisations": side.clusters}
+    base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
     left_out = f"without {listed(side.dropped)}" if side.dropped else ""
     status = "flagged" if left_out else "ok"
     share = s.sd_draws**2 / (s.sd_draws**2 + side.within) if side.within > 0 else np.full_like(s.sd_draws, np.nan)
@@ -524,7 +536,7 @@ def _system(ledger: _Ledger, measure: Measure) -> None:
     answered = pd.DataFrame({"cluster": design.cluster, "value": values}).dropna()
     within = answered.groupby("cluster")["value"].agg(["count", "std"])
     within = within[within["count"] >= MINIMUM_INFORMANTS]
-    base = {"n": int(within["count"].sum()), "n_organisations": len(within)}
+    base: dict[str, Any] = {"n": int(within["count"].sum()), "n_organisations": len(within)}
     if len(within) < MINIMUM_CLUSTERS:
         reason = (
             f"{MINIMUM_CLUSTERS} organisations with {MINIMUM_INFORMANTS} informants are needed; there are {len(within)}"
@@ -584,18 +596,18 @@ def _adjusted(
             ledger.refuse(measure.name, statistic, unit, f"{error.title}: {error.got}", n=int(used.sum()))
         return
     sides = []
-    for j, (name, axis) in enumerate((("role", role), ("stage", organisation_stage))):
+    for j, (name, levels_of) in enumerate((("role", role), ("stage", organisation_stage))):
         code, levels = recoded[j][used], kept[j]
         n = np.bincount(code, minlength=len(levels))
         clusters = np.array([len(np.unique(design.cluster[used][code == g])) for g in range(len(levels))])
-        labels = tuple(axis.labels[g] for g in levels)
+        labels = tuple(levels_of.labels[g] for g in levels)
         side = _side(
             ledger, measure.name, labels, fit.effects[j], n, clusters, f"{name}/adjusted", math.nan,
             len(np.unique(design.cluster[used])),
         )  # fmt: skip
         sides.append(side)
         if side is not None:
-            left = [label for g, label in enumerate(axis.labels) if g not in set(levels.tolist())]
+            left = [label for g, label in enumerate(levels_of.labels) if g not in set(levels.tolist())]
             ledger.add(
                 measure.name,
                 statistics[j],
@@ -641,7 +653,12 @@ def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
     }
     unknown = [
         name
-        for name, known in ((contrast.role, roles), (contrast.role_2, roles), (contrast.stage, stages), (contrast.stage_2, stages))
+        for name, known in (
+            (contrast.role, roles),
+            (contrast.role_2, roles),
+            (contrast.stage, stages),
+            (contrast.stage_2, stages),
+        )
         if name not in known
     ]
     if unknown:
@@ -653,15 +670,16 @@ def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
     mean = _mean(table.by_cell(), table.scores)
     n = table.rows[np.ix_(r, s)].sum(axis=2)
     clusters = table.organisations[np.ix_(r, s)]
+    all_four = [(0, 0), (0, 1), (1, 0), (1, 1)]
     parts: dict[str, tuple[Floats, list[tuple[int, int]]]] = {
         "naive_gap": (mean[:, r[0], s[0]] - mean[:, r[1], s[1]], [(0, 0), (1, 1)]),
-        "role_part": (0.5 * (mean[:, r[0], s].sum(axis=1) - mean[:, r[1], s].sum(axis=1)), [(0, 0), (0, 1), (1, 0), (1, 1)]),
-        "stage_part": (0.5 * (mean[:, r, s[0]].sum(axis=1) - mean[:, r, s[1]].sum(axis=1)), [(0, 0), (0, 1), (1, 0), (1, 1)]),
+        "role_part": (0.5 * (mean[:, r[0], s].sum(axis=1) - mean[:, r[1], s].sum(axis=1)), all_four),
+        "stage_part": (0.5 * (mean[:, r, s[0]].sum(axis=1) - mean[:, r, s[1]].sum(axis=1)), all_four),
     }  # fmt: skip
     for statistic, (layers, needed) in parts.items():
         smallest = min(int(n[cell]) for cell in needed)
         fewest = min(int(clusters[cell]) for cell in needed)
-        base = {"n": smallest, "n_organisations": fewest, **key}
+        base: dict[str, Any] = {"n": smallest, "n_organisations": fewest, **key}
         if smallest == 0 or fewest < 2:
             ledger.refuse(table.measure, statistic, "scale_point", "one of its cells is empty", **base)
             continue
@@ -677,7 +695,9 @@ def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
             conf_high=float(inference.conf_high),
             conf_level=0.95,
             status="flagged" if smallest < SMALL_BASE else "ok",
-            reason=f"small base: its smallest cell has fewer than {SMALL_BASE} respondents" if smallest < SMALL_BASE else "",
+            reason=f"small base: its smallest cell has fewer than {SMALL_BASE} respondents"
+            if smallest < SMALL_BASE
+            else "",
             **base,
         )
 
@@ -699,7 +719,7 @@ def _high_share(ledger: _Ledger, measures: Sequence[Measure], role: Axis, stage:
         inference = infer(_mean(weight(table), table.scores), clusters)
         for i, key in enumerate(keys):
             n = int(rows[i].sum())
-            base = {"n": n, "n_organisations": int(clusters[i]), **key}
+            base: dict[str, Any] = {"n": n, "n_organisations": int(clusters[i]), **key}
             if n == 0:
                 ledger.refuse(name, "high_both_share", "proportion", "nobody answered", **base)
                 continue

@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
-from fieldwork.instrument import Instrument
 from fieldwork.statistics.replicates import Floats, Ints, cluster_keys, multipliers, replicated_totals
 from fieldwork.weight import Margins, rake_cells
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
 
 __all__ = ["Axis", "CellTable", "SurveyDesign", "axis", "cell_table", "design_for", "survey_design"]
 
@@ -220,9 +223,9 @@ def cell_table(
     )
     weight = np.zeros((design.replicates + 1, R + 1, S + 1, K))
     rows = np.zeros((R + 1, S + 1, K), dtype=np.int64)
-    at = tuple(totals.levels[:, j] for j in range(3))
-    weight[(slice(None), *at)] = totals.weight
-    rows[at] = totals.rows
+    r, s, k = totals.levels.T
+    weight[:, r, s, k] = totals.weight
+    rows[r, s, k] = totals.rows
     organisations = _distinct(design.cluster[used], roles[used], stages[used], (R, S))
     return CellTable(measure, role, stage, np.asarray(scores, dtype=np.float64), weight, rows, organisations)
 

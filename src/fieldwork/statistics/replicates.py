@@ -17,7 +17,16 @@ from scipy import sparse, stats
 
 from fieldwork.errors import DesignError
 
-__all__ = ["Inference", "Totals", "cluster_keys", "infer", "multipliers", "replicated_totals", "small_sample_factor", "t_scale"]
+__all__ = [
+    "Inference",
+    "Totals",
+    "cluster_keys",
+    "infer",
+    "multipliers",
+    "replicated_totals",
+    "small_sample_factor",
+    "t_scale",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -149,10 +158,9 @@ def replicated_totals(
     fine = codes if factor_cell is None else np.column_stack([codes, np.asarray(factor_cell, dtype=np.int64)])
     cells, position = np.unique(fine, axis=0, return_inverse=True)
     position = position.reshape(-1)
-    by_cluster = sparse.csr_array(
-        (weight, (position, cluster)), shape=(len(cells), multiplier.shape[1]), dtype=np.float64
-    )
-    by_cluster.sum_duplicates()
+    by_cluster = sparse.coo_array(
+        (weight, (position, cluster)), shape=(len(cells), int(multiplier.shape[1])), dtype=np.float64
+    ).tocsr()
     totals = np.empty((layers, len(cells)))
     totals[0] = np.asarray(by_cluster.sum(axis=1)).reshape(-1)
     totals[1:] = (by_cluster @ multiplier.T).T
@@ -169,9 +177,9 @@ def replicated_totals(
         )
     totals *= layer_factor[:, cells[:, -1]]
     coarse, target = np.unique(cells[:, :-1], axis=0, return_inverse=True)
-    gather = sparse.csr_array(
+    gather = sparse.coo_array(
         (np.ones(len(cells)), (target.reshape(-1), np.arange(len(cells)))), shape=(len(coarse), len(cells))
-    )
+    ).tocsr()
     return Totals(coarse, (gather @ totals.T).T, np.bincount(target.reshape(-1), weights=rows).astype(np.int64))
 
 
@@ -207,7 +215,7 @@ class Inference:
     ----------
     estimate, std_error : (...,)     In the statistic's own unit.
     conf_low, conf_high : (...,)     Interval at `level`; nan where fewer than two clusters carry it.
-    draws : (B, ...)                 Confidence draws: the share of draws at or below x is the one-sided p-value of "at most x".
+    draws : (B, ...)                 Confidence draws: the share at or below x is the one-sided p-value of "at most x".
     """
 
     estimate: Floats
@@ -218,7 +226,7 @@ class Inference:
 
 
 def infer(layers: Floats, clusters: npt.ArrayLike, *, level: float = 0.95) -> Inference:
-    """Standard error and t interval of a statistic from its layers.
+    """Give a statistic its standard error and t interval from its layers.
 
     std_error = sqrt(mean over b of (theta_b - theta_0)^2) sqrt(n / (n - 1)); interval theta_0 -+ t(n - 1) std_error, n the
     organisations that carry the statistic. Percentile intervals of few clusters cover too little (0.87 at 8 clusters, 0.94

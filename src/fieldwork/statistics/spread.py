@@ -118,9 +118,7 @@ class Spread:
     range_draws: Floats
 
 
-def spread(
-    means: Floats, errors: Floats, *, covariance: Floats | None = None, shapes: Floats | None = None
-) -> Spread:
+def spread(means: Floats, errors: Floats, *, covariance: Floats | None = None, shapes: Floats | None = None) -> Spread:
     """Noise-corrected spread of group means, its confidence draws, and the shrunken range.
 
     Draws of the spread invert the distribution of the observed variance. With u the observed pattern of the means (centred,

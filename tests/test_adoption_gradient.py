@@ -1,0 +1,277 @@
+"""The gradient against the worked example, against the truth of simulated worlds, and against what must not move it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fieldwork.constructs.adoption_gradient import Contrast, Measure, estimate
+from fieldwork.constructs.cells import Axis, cell_table, survey_design
+from fieldwork.errors import DataError
+from fieldwork.schema import ESTIMATES
+from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, truth, worlds
+from fieldwork.weight import Margin, Margins, rake
+
+FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
+STAGES = EXECUTIVES.stages
+ROLE = Axis("role", EXECUTIVES.roles, EXECUTIVES.roles)
+STAGE = Axis("stage_fn", (1, 2, 3, 4, 5), STAGES)
+OWN_STAGE = Axis("stage_org", (1, 2, 3, 4, 5), STAGES)
+SIZE = Axis("size_band", EXECUTIVES.sizes, EXECUTIVES.sizes)
+SECTOR = Axis("sector", EXECUTIVES.sectors, EXECUTIVES.sectors)
+CONTRAST = Contrast("CTO", "scaled", "CMO", "experimenting")
+
+
+def sample(world, organisations, seed):
+    drawn = simulate_responses(worlds()[world], EXECUTIVES, organisations=organisations, seed=seed)
+    data = pd.DataFrame(
+        {
+            "resp_id": [f"r{i:06d}" for i in range(drawn.n)],
+            "org_id": [f"o{i:06d}" for i in drawn.organisation],
+            "role": np.array(EXECUTIVES.roles)[drawn.role],
+            "stage_fn": drawn.stage + 1,
+            "stage_org": drawn.stage_org + 1,
+            "size_band": np.array(EXECUTIVES.sizes)[drawn.size],
+            "sector": np.array(EXECUTIVES.sectors)[drawn.sector],
+            **drawn.answers,
+        }
+    )
+    role, size = list(Population(worlds()[world], EXECUTIVES).margins().values())[:2]
+    margins = Margins((Margin("role", EXECUTIVES.roles, role), Margin("size_band", EXECUTIVES.sizes, size)))
+    return data, margins
+
+
+def gradient(data, margins=None, *, measures=("conf",), replicates=200, seed=1, organisation="org_id", **options):
+    weight = rake(data, margins).weight if margins else pd.Series(1.0, index=data.index)
+    weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": weight})
+    design = survey_design(
+        data,
+        weights,
+        respondent="resp_id",
+        organisation=organisation,
+        margins=margins,
+        replicates=replicates,
+        seed=seed,
+    )
+    return estimate(design, [Measure(name, FIVE) for name in measures], ROLE, STAGE, wave="2026Q1", **options)
+
+
+def one(estimates, statistic, **key):
+    rows = estimates[(estimates["statistic"] == statistic)]
+    for name, value in {"role": "", "role_2": "", "stage": "", **key}.items():
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1, f"{statistic} {key}: {len(rows)} rows"
+    return rows.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return sample("role_divergence", 180, 20260101)
+
+
+@pytest.fixture(scope="module")
+def estimated(study):
+    data, margins = study
+    return gradient(
+        data, margins, measures=("conf", "prep"), organisation_stage=OWN_STAGE, adjust_for=[SIZE, SECTOR],
+        contrasts=[CONTRAST], replicates=400,
+    )  # fmt: skip
+
+
+def test_cell_table_holds_the_answers(study):
+    data, _ = study
+    weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": 1.0})
+    design = survey_design(
+        data, weights, respondent="resp_id", organisation="org_id", margins=None, replicates=4, seed=1
+    )
+    table = cell_table(design, "conf", Measure("conf", FIVE).index(design.responses), FIVE, ROLE, STAGE)
+    for r, role in enumerate(EXECUTIVES.roles):
+        for s in range(5):
+            cell = data[(data["role"] == role) & (data["stage_fn"] == s + 1)]
+            counts = cell["conf"].value_counts().reindex(FIVE, fill_value=0).to_numpy()
+            assert table.weight[0, r, s].tolist() == counts.tolist()
+            assert table.rows[r, s].tolist() == counts.tolist()
+            assert table.organisations[r, s] == cell["org_id"].nunique()
+    assert table.organisations[-1, -1] == data["org_id"].nunique()
+    assert table.organisations[0, -1] == data.loc[data["role"] == "CEO", "org_id"].nunique()
+    assert table.organisations[-1, 2] == data.loc[data["stage_fn"] == 3, "org_id"].nunique()
+
+
+def test_missing_role_stage_and_answer_leave_their_own_margin_only(study):
+    data, _ = study
+    data = data.astype({"stage_fn": "Int8", "conf": "Float64", "role": "string"})
+    data.loc[0, "role"], data.loc[1, "stage_fn"], data.loc[2, "conf"] = pd.NA, pd.NA, pd.NA
+    weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": 1.0})
+    design = survey_design(
+        data, weights, respondent="resp_id", organisation="org_id", margins=None, replicates=2, seed=1
+    )
+    table = cell_table(design, "conf", Measure("conf", FIVE).index(design.responses), FIVE, ROLE, STAGE)
+    assert table.rows.sum() == len(data) - 1
+    assert table.by_role()[0].sum() == len(data) - 2
+    assert table.by_stage()[0].sum() == len(data) - 2
+    assert table.by_cell()[0].sum() == len(data) - 3
+
+
+def test_raking_holds_its_margins_in_every_replicate(study):
+    data, margins = study
+    weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": rake(data, margins).weight})
+    design = survey_design(
+        data, weights, respondent="resp_id", organisation="org_id", margins=margins, replicates=50, seed=1
+    )
+    complete = data.assign(conf=3.0)
+    table = cell_table(
+        survey_design(
+            complete, weights, respondent="resp_id", organisation="org_id", margins=margins, replicates=50, seed=1
+        ),
+        "conf", np.full(len(data), 2), FIVE, ROLE, STAGE,
+    )  # fmt: skip
+    roles = table.by_role().sum(axis=-1)
+    share = roles / roles.sum(axis=1, keepdims=True)
+    assert np.abs(share - margins.margins[0].target).max() < 1e-6
+    assert design.layer_factor[0].tolist() == [1.0] * design.layer_factor.shape[1]
+
+
+def test_worked_example_through_the_whole_construct():
+    """measures.md 2.1: with a base of 4 the spread is refused; copied 20 times the observed spread is unchanged."""
+    answers = {"CTO": [5, 4, 5, 4], "CFO": [3, 3, 4, 2], "CMO": [2, 1, 2, 3]}
+    rows = [(role, value) for role, values in answers.items() for value in values]
+    small = pd.DataFrame(rows, columns=["role", "conf"]).assign(stage_fn=3)
+    small["resp_id"] = [f"r{i:02d}" for i in range(len(small))]
+    refused = one(gradient(small, organisation="").estimates, "role_sd_corrected")
+    assert refused["status"] == "not_assessable"
+    assert refused["reason"] == "a spread needs two groups of at least 20 respondents; 0 of 10 have that many"
+    large = pd.concat([small] * 20, ignore_index=True)
+    large["resp_id"] = [f"r{i:03d}" for i in range(len(large))]
+    found = gradient(large, organisation="", replicates=2000).estimates
+    assert [one(found, "role_mean", role=role)["estimate"] for role in answers] == [4.5, 3.0, 2.0]
+    # 80 a role: MSB = 80 * 19/12, MSW = 3 * 20 * 5/9 / (3 * 20 * 4 - 3) * 3
+    within = sum(20 * ((np.array(v) - np.mean(v)) ** 2).sum() for v in answers.values()) / (240 - 3)
+    between = 80 * np.var([4.5, 3.0, 2.0], ddof=1)
+    assert one(found, "role_sd_corrected")["estimate"] == pytest.approx(np.sqrt((between - within) / 80), rel=2e-3)
+    assert one(found, "icc1")["estimate"] == pytest.approx((between - within) / (between + 79 * within), rel=5e-3)
+    assert one(found, "icc2")["estimate"] == pytest.approx(1 - within / between, rel=5e-3)
+    superiority = one(found, "probability_superiority", role="CTO", role_2="CMO")
+    assert superiority["estimate"] == pytest.approx(1 - 0.25 * 0 - (0.5 * 0.0), abs=0.05)
+    assert not found["n_organisations"].notna().any()
+    assert one(found, "system_sd")["reason"] == "the survey names no organisations"
+
+
+def test_every_row_keeps_the_contract(estimated):
+    estimates = estimated.estimates
+    assert list(estimates.columns) == ESTIMATES.names
+    assert set(estimates["status"]) <= {"ok", "flagged", "not_assessable"}
+    key = ["construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+    assert not estimates.duplicated(key).any()
+    shown = estimates[estimates["conf_low"].notna() & estimates["conf_high"].notna()]
+    assert (shown["conf_low"] <= shown["conf_high"]).all()
+    expected = {
+        "role_mean", "stage_mean", "role_sd_corrected", "stage_sd_corrected", "gradient_ratio_log", "range_raw",
+        "range_shrunken",
+    }  # fmt: skip
+    for measure in ("conf", "prep"):
+        assert expected <= set(estimates.loc[estimates["measure"] == measure, "statistic"])
+    assert estimates.loc[estimates["status"] == "not_assessable", "reason"].ne("").all()
+
+
+def test_kitagawa_parts_add_to_the_gap(estimated):
+    for measure in ("conf", "prep"):
+        mine = estimated.estimates[estimated.estimates["measure"] == measure]
+        naive, role, stage = (
+            one(mine, name, role="CTO", role_2="CMO")["estimate"] for name in ("naive_gap", "role_part", "stage_part")
+        )
+        assert naive == pytest.approx(role + stage, abs=1e-12)
+
+
+def test_kitagawa_oracle():
+    """measures.md 2.7: CTO 3.0/4.5, CMO 2.5/4.0 (experimenting/scaled): naive 2.0 = role .5 + stage 1.5."""
+    cells = {("CTO", 2): [3, 3], ("CTO", 5): [4, 5], ("CMO", 2): [2, 3], ("CMO", 5): [4, 4]}
+    rows = [(r, s, v) for (r, s), values in cells.items() for v in values * 6]
+    data = pd.DataFrame(rows, columns=["role", "stage_fn", "conf"])
+    data["resp_id"] = data["org_id"] = [f"r{i:03d}" for i in range(len(data))]
+    found = gradient(data, contrasts=[CONTRAST]).estimates
+    assert [one(found, n, role="CTO", role_2="CMO")["estimate"] for n in ("naive_gap", "role_part", "stage_part")] == [
+        2.0, 0.5, 1.5,
+    ]  # fmt: skip
+
+
+def test_draws_agree_with_the_interval(estimated):
+    row = one(estimated.estimates[estimated.estimates["measure"] == "conf"], "role_sd_corrected")
+    draws = estimated.draws.query("measure == 'conf' and statistic == 'role_sd_corrected'")["value"].to_numpy()
+    assert len(draws) == 400
+    assert row["conf_low"] == np.quantile(draws, 0.025, method="lower")
+    assert row["conf_high"] == np.quantile(draws, 0.975, method="higher")
+
+
+def test_rows_in_any_order_give_the_same_bits(study):
+    data, margins = study
+    straight = gradient(data, margins, measures=("conf",), replicates=50)
+    mixed = gradient(data.sample(frac=1, random_state=3), margins, measures=("conf",), replicates=50)
+    pd.testing.assert_frame_equal(straight.estimates, mixed.estimates, check_exact=True)
+    pd.testing.assert_frame_equal(straight.draws, mixed.draws, check_exact=True)
+
+
+def test_reversed_scale_reverses_means_and_keeps_spreads(study):
+    data, margins = study
+    plain = gradient(data, margins).estimates
+    turned = gradient(data.assign(conf=6 - data["conf"]), margins).estimates
+    for role in ("CTO", "CMO"):
+        total = one(plain, "role_mean", role=role)["estimate"] + one(turned, "role_mean", role=role)["estimate"]
+        assert total == pytest.approx(6, abs=1e-9)
+    for statistic in ("role_sd_corrected", "gradient_ratio_log", "range_shrunken"):
+        assert one(turned, statistic)["estimate"] == pytest.approx(one(plain, statistic)["estimate"], rel=1e-8)
+
+
+def test_a_thin_role_is_left_out_and_named(study):
+    data, _ = study
+    thin = pd.concat([data[data["role"] != "GC"], data[data["role"] == "GC"].head(12)])
+    row = one(gradient(thin).estimates, "role_sd_corrected")
+    assert row["status"] == "flagged"
+    assert row["reason"] == "without GC: fewer than 20 respondents"
+
+
+def test_one_organisation_gives_means_without_intervals(study):
+    data, _ = study
+    found = gradient(data.assign(org_id="only")).estimates
+    row = one(found, "role_mean", role="CTO")
+    assert row["estimate"] > 0
+    assert pd.isna(row["conf_low"])
+    assert row["reason"] == "no interval: one organisation, or all answers alike"
+    assert one(found, "role_sd_corrected")["status"] == "not_assessable"
+
+
+def test_one_executive_per_organisation_has_no_system_spread(study):
+    data, _ = study
+    found = gradient(data.drop_duplicates("org_id")).estimates
+    row = one(found, "system_sd")
+    assert row["status"] == "not_assessable"
+    assert row["reason"] == "5 organisations with 3 informants are needed; there are 0"
+
+
+def test_a_respondent_without_a_weight_is_refused(study):
+    data, _ = study
+    weights = pd.DataFrame({"resp_id": data["resp_id"].iloc[1:], "weight": 1.0})
+    with pytest.raises(DataError, match="respondents without a weight"):
+        survey_design(data, weights, respondent="resp_id", organisation="org_id", margins=None, replicates=2, seed=1)
+
+
+def test_large_study_of_a_known_world_finds_its_truth():
+    """4,000 organisations: every published statistic that has a truth within 3 standard errors of it."""
+    data, margins = sample("role_divergence", 4000, 7)
+    found = gradient(
+        data, margins, measures=("conf", "prep"), organisation_stage=OWN_STAGE, adjust_for=[SIZE, SECTOR],
+        contrasts=[CONTRAST], replicates=400,
+    ).estimates  # fmt: skip
+    place = found.set_index(["measure", "statistic", "role", "role_2", "stage"])
+    known = truth(Population(worlds()["role_divergence"], EXECUTIVES))
+    off = []
+    for row in known:
+        key = tuple(row[name] for name in ("measure", "statistic", "role", "role_2", "stage"))
+        if key not in place.index or key[1] == "stage_range":
+            continue
+        estimated = place.loc[key]
+        if pd.isna(estimated["estimate"]) or pd.isna(estimated["std_error"]):
+            continue
+        off.append(abs(estimated["estimate"] - row["value"]) / estimated["std_error"])
+    assert len(off) > 130
+    # A hundred and thirty estimates, many of them the same answers cut twice: a few beyond 3 would be chance, none is seen.
+    assert max(off) < 4
+    assert np.mean(np.array(off) < 3) > 0.98

@@ -1,0 +1,107 @@
+"""The gate: what it holds back, what it rounds, and that no study can loosen it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldwork import schema
+from fieldwork.disclosure import BASES, NUMBERS, Policy, publish
+from fieldwork.errors import DataError, StudyError
+
+
+def row(**fields):
+    base = {
+        "wave": "w", "construct": "c", "statistic": "role_mean", "unit": "scale_point", "estimate": 3.456, "std_error": 0.1234,
+        "conf_low": 3.2101, "conf_high": 3.7019, "conf_level": 0.95, "p_value": 0.012345, "p_adjusted": 0.12345,
+        "adjustment": "holm", "n": 42, "n_organisations": 12, "n_effective": 31.4, "status": "ok",
+    }  # fmt: skip
+    return {**base, **fields}
+
+
+def gate(*rows, policy=None):
+    return publish(schema.frame(rows, schema.ESTIMATES), policy or Policy())
+
+
+def test_precision():
+    published = gate(row()).iloc[0]
+    assert (published["estimate"], published["conf_low"], published["conf_high"]) == (3.46, 3.21, 3.70)
+    assert (published["std_error"], published["p_value"], published["p_adjusted"]) == (0.123, 0.0123, 0.1234)
+    assert (published["n"], published["n_organisations"], published["n_effective"]) == (40, 10, 30)
+
+
+@pytest.mark.parametrize(
+    ("n", "organisations", "status"), [(9, 9, "suppressed"), (10, 5, "flagged"), (10, 4, "suppressed"), (30, 5, "ok")]
+)
+def test_minimum_base(n, organisations, status):
+    assert gate(row(n=n, n_organisations=organisations)).loc[0, "status"] == status
+
+
+def test_a_suppressed_row_is_empty():
+    published = gate(row(n=9)).iloc[0]
+    assert published[[*NUMBERS, *BASES, "conf_level"]].isna().all()
+    assert published["adjustment"] == ""
+    assert published["reason"] == "held back: fewer than 10 respondents or 5 organisations"
+
+
+def test_a_survey_without_organisations_is_held_by_respondents_alone():
+    assert gate(row(n=40, n_organisations=pd.NA)).loc[0, "status"] == "ok"
+    assert gate(row(n=9, n_organisations=pd.NA)).loc[0, "status"] == "suppressed"
+
+
+@pytest.mark.parametrize(
+    ("share", "status"), [(0.0, "suppressed"), (0.03, "suppressed"), (0.1, "ok"), (0.97, "suppressed")]
+)
+def test_a_share_of_one_or_two_people(share, status):
+    assert gate(row(unit="proportion", estimate=share, n=40)).loc[0, "status"] == status
+
+
+def test_not_assessable_keeps_its_reason_and_loses_a_small_base():
+    published = gate(row(status="not_assessable", reason="one wave", estimate=pd.NA, n=3)).iloc[0]
+    assert (published["status"], published["reason"]) == ("not_assessable", "one wave")
+    assert pd.isna(published["n"])
+
+
+def test_negative_zero_is_zero():
+    assert str(gate(row(estimate=-0.001)).loc[0, "estimate"]) == "0.0"
+
+
+def test_a_study_may_tighten_but_not_loosen():
+    assert Policy.from_study({"minimum_respondents": 15}).minimum_respondents == 15
+    with pytest.raises(StudyError) as told:
+        Policy.from_study({"minimum_respondents": 5})
+    assert str(told.value) == (
+        "StudyError: the gate may be tightened, not loosened: minimum_respondents\n"
+        "  where     study.toml, [disclosure]\n"
+        "  expected  a whole number of at least 10\n"
+        "  got       5\n"
+        "  hint      set minimum_respondents = 10 or higher"
+    )
+    with pytest.raises(StudyError, match="no threshold 'minimum'"):
+        Policy.from_study({"minimum": 20})
+
+
+def test_a_table_of_other_columns_is_refused():
+    with pytest.raises(DataError, match="does not have the columns of its contract"):
+        publish(schema.frame([row()], schema.ESTIMATES).drop(columns="reason").assign(resp_id="r1"), Policy())
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 20), st.floats(-5, 5), st.sampled_from(["ok", "flagged"])),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_nothing_below_the_minimum_ever_shows_a_number(cells):
+    rows = [row(n=n, n_organisations=o, estimate=e, status=s, item=str(i)) for i, (n, o, e, s) in enumerate(cells)]
+    published = gate(*rows).set_index("item")
+    for i, (n, organisations, _, _) in enumerate(cells):
+        shown = published.loc[str(i)]
+        few = n < 10 or organisations < 5
+        assert (shown["status"] == "suppressed") == few
+        assert shown[[*NUMBERS, *BASES]].isna().all() == few
+    again = publish(published.reset_index()[schema.ESTIMATES.names], Policy())
+    kept = again["status"] != "suppressed"
+    assert np.array_equal(again.loc[kept, "estimate"], published.reset_index().loc[kept.to_numpy(), "estimate"])
