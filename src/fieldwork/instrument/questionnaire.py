@@ -40,7 +40,8 @@ class Instrument(Part):
     """Roles, stages, scales, items, missing codes and quality rules of one wave.
 
     Every instrument that exists is free of contradictions: names and codes are unique, items route on items that are
-    asked, keys name items. Whatever is not in the wave is not in it (`not_asked` says since when or until when it is).
+    asked, keys name items. What other waves ask is not in it; `not_asked` (items) and `dormant` (delivered columns) say
+    from when or up to when.
     """
 
     id: str = Field(min_length=1)
@@ -56,6 +57,7 @@ class Instrument(Part):
     items: tuple[Item, ...]
     families: tuple[Family, ...] = ()
     not_asked: dict[str, str] = Field(default_factory=dict)
+    dormant: dict[str, str] = Field(default_factory=dict)
     quality: tuple[QualityRule, ...] = ()
 
     @classmethod

@@ -73,6 +73,7 @@ class _Reader:
         self.wave = wave
         self.waves: list[str] = []
         self.lists: dict[str, list[Table]] = {}
+        self.gone: dict[str, list[Table]] = {}  # options that other waves offer and this one does not, by place
 
     def settle(self, raw: Table) -> Table:
         self._known(raw, NAMES, "the file")
@@ -86,7 +87,7 @@ class _Reader:
         for name, points in self._table(raw.get("lists", {}), "lists").items():
             self._new_list(name, self._options(points, f"lists.{name}"))
         missing = self._entries(raw.get("missing", []), "missing")
-        items, families, absent = self._items(raw, missing)
+        items, families, absent, dormant = self._items(raw, missing)
         return {
             **{key: head[key] for key in ("id", "version", "title") if key in head},
             "wave": self.wave,
@@ -99,6 +100,7 @@ class _Reader:
             "items": items,
             "families": families,
             "not_asked": absent,
+            "dormant": dormant,
             "quality": self._entries(raw.get("quality", []), "quality"),
         }
 
@@ -124,25 +126,58 @@ class _Reader:
             )
         self.lists[name] = options
 
-    def _items(self, raw: Table, missing: list[Table]) -> tuple[list[Table], list[Table], dict[str, str]]:
+    def _items(
+        self, raw: Table, missing: list[Table]
+    ) -> tuple[list[Table], list[Table], dict[str, str], dict[str, str]]:
+        """Return items, families, names not asked in this wave, and delivered columns of other waves."""
         items: list[Table] = []
         families: list[Table] = []
         absent: dict[str, str] = {}
+        dormant: dict[str, str] = {}
+        gone: dict[str, list[Table]] = {}
         for name, authored in self._table(raw.get("items", {}), "items").items():
             where = f"items.{name}"
             fields = [field for field in Item.model_fields if field not in _FILLED]
             self._known(self._table(authored, where), (*fields, *_AUTHORED), where)
             item = self._in_wave(authored, where, fields)
             made = self._repeat(name, item, families) if "repeat" in item else [{"name": name, **item}]
-            if not self._holds(item, where):
-                absent |= dict.fromkeys([name, *(each["name"] for each in made)], self._span(item))
-                families[:] = [family for family in families if family["name"] != name]
-                continue
             for each in made:
-                each["options"] = self._answers(each, where)
+                each["options"], gone[each["name"]] = self._answers(each, where)
                 each["missing"] = [] if each.get("kind") in {"identifier", "text"} else missing
-            items += made
-        return items, families, absent
+            if self._holds(item, where):
+                items += made
+                for each in made:
+                    dormant |= {c: self._span(o) for o in gone[each["name"]] for c in self._columns(each, [o])}
+                continue
+            absent |= dict.fromkeys([name, *(each["name"] for each in made)], self._span(item))
+            for each in made:
+                columns = self._columns(each, [*each["options"], *gone[each["name"]]], whole=True)
+                dormant |= dict.fromkeys(columns, self._span(item))
+            families[:] = [family for family in families if family["name"] != name]
+        for each in items:
+            self._forget(each, gone)
+        return items, families, absent, dormant
+
+    @staticmethod
+    def _columns(item: Table, options: list[Table], *, whole: bool = False) -> list[str]:
+        """Return the delivered columns of some options of an item, and of the item as a whole where asked for."""
+        column = item.get("column") or item["name"]
+        if item.get("kind") != "multi":
+            return [column] if whole else []
+        ticks = [option.get("column") or f"{column}_{option.get('id')}" for option in options]
+        return [*ticks, column] if whole else ticks
+
+    def _forget(self, item: Table, gone: dict[str, list[Table]]) -> None:
+        """Take out of an item's lists the options that this wave does not offer; misspelt ones stay and are refused."""
+        own = {option.get("id") for option in gone[item["name"]]}
+        roles = {role.get("id") for role in self.gone.get("roles", [])}
+        for key, absent in (("exclusive", own), ("asked_of", roles)):
+            if isinstance(item.get(key), list):
+                item[key] = [entry for entry in item[key] if entry not in absent]
+        route = item.get("asked_if")
+        if isinstance(route, dict) and isinstance(route.get("in"), list):
+            absent = {option.get("id") for option in gone.get(str(route.get("item")), [])}
+            item["asked_if"] = route | {"in": [entry for entry in route["in"] if entry not in absent]}
 
     def _repeat(self, name: str, item: Table, families: list[Table]) -> list[Table]:
         """Make one item per role, stage, list entry or word; `{label}`, `{id}`, `{code}` stand for it in texts."""
@@ -183,19 +218,24 @@ class _Reader:
         )
         return made
 
-    def _answers(self, item: Table, where: str) -> list[Table]:
-        """Return an item's options: the points of its scale, then lists by name and entries of its own."""
+    def _answers(self, item: Table, where: str) -> tuple[list[Table], list[Table]]:
+        """Return an item's options, and those that only other waves offer.
+
+        First the points of its scale, then lists by name and entries of its own.
+        """
+        scale = item.get("scale")
         authored = item.get("options", [])
-        scale = self._list(item["scale"], f"{where}.scale") if item.get("scale") else []
-        entries: list[Any] = [authored] if isinstance(authored, str) else authored
-        out = list(scale)
-        own = []
-        for entry in entries if isinstance(entries, list) else [entries]:
-            if isinstance(entry, str):
-                out += self._list(entry, f"{where}.options")
-            else:
-                own.append(entry)
-        return out + self._options(own, f"{where}.options")
+        entries = authored if isinstance(authored, list) else [authored]
+        lists = [(scale, f"{where}.scale")] if scale else []
+        lists += [(entry, f"{where}.options") for entry in entries if isinstance(entry, str)]
+        own = self._options([entry for entry in entries if not isinstance(entry, str)], f"{where}.options")
+        options = [option for name, here in lists for option in self._list(name, here)]
+        gone = [option for name, _ in lists for place in self._places(name) for option in self.gone.get(place, [])]
+        return options + own, gone + self.gone.get(f"{where}.options", [])
+
+    @staticmethod
+    def _places(name: str) -> tuple[str, ...]:
+        return (name, f"lists.{name}", f"scales.{name}.points")
 
     def _list(self, name: object, where: str) -> list[Table]:
         if isinstance(name, str) and name in self.lists:
@@ -210,7 +250,8 @@ class _Reader:
         )
 
     def _options(self, authored: object, where: str) -> list[Table]:
-        out = []
+        out: list[Table] = []
+        gone: list[Table] = []
         for number, entry in enumerate(self._entries(authored, where), 1):
             here = f"{where}, entry {entry.get('id', number)}"
             fields = list(Option.model_fields)
@@ -218,8 +259,8 @@ class _Reader:
             option = self._in_wave(entry, here, [field for field in fields if field not in _IDENTITY])
             if "id" not in option and "code" in option:
                 option["id"] = str(option["code"]).replace("-", "minus_")
-            if self._holds(option, here):
-                out.append(option)
+            (out if self._holds(option, here) else gone).append(option)
+        self.gone[where] = gone
         return out
 
     def _in_wave(self, authored: Table, where: str, fields: Iterable[str]) -> Table:
@@ -243,7 +284,10 @@ class _Reader:
 
     @staticmethod
     def _span(entry: Table) -> str:
-        parts = (("from", entry.get("first_wave")), ("up to", entry.get("last_wave")))
+        first, last = entry.get("first_wave", ""), entry.get("last_wave", "")
+        if first and first == last:
+            return f"in {first}"
+        parts = (("from", first), ("up to", last))
         return " ".join(f"{word} {wave}" for word, wave in parts if wave)
 
     def _order(self, wave: str) -> tuple[Any, ...]:
