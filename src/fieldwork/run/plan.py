@@ -98,7 +98,7 @@ class Judge:
             elif entry.path.is_dir():
                 files = self.store.memo.folder(entry.path)
                 found |= {f"{entry.label}/{name}": digest for name, digest in files.items()}
-            elif not ahead:
+            elif not ahead and not entry.optional:
                 raise _missing(step, entry)
             found |= ahead
         return found

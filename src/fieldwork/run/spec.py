@@ -41,12 +41,14 @@ class Input:
 
     Attributes
     ----------
-    label : str    Path relative to the study; with its placeholder where it lies outside the study.
-    path : Path    Where it is.
+    label : str       Path relative to the study; with its placeholder where it lies outside the study.
+    path : Path       Where it is.
+    optional : bool   Declared with a question mark at the end: the step can do without it.
     """
 
     label: str
     path: Path
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ def _step(entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | P
         value = entry.get(key)
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise RunError(f"a chapter lists its {key}", where=where, expected="a list of paths", got=repr(value))
-    inputs = tuple(Input(*_place(text, places, where)) for text in entry["inputs"])
+    inputs = tuple(_input(text, places, where) for text in entry["inputs"])
     outputs = [_output(text, places, where) for text in entry["outputs"]]
     page, content = "", None
     if kind == "notebook":
@@ -288,6 +290,11 @@ def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str
         return path.relative_to(study).as_posix(), path
     except ValueError:
         return text.replace("{wave}", str(places["wave"])).rstrip("/"), path
+
+
+def _input(text: str, places: Mapping[str, str | Path], where: str) -> Input:
+    label, path = _place(text.removesuffix("?").rstrip("/"), places, where)
+    return Input(label, path, optional=text.endswith("?"))
 
 
 def _output(text: str, places: Mapping[str, str | Path], where: str) -> Output:

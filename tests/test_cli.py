@@ -1,0 +1,198 @@
+"""The command line: its words, its exit codes, its last line, and how little a run with nothing to do loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fieldwork
+from fieldwork.cli import _COMMANDS, main
+from fieldwork.intake import Problem
+
+PARAMETERS = (
+    'study: str = ".."  # study\nwave: str = ""  # wave\nout: str = ""  # staging\nseed: int = 0  # random seed\n'
+)
+WRITE = "from pathlib import Path\n(Path(out) / 'reports' / wave / 'index.html').write_text(f'seed {seed}')"
+
+
+def book(study, code):
+    cells = [
+        {"cell_type": "code", "id": "p", "metadata": {"tags": ["parameters"]}, "source": PARAMETERS},
+        {"cell_type": "code", "id": "w", "metadata": {}, "source": code},
+    ]
+    cells = [cell | {"outputs": [], "execution_count": None} for cell in cells]
+    content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (study / "notebooks/a.ipynb").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    for folder in ("data/raw/w1", "instruments", "notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "study.toml").write_text(
+        '[study]\nname = "toy"\ntitle = "Toy"\nprovenance = "simulated"\n[waves]\norder = ["w1"]\n'
+    )
+    (tmp_path / "data/raw/w1/a.csv").write_text("x\n1\n")
+    (tmp_path / "instruments/claims.toml").write_text("one")
+    (tmp_path / "notebooks/chapters.toml").write_text(
+        '[[chapter]]\nname = "a"\ninputs = ["{raw}", "{processed}/registered.json"]\noutputs = ["{reports}/index.html"]\n'
+    )
+    book(tmp_path, WRITE)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    return tmp_path
+
+
+def test_a_run_ends_with_the_path_of_the_index_and_the_next_has_nothing_to_do(study, capsys, monkeypatch):
+    assert main(["explain"]) == 0
+    assert main(["run"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].startswith("a            running: it has not run before")
+    assert out[2].startswith("a            done in ")
+    assert out[-2:] == ["wave w1: 1 ran", str(study / "reports/w1/index.html")]
+    record = (study / "data/processed/w1/registered.json").read_bytes()
+    assert set(json.loads(record)) == {"hash", "time"}
+
+    monkeypatch.chdir(study)
+    code = (
+        "import sys, time; from fieldwork.cli import main; start = time.process_time(); assert main(['run']) == 0\n"
+        "heavy = {'pandas', 'numpy', 'papermill', 'nbformat', 'pydantic', 'rich', 'asyncio'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    before = time.monotonic()
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - before < 2
+    assert ran.stdout.splitlines() == ["wave w1: 1 current", "reports/w1/index.html"]
+
+    # A changed register leaves the record of its first run alone, and so does the loss of all results.
+    (study / "instruments/claims.toml").write_text("two")
+    (study / "data/processed/w1/registered.json").unlink()
+    (study / "reports/w1/index.html").unlink()
+    assert main(["explain"]) == 0
+    assert capsys.readouterr().out == "a            is put back, not run: reports/w1/index.html is missing\n"
+    assert main(["run", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["restored"], answer["index"]) == (["a"], "reports/w1/index.html")
+    assert (study / "data/processed/w1/registered.json").read_bytes() == record
+
+    assert main(["run", "--seed", "7", "--only", "a"]) == 0
+    assert (study / "reports/w1/index.html").read_text() == "seed 7"
+    assert main(["explain", "a"]) == 0
+    told = capsys.readouterr().out
+    assert "  parameter seed = 0 (a whole number) random seed\n" in told
+    assert "  input     data/raw/w1/a.csv  sha256 " in told
+    assert main(["explain", "reports/w1/index.html"]) == 0
+    capsys.readouterr()
+    assert main(["explain", "--seed", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"chapter": "a", "state": "current", "why": []}]
+    assert main(["explain", "b"]) == 2
+
+
+def test_a_failing_chapter_is_told_without_a_traceback(study, capsys):
+    book(study, "raise ValueError('too few')")
+    assert main(["run"]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == "wave w1: 1 failed"
+    assert said.err.startswith("NotebookError: chapter a stopped at ValueError: too few\n")
+    assert "notebooks/a.ipynb, cell 2, line 1" in said.err
+    assert "Traceback" not in said.err
+    assert main(["run", "--json", "--debug"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["failed"][0]["line"] == "raise ValueError('too few')"
+    assert "Traceback" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ([], 2, "the following arguments are required: COMMAND"),
+        (["rnu"], 2, "did you mean run?"),
+        (["run", "--wrokers", "2"], 2, "unrecognized arguments"),
+        (["run", "--workers", "0"], 2, "expected a whole number from 1, got '0'"),
+        (["run", "-p", "seed"], 2, "-p takes NAME=VALUE"),
+        (["run", "-p", "sede=3"], 2, "did you mean seed?"),
+        (["run", "-p", "seed=x"], 2, "a whole number"),
+        (["run", "-p", "wave=w2"], 2, "use --wave"),
+        (["run", "--replicates", "3"], 2, "no chapter has a parameter 'replicates'"),
+        (["run", "--only", "b"], 2, "there is no chapter 'b'"),
+        (["run", "--wave", "w2"], 1, "w1"),
+        (["run", "--study", "/nowhere"], 1, "study.toml"),
+        (["claims"], 1, "fieldwork run"),
+        (["check", "none.csv"], 2, "there is no such file"),
+        (["simulate"], 2, "fieldwork simulate --list"),
+    ],
+)
+def test_words_that_are_off_and_faults_of_the_study_differ_by_exit_code(study, capsys, words, code, told):
+    assert main(words) == code
+    said = capsys.readouterr()
+    assert told in said.err
+    assert "Traceback" not in said.err
+    assert not (study / "reports/w1/index.html").exists()
+
+
+@pytest.mark.usefixtures("study")
+def test_an_error_is_json_where_json_is_asked_for(capsys):
+    assert main(["claims", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == "RunError"
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_help_ends_with_an_example(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"  fieldwork {command}")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"fieldwork {fieldwork.__version__}\n"
+
+
+def test_claims_are_a_table_or_json(study, capsys):
+    claim = {"id": "H1", "verdict": "not_assessable", "text": "CTOs lead.", "estimate": None, "conf_low": None}
+    claim |= {"conf_high": None, "margin": 0.3, "estimand": "difference of means"}
+    other = claim | {"id": "H2", "verdict": "supported", "estimate": 1.234, "conf_low": 0.5, "conf_high": 2.0}
+    (study / "reports/w1").mkdir(parents=True)
+    (study / "reports/w1/claims.json").write_text(json.dumps([claim, other]))
+    assert main(["claims"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["H1", "not", "assessable", "0.30", "CTOs", "lead."]
+    assert lines[2].split() == ["H2", "supported", "1.23", "[0.50,", "2.00]", "0.30", "CTOs", "lead."]
+    assert main(["claims", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["id"] == "H2"
+
+
+def test_check_tells_every_problem_and_fails_on_errors_alone(study, capsys, monkeypatch):
+    found = [Problem("a.csv", 3, "role", "role_unknown", "r1", "CFOO", "did you mean CFO?")]
+    monkeypatch.setattr("fieldwork.intake.check_files", lambda *_: found)
+    assert main(["check", str(study / "data/raw/w1/a.csv")]) == 1
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "error: a.csv, row 3, column role: 'CFOO' role_unknown. did you mean CFO?"
+    assert main(["check", "--json", str(study / "data/raw/w1/a.csv")]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["rule"] == "role_unknown"
+    found[:] = [Problem("a.csv", 0, "x", "unknown_column", severity="warning")]
+    assert main(["check", str(study / "data/raw/w1/a.csv")]) == 0
+
+
+def test_ctrl_c_ends_with_a_line_and_no_kernel(study):
+    book(study, "import os, time\nopen(study + '/pid', 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    words = [sys.executable, "-m", "fieldwork", "run"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (study / "pid").is_file() or not (study / "pid").read_text():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == "interrupted: finished chapters are kept, and the next run goes on from there\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((study / "pid").read_text()), 0)

@@ -1,0 +1,446 @@
+"""Whole runs of a small study: what runs, what is put back, what a failure leaves, what an end by force leaves.
+
+The study is a chain a -> b -> c and a chapter d of its own, then a call. Its notebooks import next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fieldwork.errors import RunError
+from fieldwork.provenance import sha256_file
+from fieldwork.run import runner, spec
+from fieldwork.run.plan import Judge, plan
+from fieldwork.run.store import Store
+
+PARAMETERS = 'study: str = ".."  # the study\nwave: str = ""  # the wave\nout: str = ""  # staging folder\n'
+HOME = "from pathlib import Path\nhome = Path(study)\ntarget = Path(out or study)"
+READ_A = "lines = (home / 'data/raw/w1/a.csv').read_text().split()[1:]"
+WRITE = "(target / 'data/processed/w1/{}').write_text({})"
+
+SITE = """
+from pathlib import Path
+
+def build(study, wave, out):
+    text = (Path(study) / "data/processed" / wave / "c.txt").read_text()
+    (Path(out) / "reports" / wave / "index.html").write_text(f"<p>{text}</p>")
+    (Path(out) / "reports" / wave / "pages" / f"{len(text)}.html").write_text(text)
+"""
+
+
+def book(study, name, *cells, own=""):
+    listing = []
+    for number, (kind, source) in enumerate([("markdown", f"# Chapter {name}"), ("p", PARAMETERS + own), *cells]):
+        made = {
+            "cell_type": "code" if kind == "p" else kind,
+            "id": f"{name}-{number}",
+            "metadata": {},
+            "source": source,
+        }
+        if kind == "p":
+            made["metadata"] = {"tags": ["parameters"]}
+        if made["cell_type"] == "code":
+            made |= {"outputs": [], "execution_count": None}
+        listing.append(made)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    content = {"cells": listing, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    path = study / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
+
+
+def write_books(study):
+    a = "made = ','.join(lines * times)\nprint(home, target, len(made))"
+    cells = [("code", HOME), ("markdown", "## Reading"), ("code", READ_A), ("code", a)]
+    book(study, "a", *cells, ("code", WRITE.format("a.txt", "made")), own="times: int = 1  # how often")
+    read = "from toypkg.words import shout\ntext = shout((home / 'data/processed/w1/a.txt').read_text())"
+    book(study, "b", ("code", HOME), ("code", read), ("code", WRITE.format("b.txt", "text")))
+    read = "text = (home / 'data/processed/w1/b.txt').read_text()"
+    book(study, "c", ("code", HOME), ("code", read), ("code", WRITE.format("c.txt", "text[::-1]")))
+    book(study, "d", ("code", HOME), ("code", WRITE.format("d.txt", "'d'")))
+
+
+def entry(name, inputs, outputs, more=""):
+    return f'[[chapter]]\nname = "{name}"\ninputs = {json.dumps(inputs)}\noutputs = {json.dumps(outputs)}\n{more}\n'
+
+
+def write_study(study):
+    for folder in ("data/raw/w1", "instruments", "notebooks", "pkg/toypkg"):
+        (study / folder).mkdir(parents=True)
+    (study / "study.toml").write_text(
+        '[study]\nname = "toy"\ntitle = "Toy"\nprovenance = "simulated"\n[waves]\norder = ["w1"]\n'
+    )
+    (study / "data/raw/w1/a.csv").write_text("x\none\ntwo\n")
+    (study / "instruments/claims.toml").write_text("")
+    (study / "pkg/toypkg/__init__.py").write_text("")
+    (study / "pkg/toypkg/words.py").write_text("def shout(text):\n    return text.upper()\n")
+    (study / "pkg/toypkg/site.py").write_text(SITE)
+    write_books(study)
+    chapters = [
+        entry("a", ["{raw}"], ["{processed}/a.txt"]),
+        entry("b", ["{processed}/a.txt"], ["{processed}/b.txt"]),
+        entry("c", ["{processed}/b.txt"], ["{processed}/c.txt"]),
+        entry("d", [], ["{processed}/d.txt"]),
+        entry(
+            "site", ["{processed}/c.txt"], ["{reports}/index.html", "{reports}/pages/"], 'call = "toypkg.site:build"'
+        ),
+    ]
+    (study / "notebooks/chapters.toml").write_text("\n".join(chapters))
+
+
+def judge(study, **given):
+    places = {"study": study, "wave": "w1", "raw": study / "data/raw/w1", "instruments": study / "instruments"}
+    places |= {"processed": study / "data/processed/w1", "reports": study / "reports/w1"}
+    pipeline = spec.read(study / "notebooks/chapters.toml", places)
+    return Judge(pipeline, Store(study), given, packages={"toypkg": study / "pkg/toypkg"})
+
+
+def run(study, given=None, **options):
+    return runner.run(judge(study, **(given or {})), **options)
+
+
+def digests(study):
+    files = [path for folder in ("data/processed", "reports") for path in (study / folder).rglob("*") if path.is_file()]
+    return {path.relative_to(study).as_posix(): sha256_file(path) for path in sorted(files)}
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that has run once, with two workers."""
+    study = tmp_path_factory.mktemp("finished") / "study"
+    write_study(study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(study / "pkg"))
+        result = run(study, workers=2)
+    assert result.failures == ()
+    assert sorted(result.ran) == ["a", "b", "c", "d", "site"]
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path, monkeypatch):
+    """A copy of the finished study, to be worked on."""
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    monkeypatch.setenv("PYTHONPATH", str(copy / "pkg"))
+    return copy
+
+
+def test_the_first_run_makes_what_is_declared_and_nothing_else(finished):
+    assert sorted(digests(finished)) == [
+        *(f"data/processed/w1/{name}.txt" for name in "abcd"),
+        *(f"reports/w1/chapters/{name}.ipynb" for name in "abcd"),
+        "reports/w1/index.html",
+        "reports/w1/pages/7.html",
+    ]
+    assert (finished / "reports/w1/index.html").read_text() == "<p>OWT,ENO</p>"
+    page = (finished / "reports/w1/chapters/a.ipynb").read_text()
+    assert str(finished) not in page
+    assert ".fieldwork" not in page
+    assert '". . 7\\n"' in page
+    assert list((finished / ".fieldwork/stage").iterdir()) == []
+
+
+def test_a_second_run_runs_nothing_and_touched_files_run_nothing(study):
+    before = digests(study)
+    assert run(study).current == ("a", "d", "b", "c", "site")
+    for path in study.rglob("*"):
+        if path.is_file() and ".fieldwork" not in path.parts:
+            path.touch()
+    content = json.loads((study / "notebooks/a.ipynb").read_text())
+    content["cells"][2] |= {"execution_count": 7, "outputs": [{"output_type": "stream", "name": "stdout", "text": "x"}]}
+    (study / "notebooks/a.ipynb").write_text(json.dumps(content))
+    result = run(study)
+    assert (result.ran, result.restored) == ((), ())
+    assert digests(study) == before
+
+
+def test_a_changed_chapter_runs_with_what_follows_and_nothing_else(study):
+    edit(study / "notebooks/b.ipynb", "shout((home", "'!' + shout((home")
+    states = {unit.step.name: (unit.state, unit.reasons) for unit in plan(judge(study))}
+    assert states["b"] == ("stale", ("cell 4 changed",))
+    assert states["c"][0] == "waiting"
+    assert states["a"][0] == states["d"][0] == "current"
+    assert run(study).ran == ("b", "c", "site")
+    assert (study / "reports/w1/index.html").read_text() == "<p>OWT,ENO!</p>"
+    # The folder of pages holds what this run made; the page of the last one is gone.
+    assert [path.name for path in (study / "reports/w1/pages").iterdir()] == ["8.html"]
+
+
+def test_the_same_bytes_end_the_chain(study):
+    edit(study / "notebooks/b.ipynb", "shout((home", "shout('' + (home")
+    result = run(study)
+    assert result.ran == ("b",)
+    assert result.current == ("a", "d", "c", "site")
+
+
+def test_package_code_counts_and_its_comments_do_not(study):
+    words = study / "pkg/toypkg/words.py"
+    words.write_text('"""Words."""\n\n\ndef shout(text):\n    """Shout."""\n    return text.upper()  # loud\n')
+    assert run(study).ran == ()
+    words.write_text("def shout(text):\n    return text.lower()\n")
+    assert [unit.reasons for unit in plan(judge(study)) if unit.step.name == "b"] == [("package toypkg.words changed",)]
+    assert run(study).ran == ("b", "c", "site")
+
+
+def test_reworded_prose_renews_the_page_and_runs_nothing(study):
+    before = digests(study)
+    edit(study / "notebooks/a.ipynb", "## Reading", "## Reading the delivery")
+    result = run(study)
+    assert (result.ran, result.restored) == ((), ("a",))
+    page = study / "reports/w1/chapters/a.ipynb"
+    assert "## Reading the delivery" in page.read_text()
+    assert '". . 7\\n"' in page.read_text()
+    assert [label for label, digest in digests(study).items() if before[label] != digest] == [
+        "reports/w1/chapters/a.ipynb"
+    ]
+    assert run(study).restored == ()
+
+
+def test_deleted_and_damaged_outputs_are_put_back_without_running(study):
+    before = digests(study)
+    shutil.rmtree(study / "reports")
+    (study / "data/processed/w1/a.txt").unlink()
+    (study / "data/processed/w1/b.txt").write_text("by hand")
+    states = {unit.step.name: unit for unit in plan(judge(study))}
+    assert {name: unit.state for name, unit in states.items()} == dict.fromkeys("abcd", "restorable") | {
+        "site": "restorable"
+    }
+    assert states["b"].reasons[0] == "data/processed/w1/b.txt differs from what was made"
+    result = run(study)
+    assert result.ran == ()
+    assert sorted(result.restored) == ["a", "b", "c", "d", "site"]
+    assert digests(study) == before
+
+
+def test_a_lost_copy_is_made_again(study):
+    before = digests(study)
+    shutil.rmtree(study / ".fieldwork/objects")
+    (study / "data/processed/w1/d.txt").unlink()
+    assert run(study).ran == ("d",)
+    assert digests(study) == before
+
+
+def test_parameters_switch_there_and_back(study):
+    before = digests(study)
+    result = run(study, {"times": "2"})
+    assert result.ran == ("a", "b", "c", "site")
+    assert '"times = 2\\n"' in (study / "reports/w1/chapters/a.ipynb").read_text()
+    why = {unit.step.name: unit.reasons for unit in plan(judge(study))}
+    assert why["a"] == ("parameter times 2 -> 1, and that result is kept",)
+    result = run(study)
+    assert (result.ran, result.restored) == ((), ("a", "b", "c", "site"))
+    assert digests(study) == before
+
+
+def test_only_brings_a_chapter_up_to_date_with_what_it_needs(study):
+    for name in "ad":
+        edit(study / f"notebooks/{name}.ipynb", "home = Path(study)", "home = Path(study) ")
+    result = run(study, only=("b",))
+    assert (result.ran, result.current) == (("a",), ("b",))
+    assert run(study, only=("d",), force=True).ran == ("d",)
+
+
+def test_a_failure_names_the_place_and_stops_only_what_follows(study):
+    before = digests(study)
+    edit(study / "notebooks/a.ipynb", "print(home, target, len(made))", "1 / 0")
+    edit(study / "notebooks/d.ipynb", "home = Path(study)", "home = Path(study) ")
+    result = run(study, {"times": "3"})
+    assert result.ran == ("d",)
+    assert result.skipped == {"b": "a", "c": "a", "site": "a"}
+    (failure,) = result.failures
+    assert failure.error.title == "chapter a stopped at ZeroDivisionError: division by zero"
+    assert failure.place == "notebooks/a.ipynb, cell 6 under 'Reading', line 2"
+    assert failure.source == "1 / 0"
+    assert str(failure).splitlines()[-1] == "  see       .fieldwork/failed/w1/a.ipynb"
+    assert "with      wave = 'w1', times = 3" in str(failure)
+    assert "ZeroDivisionError" in (study / failure.copy).read_text()
+    # Nothing half-written: the outputs are those of the last success.
+    after = digests(study)
+    assert {label for label, digest in after.items() if before[label] != digest} == {"reports/w1/chapters/d.ipynb"}
+    assert list((study / ".fieldwork/stage").iterdir()) == []
+    write_books(study)
+    assert run(study).failures == ()
+
+
+def test_an_error_of_ours_is_told_in_its_own_words(study):
+    told = "from fieldwork.errors import DataError\nraise DataError('no role', where='a.csv, row 3', expected='CEO', got='', hint='fill it')"
+    edit(study / "notebooks/d.ipynb", json.dumps(HOME), json.dumps(told))
+    (failure,) = run(study, only=("d",)).failures
+    assert str(failure) == (
+        "DataError: no role\n  where     a.csv, row 3\n  expected  CEO\n  hint      fill it\n"
+        "  chapter   notebooks/d.ipynb, cell 3 under 'Chapter d', line 2\n"
+        "  line      raise DataError('no role', where='a.csv, row 3', expected='CEO', got='', hint='fill it')\n"
+        "  with      wave = 'w1'\n  see       .fieldwork/failed/w1/d.ipynb"
+    )
+
+
+def test_a_dead_kernel_is_a_failure_and_not_a_success(study):
+    killing = HOME + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    edit(study / "notebooks/d.ipynb", json.dumps(HOME), json.dumps(killing))
+    (failure,) = run(study, only=("d",)).failures
+    assert failure.error.title == "the chapter's process ended before its last cell"
+    assert failure.error.where == "notebooks/d.ipynb, cell 3 under 'Chapter d'"
+
+
+def test_a_failing_call_is_told_by_its_place(study):
+    edit(study / "pkg/toypkg/site.py", "text = (", "raise KeyError('x')\n    text = (")
+    (failure,) = run(study).failures
+    assert failure.error.title == "step site stopped at KeyError: 'x'"
+    assert failure.place == "toypkg.site:build (site.py, line 5)"
+    assert failure.source == "raise KeyError('x')"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "title", "got"),
+    [
+        ("w1/d.txt", "w1/e.txt", "the chapter wrote a file that it does not declare", "data/processed/w1/e.txt"),
+        ("(target / ", "len(str(home / ", "", ""),
+        ("target = Path(out or study)", "target = Path(out)\\nopen('stray', 'w').close()", "does not declare", "stray"),
+    ],
+)
+def test_what_is_declared_and_what_is_made_must_agree(study, old, new, title, got):
+    if not title:
+        edit(study / "notebooks/d.ipynb", WRITE.format("d.txt", "'d'"), "pass")
+        title, got = "did not make an output", "no data/processed/w1/d.txt"
+    else:
+        edit(study / "notebooks/d.ipynb", old, new)
+    (failure,) = run(study, only=("d",)).failures
+    assert title in failure.error.title
+    assert failure.error.got == got
+    assert not (study / "data/processed/w1/e.txt").exists()
+
+
+def test_an_input_that_changes_meanwhile_is_not_recorded(study):
+    changing = "from pathlib import Path\n(Path(study) / 'data/raw/w1/a.csv').write_text('x\\nthree\\n')\n" + HOME
+    edit(study / "notebooks/a.ipynb", json.dumps(HOME), json.dumps(changing))
+    (failure,) = run(study, only=("a",)).failures
+    assert failure.error.title == "an input changed while the chapter was running"
+
+
+def test_one_worker_and_two_make_the_same_bytes(finished, tmp_path, monkeypatch):
+    study = tmp_path / "study"
+    write_study(study)
+    monkeypatch.setenv("PYTHONPATH", str(study / "pkg"))
+    run(study, workers=1)
+    assert digests(study) == digests(finished)
+
+
+def test_plain_papermill_makes_the_same_outputs(study, tmp_path):
+    before = digests(study)
+    words = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "a.ipynb",
+        str(tmp_path / "a.ipynb"),
+        "-p",
+        "out",
+        str(tmp_path),
+        "-p",
+        "wave",
+        "w1",
+    ]
+    (tmp_path / "data/processed/w1").mkdir(parents=True)
+    subprocess.run(words, cwd=study / "notebooks", check=True, capture_output=True)
+    assert sha256_file(tmp_path / "data/processed/w1/a.txt") == before["data/processed/w1/a.txt"]
+
+
+def test_two_runs_at_once_the_second_names_the_holder(study):
+    with Store(study).lock(), pytest.raises(RunError) as caught:
+        run(study)
+    assert caught.value.title == "another run is at work on this study"
+    assert f"process {os.getpid()} on " in caught.value.got
+    assert run(study).failures == ()
+
+
+def test_the_manifest_names_every_output_and_no_machine(study):
+    path = runner.manifest(judge(study))
+    text = path.read_text()
+    assert json.loads(text)["outputs"] == {
+        label: d for label, d in digests(study).items() if label != "reports/w1/manifest.json"
+    }
+    assert str(study) not in text
+    assert not re.search(r"\d\d:\d\d:\d\d", text)
+
+
+# Ended by force
+
+
+def slow(study):
+    """Make b wait after it has written half of its output."""
+    half = "(target / 'data/processed/w1/b.txt').write_text('half')\nimport time\ntime.sleep(60)\n" + WRITE.format(
+        "b.txt", "text"
+    )
+    edit(study / "notebooks/b.ipynb", json.dumps(WRITE.format("b.txt", "text")), json.dumps(half))
+
+
+def started(study):
+    """Start a run in a process of its own and return it once b has written its half."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "import importlib.util as u; s = u.spec_from_file_location('engine', sys.argv[1]); m = u.module_from_spec(s)\n"
+        "s.loader.exec_module(m); m.run(Path(sys.argv[3]))"
+    )
+    words = [sys.executable, "-c", code, __file__, str(study / "pkg"), str(study)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not list((study / ".fieldwork/stage").glob("*/data/processed/w1/b.txt")):
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def kernels(study):
+    """Process ids of kernels that work in this study."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(study) in str((folder / "cwd").readlink()) and b"ipykernel" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc to find the kernels of a killed run")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_no_half_file_and_the_next_one_goes_on(study, how):
+    before = digests(study)
+    edit(study / "notebooks/a.ipynb", "home = Path(study)", "home = Path(study) ")
+    slow(study)
+    process = started(study)
+    assert len(kernels(study)) == 1
+    process.send_signal(how)
+    process.wait(timeout=20)
+    if how == signal.SIGINT:
+        assert kernels(study) == []
+    assert (study / "data/processed/w1/b.txt").read_text() == "ONE,TWO"
+    write_books(study)
+    edit(study / "notebooks/a.ipynb", "home = Path(study)", "home = Path(study) ")
+    result = run(study)
+    # What was finished before the end is not run again.
+    assert (result.ran, result.failures) == ((), ())
+    after = digests(study)
+    assert {label for label in after if before[label] != after[label]} == {"reports/w1/chapters/a.ipynb"}
+    deadline = time.monotonic() + 15
+    while kernels(study) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert kernels(study) == []
