@@ -209,10 +209,8 @@ def _answers(item: Item, column: str, already: int) -> list[Expectation]:
         codes = sorted({*item.codes, *range(1, int(item.high or 0) + 1)})
         _set(derived, item, column, codes, f"{item.label} is a rank or option from {codes[0]} to {codes[-1]}")
     elif item.kind == "number" and not (item.low is None and item.high is None):
-        ends = [
-            f"from {item.low:g}" if item.low is not None else "",
-            f"to {item.high:g}" if item.high is not None else "",
-        ]
+        low = f"from {item.low:g}" if item.low is not None else ""
+        high = f"to {item.high:g}" if item.high is not None else ""
         _expect(
             derived,
             item.name,
@@ -281,7 +279,7 @@ def _not_put(item: Item, instrument: Instrument, *, negate: bool = False) -> lis
     return conditions
 
 
-def _only_if(conditions: Sequence[Expectation]) -> dict[str, object]:
+def _only_if(conditions: Sequence[Expectation]) -> dict[str, Any]:
     if not conditions:
         return {}
     return {"row_condition": conditions[0] if len(conditions) == 1 else {"type": "and", "conditions": list(conditions)}}
