@@ -172,12 +172,20 @@ def test_without_margins_everybody_weighs_the_same():
     raked = rake(pd.DataFrame({"role": ["a", "b", "b"]}), Margins())
     assert raked.weight.tolist() == [1.0, 1.0, 1.0]
     assert raked.summary() == {
+        "n": 3,
         "design_effect": 1.0,
         "n_effective": 3.0,
         "cap": 5.0,
         "share_trimmed": 0.0,
         "largest_share": pytest.approx(1 / 3),
+        "lowest": 1.0,
+        "highest": 1.0,
         "margins": "unweighted",
+    }
+    assert raked.shown().loc[0].tolist() == ["raked to", "nothing: unweighted"]
+    assert raked.table(pd.Series(["r1", "r2", "r3"])).to_dict("list") == {
+        "resp_id": ["r1", "r2", "r3"],
+        "weight": [1.0, 1.0, 1.0],
     }
 
 
@@ -226,6 +234,12 @@ def test_margins_file_is_read_and_merged(loaded):
     margins = loaded(ROLES + 'CEO = 0.5\nCIO = 0.3\nCISO = 0.2\n[margins.role.merge]\nCISO = "CIO"\n')
     assert margins.margins[0].levels == ("CEO", "CIO")
     assert margins.targets["role"].tolist() == [0.5, 0.5]
+    raked = rake(pd.DataFrame({"role": ["CEO", "CISO", "CIO"]}), margins)
+    assert raked.margins_shown().to_dict("records") == [
+        {"variable": "role", "level": "CEO", "sample": "33%", "target": "50%", "achieved": "50%"},
+        {"variable": "role", "level": "CIO", "sample": "67%", "target": "50%", "achieved": "50%"},
+    ]
+    assert raked.summary()["margins"] == [{"variable": "role", "source": "a census", "date": "2026"}]
     by_id = pd.DataFrame({"role": ["CEO", "CISO", "CIO"]})
     by_code = pd.DataFrame({"role": pd.array([1, 7, 4], dtype="Int8")})
     assert margins.codes(by_id, "role").tolist() == margins.codes(by_code, "role").tolist() == [0, 1, 1]

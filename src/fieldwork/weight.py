@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, InstrumentError, listed, nearest
+from fieldwork.schema import WEIGHTS, conform
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -269,7 +270,7 @@ class Raking:
     cap : float                Largest weight allowed, in units of the mean.
     share_trimmed : float      Share of respondents whose weight stands at the cap.
     largest_share : float      Share of the total weight that the heaviest respondent carries.
-    variables : tuple of str   Variables raked on; none: unweighted, or design weights only.
+    raked_to : Margins         The margins raked to; none: unweighted, or design weights only.
     """
 
     weight: pd.Series
@@ -279,18 +280,46 @@ class Raking:
     cap: float
     share_trimmed: float
     largest_share: float
-    variables: tuple[str, ...]
+    raked_to: Margins
 
-    def summary(self) -> dict[str, str | float | list[str]]:
+    def summary(self) -> dict[str, object]:
         """Return what the methods statement says of the weights."""
+        sources = [{"variable": each.name, "source": each.source, "date": each.date} for each in self.raked_to.margins]
         return {
+            "n": len(self.weight),
             "design_effect": self.design_effect,
             "n_effective": self.n_effective,
             "cap": self.cap,
             "share_trimmed": self.share_trimmed,
             "largest_share": self.largest_share,
-            "margins": list(self.variables) or "unweighted",
+            "lowest": float(self.weight.min()),
+            "highest": float(self.weight.max()),
+            "margins": sources or "unweighted",
         }
+
+    def table(self, respondents: pd.Series) -> pd.DataFrame:
+        """Return the weights with the identifiers of their respondents, as they pass between chapters."""
+        return conform(pd.DataFrame({"resp_id": respondents, "weight": self.weight}), WEIGHTS)
+
+    def margins_shown(self) -> pd.DataFrame:
+        """Return the margins in whole per cent, for readers; a share of a small sample names no one so."""
+        shown = self.margins.drop(columns="n")
+        for column in ("sample", "target", "achieved"):
+            shown[column] = [f"{share:.0%}" for share in shown[column]]
+        return shown
+
+    def shown(self) -> pd.DataFrame:
+        """Return the summary in words, for readers: quantity and value."""
+        raked_to = ", ".join(margin.name for margin in self.raked_to.margins) or "nothing: unweighted"
+        rows = {
+            "raked to": raked_to,
+            "design effect": f"{self.design_effect:.2f}",
+            "effective share of the respondents": f"{1 / self.design_effect:.0%}",
+            "largest weight allowed, in means": f"{self.cap:g}",
+            "respondents at that cap": f"{self.share_trimmed:.0%}",
+            "range of the weights": f"{self.weight.min():.2f} to {self.weight.max():.2f}",
+        }
+        return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
 
 
 def rake(responses: pd.DataFrame, margins: Margins, *, cap: float = 5.0, design: str = "") -> Raking:
@@ -366,7 +395,7 @@ def rake(responses: pd.DataFrame, margins: Margins, *, cap: float = 5.0, design:
         cap=cap,
         share_trimmed=float(np.mean(weight >= cap * (1 - 1e-9))),
         largest_share=float(weight.max() / weight.sum()),
-        variables=tuple(margin.name for margin in margins.margins),
+        raked_to=margins,
     )
 
 

@@ -8,6 +8,9 @@ enumerates what is true.
 
 from __future__ import annotations
 
+from fieldwork.simulate.delivery import Simulated, simulate
+from fieldwork.simulate.folder import write_study
+from fieldwork.simulate.interview import layout_of
 from fieldwork.simulate.population import (
     EXECUTIVES,
     Layout,
@@ -26,10 +29,14 @@ __all__ = [
     "Measure",
     "Population",
     "Responses",
+    "Simulated",
     "World",
     "describe",
+    "layout_of",
+    "simulate",
     "simulate_responses",
     "stream",
     "truth",
     "worlds",
+    "write_study",
 ]

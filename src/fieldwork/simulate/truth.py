@@ -186,13 +186,13 @@ def _indicators(shape: tuple[int, ...]) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def truth(population: Population, *, waves: tuple[str, ...] = ("1",)) -> list[TruthRow]:
+def truth(population: Population, *, waves: tuple[str, ...] = ("1",), first: int = 1) -> list[TruthRow]:
     """Return the population value of every statistic of the adoption gradient, one record each.
 
     Keys as in the table of estimates: wave, construct, measure, statistic, role, role_2, stage, item, value. A ratio is
     left out where one of its spreads is zero, a comparison of named roles where the survey lacks them. Means of roles
     and of stages are over existing executives; spreads are sample standard deviations (ddof 1) over the levels' true
-    means.
+    means. `waves` are names; `first` is the number of the first of them, which drifts count from 1.
 
     >>> from fieldwork.simulate import EXECUTIVES, Population, worlds
     >>> rows = truth(Population(worlds()["null"], EXECUTIVES))
@@ -200,7 +200,7 @@ def truth(population: Population, *, waves: tuple[str, ...] = ("1",)) -> list[Tr
     {0.0}
     """
     rows: list[TruthRow] = []
-    for number, wave in enumerate(waves, start=1):
+    for number, wave in enumerate(waves, start=first):
         enumeration = Enumeration(population, number)
         measures = [measure for measure in population.layout.measures if measure.main]
         for measure in measures:

@@ -122,6 +122,9 @@ class World:
     item_missing: float = _number(0.03, "share of answers missing, at random", 0.0, 1.0)
     speeders: float = _number(0.015, "share who rush through with random answers", 0.0, 1.0)
     straight_liners: float = _number(0.015, "share who give one answer to a whole battery", 0.0, 1.0)
+    faulty_rows: float = _number(0.0, "rows with a fault added to each delivery", 0.0, 1000.0)
+    inattentive: float = _number(0.005, "share who miss the attention check", 0.0, 1.0)
+    optional_share: float = _number(0.25, "share who are given the optional modules", 0.0, 1.0)
     duplicates: float = _number(0.0, "share of respondents delivered a second time", 0.0, 1.0)
 
     blocker_base: float = _number(0.22, "share of executives who cite a blocker that is not their role's own", 0.0, 1.0)
@@ -137,6 +140,13 @@ class World:
     )
     own_claim: float = _number(0.0, "added probability of naming one's own role as owner", 0.0, 1.0)
     priority: Mapping[str, float] = _effects("how much a role prefers an aim, by option.role")
+    choice: Mapping[str, float] = _effects(
+        "weight of an answer against 1, or share of yes, by item.option or item", 0.0, 100.0
+    )
+    condition_base: float = _number(
+        0.2, "share of executives who name a condition that is not their role's own", 0.0, 1.0
+    )
+    condition_own: Mapping[str, float] = _effects("share who name it, by condition.role", 0.0, 1.0)
     projection: float = _number(0.6, "share of one's own answer in the guess at another role's", 0.0, 1.0)
 
     naive_role: str = "CTO"
@@ -253,6 +263,9 @@ _BLOCKER_OWN = {
     "work_ready.CHRO": 0.62, "work_ready.COO": 0.3,
     "reg.GC": 0.64, "liab.GC": 0.56, "liab.CISO": 0.28,
 }  # fmt: skip
+_CHOICE = {
+    "mode.web": 12.0, "lang.en": 8.0, "source.panel": 3.0, "role_verified": 0.92, "dual_role": 0.08, "stall": 0.45,
+}  # fmt: skip
 
 
 def _essays_picture() -> World:
@@ -260,7 +273,7 @@ def _essays_picture() -> World:
         name="role_divergence",
         title="The essays' picture: the CTO ahead and scaled, the CMO experimenting and low, the CFO cautious; "
         "roles differ more than stages.",
-        item_level={"conf": 3.2, "prep": 2.95, "sup_pub": 3.7},
+        item_level={"conf": 3.2, "prep": 2.95, "sup_pub": 3.7, "align_self": 3.5, "clar_self": 3.9, "clar_oth": 2.9},
         role_effect={
             "CEO": 0.25, "CFO": -0.5, "COO": -0.05, "CIO": 0.5, "CTO": 0.9,
             "CDAO": 0.65, "CISO": -0.3, "CMO": -0.75, "CHRO": -0.35, "GC": -0.55,
@@ -283,10 +296,16 @@ def _essays_picture() -> World:
         validator={"CEO": 0.55, "CFO": 0.5, "GC": 0.35, "CISO": 0.3},
         owner={"CTO": 3.0, "CIO": 2.0, "CEO": 2.0, "CDAO": 2.0},
         own_claim=0.2,
-        priority={
-            "revenue.CEO": 0.8, "revenue.CMO": 0.9, "cost.CFO": 1.0, "cost.COO": 0.7, "speed.CTO": 0.8,
-            "risk.GC": 1.1, "risk.CISO": 0.9, "risk.CFO": 0.4, "people.CHRO": 1.1, "customer.CMO": 0.8,
+        condition_own={
+            "integr.CFO": 0.55, "roi.CFO": 0.6, "gov.GC": 0.6, "reg.GC": 0.4, "work_ready.CHRO": 0.5, "secur.CISO": 0.5,
+            "all.CEO": 0.35,
         },
+        priority={
+            "pri_1.CFO": 1.0, "pri_1.COO": 0.7, "pri_2.CEO": 0.8, "pri_2.CMO": 0.6, "pri_3.CMO": 0.9, "pri_4.CTO": 0.6,
+            "pri_4.CDAO": 0.6, "pri_5.GC": 1.1, "pri_5.CISO": 1.0, "pri_5.CFO": 0.4, "pri_6.CTO": 0.7,
+            "pri_7.CHRO": 1.1,
+        },
+        choice=_CHOICE | {"stall_cause.disagreement": 2.5, "stall_point.budget": 2.0, "stall_point.scaling": 2.0},
     )  # fmt: skip
 
 
@@ -304,6 +323,7 @@ def worlds() -> dict[str, World]:
         exists_small=_EXISTS_SMALL,
         exists_large=_EXISTS_LARGE,
         response_role=_RESPONSE,
+        choice=_CHOICE,
     )
     stage_only = dataclasses.replace(
         null,
