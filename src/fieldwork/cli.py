@@ -158,7 +158,9 @@ def _add_check(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_simulate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--list", action="store_true", help="describe the worlds and stop")
+    words = "study whose questionnaire and register are taken (default: the nearest folder upwards)"
+    sub.add_argument("--study", type=Path, metavar="DIR", help=words)
+    sub.add_argument("--list", action="store_true", help="describe the worlds, or the one of --world, and stop")
     sub.add_argument("--world", metavar="NAME", help="world to draw from")
     sub.add_argument("--organisations", type=_positive, default=200, metavar="N", help="organisations (default 200)")
     sub.add_argument("--waves", type=_positive, default=1, metavar="K", help="waves (default 1)")
@@ -429,14 +431,14 @@ def _check(options: argparse.Namespace) -> int:
 
 def _simulate(options: argparse.Namespace) -> int:
     from fieldwork import simulate  # noqa: PLC0415 - numpy and pandas
+    from fieldwork.run.progress import counting  # noqa: PLC0415
 
     worlds = simulate.worlds()
     if options.list:
         if options.json:
-            print(json.dumps({name: simulate.describe(world) for name, world in worlds.items()}, ensure_ascii=False))
+            print(json.dumps({name: world.title for name, world in worlds.items()}, indent=1, ensure_ascii=False))
         else:
-            for name, world in worlds.items():
-                print(f"{name:<12} {simulate.describe(world)}")
+            print(simulate.describe(worlds.get(options.world or "")))
         return 0
     if not options.world or options.out is None:
         raise UsageError(
@@ -444,27 +446,28 @@ def _simulate(options: argparse.Namespace) -> int:
             expected=f"--world NAME --out DIR; worlds: {listed(worlds)}",
             hint="fieldwork simulate --list describes the worlds",
         )
-    if options.world not in worlds:
-        near = nearest(options.world, worlds)
-        raise UsageError(
-            "there is no such world",
-            expected=listed(worlds),
-            got=repr(options.world),
-            hint=f"did you mean {near}?" if near else "fieldwork simulate --list describes them",
+    with counting("writing deliveries") as progress:
+        folder = simulate.write_study(
+            options.world,
+            organisations=options.organisations,
+            waves=options.waves,
+            seed=options.seed,
+            out=options.out,
+            base=options.study or _pattern(),
+            settings=_pairs(options.given, "--set"),
+            progress=progress,
         )
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise UsageError("the folder is not empty", got=str(options.out), hint="name a new folder with --out")
-    simulate.write_study(
-        options.world,
-        organisations=options.organisations,
-        waves=options.waves,
-        seed=options.seed,
-        out=options.out,
-        settings=_pairs(options.given, "--set"),
-    )
-    answer = {"study": _shown(options.out.resolve())}
-    print(json.dumps(answer, ensure_ascii=False) if options.json else answer["study"])
+    shown = _shown(folder.resolve())
+    print(json.dumps({"study": shown}, ensure_ascii=False) if options.json else shown)
     return 0
+
+
+def _pattern() -> Path:
+    """Return the study whose questionnaire a simulation takes: the nearest upwards, else the one beside the package."""
+    here = Path.cwd()
+    own = Path(__file__).resolve().parents[2]
+    found = [folder for folder in (here, *here.parents, own) if (folder / "study.toml").is_file()]
+    return found[0] if found else here
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -527,7 +530,8 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "simulate": (
         "write a study folder of a world whose truth is known",
-        "fieldwork simulate --list\nfieldwork simulate --world default --organisations 300 --seed 7 --out simulated",
+        "fieldwork simulate --list\n"
+        "fieldwork simulate --world role_divergence --organisations 300 --seed 7 --out simulated",
         _simulate,
         _add_simulate,
     ),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from fieldwork.run.runner import Event
 
-__all__ = ["duration", "follow", "lines"]
+__all__ = ["counting", "duration", "follow", "lines"]
 
 _USUAL = 5.0
 """Seconds that a chapter is taken to need until it has run once."""
@@ -82,6 +82,24 @@ def follow(expected: Mapping[str, float | None], workers: int, out: TextIO) -> I
         yield bar.tell
     finally:
         bar.close()
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Follow a task that counts: yields what to call with (thing done, number done, total); silent off a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - not needed off a terminal
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what)
+
+        def step(_what: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield step
 
 
 class _Bar:
