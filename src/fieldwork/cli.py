@@ -530,8 +530,10 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "simulate": (
         "write a study folder of a world whose truth is known",
-        "fieldwork simulate --list\n"
-        "fieldwork simulate --world role_divergence --organisations 300 --seed 7 --out simulated",
+        (
+            "fieldwork simulate --list\n"
+            "fieldwork simulate --world role_divergence --organisations 300 --seed 7 --out simulated"
+        ),
         _simulate,
         _add_simulate,
     ),
