@@ -45,7 +45,10 @@ class Contradictions:
         self._unique([("code", str(o.code)) for o in item.options], f"{where}.options")
         self._unique([("id", o.id) for o in item.options], f"{where}.options")
         self._shape(item, where)
-        item.code_of("1")  # builds the table of texts, which refuses two answers under one
+        try:
+            item.code_of("1")  # builds the table of texts, which refuses two answers under one
+        except InstrumentError as error:
+            raise self._error(error.title, where, error.expected, error.got, error.hint) from error
         for role in item.asked_of:
             self._among(role, self.instrument.role_ids, "role", f"{where}.asked_of")
         for option in item.exclusive:
