@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
@@ -31,6 +33,7 @@ _ERROR, _WARNING = "critical", "warning"  # severities as great-expectations cal
 _NOT_PUT = (NOT_SHOWN, ROUTED_OUT, NOT_DELIVERED)
 _NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
 _SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
+_PART = 16  # expectations checked at a time
 
 Expectation = dict[str, Any]
 
@@ -303,20 +306,22 @@ def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Ins
     1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, or not applicable.
     One Int8 column per survey item, rows as in `responses`.
     """
-    respondents = pd.Index(responses[instrument.keys.respondent])
-    by_item = dict(iter(missing.groupby("item", observed=True)))
-    out: dict[str, pd.Series] = {}
-    for item in instrument.items:
-        if item.kind not in _SURVEY_ITEMS or item.name == instrument.keys.weight:
-            continue
-        lacking = pd.Series(0, index=responses.index, dtype="Int8")
-        if item.name in by_item:
-            absent = by_item[item.name]
-            left_out = absent["reason"].isin(_NOT_A_REFUSAL)
-            lacking = lacking.mask(respondents.isin(absent.loc[~left_out, "resp_id"]), 1)
-            lacking = lacking.mask(respondents.isin(absent.loc[left_out, "resp_id"]), pd.NA)
-        out[item.name] = lacking
-    return pd.DataFrame(out, index=responses.index)
+    weight = instrument.keys.weight
+    names = [item.name for item in instrument.items if item.kind in _SURVEY_ITEMS and item.name != weight]
+    seen, respondents = pd.factorize(missing["resp_id"])
+    row = pd.Index(responses[instrument.keys.respondent]).get_indexer(respondents)[seen]
+    column = pd.Categorical(missing["item"].astype("str"), categories=names).codes
+    known = (row >= 0) & (column >= 0)
+    state = np.where(missing["reason"].astype("str").isin(_NOT_A_REFUSAL), -1, 1)[known]
+    lacking = np.zeros((len(responses), len(names)), dtype="int8")
+    lacking[row[known], column[known]] = state
+    return pd.DataFrame(
+        {
+            name: pd.arrays.IntegerArray(lacking[:, place].clip(0), lacking[:, place] < 0)
+            for place, name in enumerate(names)
+        },
+        index=responses.index,
+    )
 
 
 def validate(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> Validation:
@@ -382,31 +387,65 @@ class _Outcome:
 
 
 def _checked(derived: Sequence[Expectation], facts: pd.DataFrame) -> list[_Outcome]:
-    """Check expectations with great-expectations in memory; results in the order of `derived`."""
+    """Check expectations with great-expectations in memory; results in the order of `derived`.
+
+    The engine copies every column of a table once per expectation, so it gets the expectations in parts, each with the
+    columns that it needs. Rows are asked for only where an expectation of severity error fails.
+    """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx  # noqa: PLC0415 - two seconds to import, needed here only
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    # An unknown type is logged with a traceback and left out; the count below says it in one sentence.
-    logger = logging.getLogger("great_expectations.core.expectation_suite")
+    asset = context.data_sources.add_pandas("responses").add_dataframe_asset("responses")
+    whole = asset.add_batch_definition_whole_dataframe("wave")
+
+    def run(part: Sequence[Expectation], form: Mapping[str, object]) -> dict[int, Mapping[str, Any]]:
+        suite = gx.ExpectationSuite(name="instrument", expectations=[dict(expectation) for expectation in part])
+        _refuse_lost(part, [dict(expectation.meta or {}) for expectation in suite.expectations])
+        needed = [column for column in facts.columns if column in {name for each in part for name in _columns(each)}]
+        validated: Any = whole.get_batch({"dataframe": facts[needed]}).validate(suite, result_format=dict(form))
+        results = validated.to_json_dict()["results"]
+        return {result["expectation_config"]["meta"]["number"]: result for result in results}
+
+    with _quiet("great_expectations.core.expectation_suite"):
+        by_number: dict[int, Mapping[str, Any]] = {}
+        for first in range(0, len(derived), _PART):
+            by_number |= run(derived[first : first + _PART], {"result_format": "BASIC", "partial_unexpected_count": 0})
+        _refuse_unchecked(derived, by_number)
+        failed = [each for each in derived if each["severity"] == _ERROR and not _of(each, by_number)["success"]]
+        for expectation in failed:
+            by_number |= run([expectation], {"result_format": "COMPLETE", "exclude_unexpected_values": True})
+    return [_outcome(expectation, _of(expectation, by_number)) for expectation in derived]
+
+
+def _of(expectation: Expectation, by_number: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
+    return by_number[expectation["meta"]["number"]]
+
+
+def _columns(expectation: Expectation) -> set[str]:
+    """Return the columns that an expectation reads."""
+    kwargs = expectation["kwargs"]
+    named = {kwargs["column"]} if "column" in kwargs else set(kwargs.get("column_list", ()))
+    return named | _columns_of(kwargs.get("row_condition", {}))
+
+
+def _columns_of(condition: Mapping[str, Any]) -> set[str]:
+    named = {condition["column"]["name"]} if "column" in condition else set()
+    return named.union(*(_columns_of(part) for part in condition.get("conditions", ())))
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Silence a logger: an unknown type is logged with a traceback, where `_refuse_lost` says it in one sentence."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        suite = gx.ExpectationSuite(name="instrument", expectations=[dict(expectation) for expectation in derived])
+        yield
     finally:
         logger.setLevel(level)
-    _refuse_lost(derived, [dict(expectation.meta or {}) for expectation in suite.expectations])
-    asset = context.data_sources.add_pandas("responses").add_dataframe_asset("responses")
-    batch = asset.add_batch_definition_whole_dataframe("wave").get_batch({"dataframe": facts})
-    validated: Any = batch.validate(
-        suite, result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True}
-    )
-    answer = validated.to_json_dict()
-    by_number = {result["expectation_config"]["meta"]["number"]: result for result in answer["results"]}
-    _refuse_unchecked(derived, by_number)
-    return [_outcome(expectation, by_number[expectation["meta"]["number"]]) for expectation in derived]
 
 
 def _refuse_lost(derived: Sequence[Expectation], kept: Sequence[Mapping[str, Any]]) -> None:
