@@ -397,7 +397,7 @@ def simulate_responses(
     >>> from fieldwork.simulate import worlds
     >>> responses = simulate_responses(worlds()["role_divergence"], organisations=180, seed=1)
     >>> responses.n, sorted(responses.answers)
-    (844, ['conf', 'prep'])
+    (880, ['conf', 'prep'])
     """
     population = Population(world, layout)
     parts: list[Responses] = []

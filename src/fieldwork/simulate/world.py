@@ -110,7 +110,7 @@ class World:
     )
     exists_first: float = _number(0.75, "the same for roles not named, smallest organisations", 0.0, 1.0)
     exists_last: float = _number(0.95, "the same for roles not named, largest organisations", 0.0, 1.0)
-    response_rate: float = _number(0.6, "share of executives who answer, before role and size", 0.0, 1.0)
+    response_rate: float = _number(0.63, "share of executives who answer, before role and size", 0.0, 1.0)
     response_role: Mapping[str, float] = _effects("factor on a role's response, by role", 0.0, 5.0)
     response_size: float = _number(
         0.9, "factor on the response of the largest size band against the smallest", 0.05, 5.0
