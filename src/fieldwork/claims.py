@@ -420,7 +420,8 @@ def _part(
     record: dict[str, Any] = {
         "number": number, "label": part.label, "construct": part.construct_, "measure": part.measure,
         "statistic": part.statistic, "role": part.role, "role_2": part.role_2, "stage": part.key[5],
-        "segment": part.key[6], "item": part.key[7], "unit": part.unit, "margin": part.margin, "direction": part.direction, "judged": part.judged, **numbers,
+        "segment": part.key[6], "item": part.key[7], "unit": part.unit, "margin": part.margin,
+        "direction": part.direction, "judged": part.judged, **numbers,
         "n": _number(row["n"]), "n_organisations": _number(row["n_organisations"]), "reason": str(row["reason"]),
     }  # fmt: skip
     if row["status"] in {"suppressed", "not_assessable"} or (part.judged and numbers["p_value"] is None):
