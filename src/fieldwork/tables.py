@@ -139,7 +139,7 @@ class Table:
             for row in self.rows
         )
         notes = [escape(note) for note in self.notes]
-        notes += [Markup("<sup>{}</sup> {}.").format(mark, why[:1].upper() + why[1:]) for why, mark in reasons.items()]
+        notes += [Markup("<sup>{}</sup> {}.").format(mark, _sentence(why)) for why, mark in reasons.items()]
         foot = Markup("").join(Markup("<p>{}</p>").format(note) for note in notes)
         under = Markup('<div class="notes">{}</div>').format(foot) if foot else Markup("")
         return Markup(
@@ -328,7 +328,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
                 Cell(str(record["id"]), link=(links or {}).get(str(record["id"]), "")),
                 Cell(str(record["text"])),
                 Cell(VERDICTS[verdict], kind=f"verdict {verdict}"),
-                Cell(estimate_words(record) if assessed else _text(record.get("reason"))),
+                Cell(estimate_words(record) if assessed else _sentence(_text(record.get("reason")))),
                 Cell(quantity(record.get("margin"), str(record.get("unit") or "")) if assessed else ""),
                 Cell(base_words(record.get("base") or {})),
             )
@@ -337,7 +337,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
         Column("Claim", "label"),
         Column("What it says"),
         Column("Verdict"),
-        Column("Estimate and interval, or why there is none"),
+        Column("Estimate and interval"),
         Column("Margin", "number"),
         Column("Base"),
     )
@@ -398,6 +398,10 @@ def _places(records: Iterable[Mapping[Hashable, Any]]) -> dict[str, int]:
         if not pd.isna(row["std_error"]):
             errors.setdefault(str(row["unit"]), []).append(float(row["std_error"]))
     return {unit: decimals_of(float(pd.Series(values).median())) for unit, values in errors.items()}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _text(value: object) -> str:

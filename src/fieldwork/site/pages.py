@@ -19,6 +19,7 @@ from fieldwork.site.codebook import codebook
 from fieldwork.site.material import FigureFiles, Material, gather, slug
 from fieldwork.site.quality import quality
 from fieldwork.site.statement import statement
+from fieldwork.site.type import font_faces
 from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, guarded
 
 __all__ = ["build"]
@@ -51,16 +52,18 @@ class _Site:
     def __init__(self, material: Material) -> None:
         self.material = material
         self.environment = _environment()
-        style = self.environment.loader.get_source(self.environment, "style.css")[0]  # type: ignore[union-attr]
+        loader = self.environment.loader or jinja2.BaseLoader()
+        style = font_faces() + loader.get_source(self.environment, "style.css")[0]
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
         study = material.study
         self.environment.globals.update(
             style=Markup(style),  # noqa: S704 - the project's own file
-            policy="; ".join(
+            content_security_policy="; ".join(
                 (
                     "default-src 'none'",
                     f"style-src 'sha256-{digest}'",
                     "img-src data:",
+                    "font-src data:",
                     "base-uri 'none'",
                     "form-action 'none'",
                 )

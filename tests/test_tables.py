@@ -1,0 +1,168 @@
+"""Tables: base in every row, a dash with its reason for what is withheld, semantic HTML in which every text is inert."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from fieldwork.schema import ESTIMATES, frame
+from fieldwork.study import Study
+from fieldwork.tables import (
+    Cell,
+    Column,
+    Table,
+    claims_table,
+    decimals_of,
+    estimates_table,
+    findings_table,
+    guarded,
+    interval,
+    quantity,
+)
+
+report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
+
+
+@pytest.fixture(scope="module")
+def instrument(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "instruments").mkdir()
+    (folder / "study.toml").write_text(report._study(report.QUAIE))
+    (folder / "instruments" / "instrument.toml").write_text(report._instrument(report.QUAIE))
+    return Study.open(folder).instrument()
+
+
+def row(**fields):
+    known = {"wave": "2026Q1", "statistic": "role_mean", "measure": "conf", "unit": "scale_point", "status": "ok"}
+    return known | fields
+
+
+def table(rows, instrument):
+    return estimates_table(frame(rows, ESTIMATES), instrument, title="Mean by role")
+
+
+def test_every_row_carries_label_estimate_interval_and_base(instrument):
+    made = table(
+        [
+            row(
+                role="r4",
+                estimate=3.821,
+                std_error=0.13,
+                conf_low=3.56,
+                conf_high=4.08,
+                conf_level=0.95,
+                n=70,
+                n_organisations=45,
+            ),
+            row(
+                role="r1",
+                estimate=2.5,
+                std_error=0.12,
+                conf_low=2.26,
+                conf_high=2.74,
+                conf_level=0.95,
+                n=65,
+                n_organisations=40,
+            ),
+        ],
+        instrument,
+    )
+    assert [column.label for column in made.columns] == ["Role", "Estimate", "95% interval", "n", "Organisations"]
+    assert [[cell.text for cell in cells] for cells in made.rows] == [
+        ["CTO", "3.82", "3.56 to 4.08", "70", "45"],
+        ["CFO", "2.50", "2.26 to 2.74", "65", "40"],
+    ]
+
+
+def test_a_survey_without_organisations_has_no_empty_column_of_them(instrument):
+    made = table([row(role="r4", estimate=3.8, n=70), row(role="r1", estimate=3.1, n=70)], instrument)
+    assert "Organisations" not in [column.label for column in made.columns]
+
+
+def test_what_is_withheld_is_a_dash_with_a_note_never_a_zero_or_a_blank(instrument):
+    made = table(
+        [
+            row(role="r4", estimate=3.8, n=70),
+            row(role="r1", status="suppressed", reason="held back: fewer than 10 respondents"),
+        ],
+        instrument,
+    )
+    assert [cell.text for cell in made.rows[1][1:]] == ["", "", ""]
+    assert made.frame().iloc[1].tolist() == ["CFO", *["\N{EN DASH}"] * 3]
+    html = str(made.html())
+    assert html.count("not published</span><sup>a</sup>") == 3
+    assert "<sup>a</sup> Held back: fewer than 10 respondents." in html
+
+
+def test_a_small_base_is_starred_and_the_star_explained(instrument):
+    made = table([row(role="r4", estimate=3.8, n=15, status="flagged"), row(role="r1", estimate=3.0, n=50)], instrument)
+    assert made.rows[0][1].text == "3.80*"
+    assert "* Small base" in str(made.html())
+
+
+def test_columns_of_the_key_appear_only_where_they_tell_rows_apart(instrument):
+    made = table([row(role="r4", stage="s0", estimate=3.8), row(role="r4", stage="s4", estimate=4.1)], instrument)
+    assert [column.label for column in made.columns][:1] == ["Stage"]
+    assert [cells[0].text for cells in made.rows] == ["Evaluating", "Scaled"]
+    whole = table([row(role="", estimate=3.8), row(role="r4", estimate=4.1)], instrument)
+    assert whole.rows[0][0].text == "All"
+
+
+def test_a_contrast_of_stages_and_a_pair_of_roles_are_written_in_labels(instrument):
+    made = table(
+        [row(role="r0+r7", segment="s4 v s1", estimate=1.0), row(role="r4", segment="s4 v s0", estimate=1.2)],
+        instrument,
+    )
+    assert [cell.text for cell in made.rows[0][:2]] == ["CEO and CMO", "Scaled v Experimenting"]
+
+
+def test_an_empty_table_of_estimates_is_still_a_table(instrument):
+    assert table([], instrument).rows == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "decimals"),
+    [(0.012, 2), (0.0354, 2), (0.036, 2), (0.12, 2), (0.36, 1), (0.95, 1), (3.4, 1), (3.6, 0), (120.0, 0), (0.0, 2)],
+)
+def test_the_standard_error_decides_the_decimals(error, decimals):
+    assert decimals_of(error) == decimals
+
+
+def test_numbers_are_written_as_readers_read_them():
+    assert quantity(-1234.5, "", 1) == "\N{MINUS SIGN}1,234.5"
+    assert quantity(0.125, "proportion") == "12%"
+    assert quantity(float("nan")) == quantity(pd.NA) == ""
+    assert interval(None, 0.4) == "at most 0.40"
+    assert interval(0.1, 0.25, "proportion") == "10% to 25%"
+
+
+def test_html_is_semantic_and_every_text_in_it_is_inert():
+    evil = report.EVIL
+    made = Table(
+        evil, (Column(evil, "label"), Column("n", "number")), ((Cell(evil, link='"><b>'), Cell("", evil)),), (evil,)
+    )
+    html = str(made.html(stacked=True))
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "<b>" not in html
+    for part in ("<caption>", 'scope="col"', 'scope="row"', 'class="number"', 'tabindex="0"', 'data-label="n"'):
+        assert part in html
+    assert made._repr_html_() == str(made.html())
+
+
+def test_claims_and_findings_stand_with_verdict_interval_and_reason():
+    claims = claims_table(report.claims(report.QUAIE), links={"H2": "findings/H2.html"})
+    assert claims.rows[0][0].link == "findings/H2.html"
+    assert [cells[2].text for cells in claims.rows] == ["Supported", "Contradicted", "Inconclusive", "Not assessable"]
+    assert claims.rows[0][3].text == "0.90 (0.60 to 1.20) scale points"
+    assert claims.rows[3][3].text == "Needs 3 waves; the study has 1"
+    assert claims.rows[3][4].text == ""
+    findings = findings_table(report.findings(report.QUAIE))
+    assert [cells[0].text for cells in findings.rows] == ["H2", "H3", "H4"]
+
+
+def test_a_table_is_safe_to_open_in_a_spreadsheet():
+    made = Table("t", (Column("=1+1", "label"),), ((Cell("@SUM(1)"),),))
+    assert guarded(made.frame()).iloc[0, 0] == "'@SUM(1)"
