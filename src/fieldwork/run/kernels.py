@@ -61,7 +61,10 @@ def _manager(sockets: Path, surroundings: Mapping[str, str], folder: Path, proce
             options["env"] = dict(surroundings)
             options["cwd"] = str(folder)
             processes.refuse_when_stopped()
-            await super().start_kernel(**options)
+            # What the kernel itself prints, as against its cells, is for a failure's report and not for the screen.
+            with (sockets / "kernel.log").open("wb") as log:
+                options["stdout"] = options["stderr"] = log
+                await super().start_kernel(**options)
             self._listed = getattr(self.provisioner, "pid", None)
             if self._listed is not None:
                 processes.add(self._listed)

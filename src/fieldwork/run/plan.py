@@ -88,12 +88,11 @@ class Judge:
         """
         found: dict[str, str] = {}
         for entry in step.inputs:
-            ahead = {
-                label: digest
-                for label, digest in (known or {}).items()
-                if label == entry.label or label.startswith(f"{entry.label}/")
-            }
-            if entry.path.is_file():
+            ahead = {label: digest for label, digest in (known or {}).items() if entry.covers(label)}
+            matched = self._matched(entry)
+            if matched:
+                found |= matched
+            elif entry.path.is_file():
                 found[entry.label] = self.store.memo.sha256(entry.path)
             elif entry.path.is_dir():
                 files = self.store.memo.folder(entry.path)
@@ -102,6 +101,13 @@ class Judge:
                 raise _missing(step, entry)
             found |= ahead
         return found
+
+    def _matched(self, entry: Input) -> dict[str, str]:
+        parent, folder = entry.label.rpartition("/")[0], entry.path.parent
+        if not entry.pattern or not folder.is_dir():
+            return {}
+        files = {f"{parent}/{path.name}": path for path in sorted(folder.iterdir()) if path.is_file()}
+        return {label: self.store.memo.sha256(path) for label, path in files.items() if entry.covers(label)}
 
     def judge(self, step: Step, known: Mapping[str, str] | None = None) -> Unit:
         """Return the state of a step whose own inputs are settled."""

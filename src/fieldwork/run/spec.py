@@ -37,7 +37,7 @@ _CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file or folder that a step reads.
+    """A file, all files of a folder, or the files of one pattern (`*.ipynb`) that a step reads.
 
     Attributes
     ----------
@@ -50,10 +50,19 @@ class Input:
     path: Path
     optional: bool = False
 
+    @property
+    def pattern(self) -> bool:
+        """Whether the last part of the path is a pattern."""
+        return "*" in self.label
+
+    def covers(self, label: str) -> bool:
+        """Return whether a file of this path is read."""
+        return label.startswith(f"{self.label}/") or _matches(label, self.label)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file, or every file of a folder, that a step makes.
+    """A file, every file of a folder, or the files of one pattern (`*.html`) that a step makes.
 
     Attributes
     ----------
@@ -68,11 +77,12 @@ class Output:
 
     def covers(self, label: str) -> bool:
         """Return whether a file of this path is declared by this output."""
-        return label.startswith(f"{self.label}/") if self.folder else label == self.label
+        return label.startswith(f"{self.label}/") if self.folder else _matches(label, self.label)
 
     def meets(self, label: str) -> bool:
-        """Return whether reading the file or folder of this path reads this output."""
-        return self.label == label or self.label.startswith(f"{label}/") or self.covers(label)
+        """Return whether a file, folder or pattern of this path may name a file of this output."""
+        within = self.label.startswith(f"{label}/") or (self.folder and label.startswith(f"{self.label}/"))
+        return self.label == label or within or (not self.folder and _may_match(self.label, label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,26 @@ class Pipeline:
                 found.add(name)
                 open_names.extend(self.step(name).needs)
         return tuple(step for step in self.steps if step.name in found)
+
+
+def _matches(label: str, pattern: str) -> bool:
+    # Only * is special: a file may well be called `a[1].csv`.
+    return label == pattern or bool(re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), label))
+
+
+def _may_match(one: str, two: str) -> bool:
+    """Return whether two patterns of one folder may name the same file: their fixed ends agree.
+
+    >>> _may_match("pages/*.html", "pages/*.ipynb"), _may_match("pages/a*.html", "pages/*b.html")
+    (False, True)
+    """
+    first, second = one.rpartition("/"), two.rpartition("/")
+    if "*" not in one or "*" not in two:
+        return _matches(one, two) or _matches(two, one)
+    starts = first[2].partition("*")[0], second[2].partition("*")[0]
+    ends = first[2].rpartition("*")[2], second[2].rpartition("*")[2]
+    agree = starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])
+    return first[0] == second[0] and agree and (ends[0].endswith(ends[1]) or ends[1].endswith(ends[0]))
 
 
 def read(chapters: Path, places: Mapping[str, str | Path]) -> Pipeline:

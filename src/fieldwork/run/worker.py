@@ -224,7 +224,9 @@ def _run_notebook(
             got=f"{type(error).__name__}: {error}".splitlines()[0],
             hint="the usual cause is memory; try fewer workers or fewer replicates",
         )
-        return _failure(task, [] if processes.stopped else held, cause)
+        log = sockets / "kernel.log"
+        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        return _failure(task, [] if processes.stopped else held, cause, traceback=said)
     source = json.loads(book.path.read_text(encoding="utf-8"))
     text = compose(source, held[0], {"wave": task.wave, **task.values}, hidden_paths(task))
     (task.stage / task.step.page).write_text(text, encoding="utf-8")
