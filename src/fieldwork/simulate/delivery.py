@@ -73,7 +73,8 @@ def simulate(world: World, instrument: Instrument, *, organisations: int, waves:
     Waves are a panel: the same executives, with new residuals, a share of them lost from wave to wave. Answers of
     speeders, straight-liners and the inattentive are noise that the instrument's quality rules catch; they are not in
     the truth. (Sincere answers that happen to be a straight line are caught too: with the shipped instrument fewer than
-    one in a thousand, which moves no role's mean by more than 0.003 points.) `organisations` are those invited; an organisation nobody answers for is in no delivery.
+    one in a thousand, which moves no role's mean by more than 0.003 points.) `organisations` are those invited; one that
+    nobody answers for is in no delivery.
 
     Raises UsageError for a size or number of waves below 1, DesignError for response rates that are no probabilities.
     """

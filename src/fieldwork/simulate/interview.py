@@ -151,7 +151,7 @@ class Interview:
         answer = self._maker(item)(item)
         index, texts = answer.index, list(answer.texts)
         index = self._contaminate(item, index, len(texts))
-        lost = self._lost(item)
+        lost = np.where(index >= 0, self._lost(item), -1)
         self.answered[item.name] = np.where(asked & (lost < 0), index, -1)
         codes = self._missing_texts(item)
         index = np.where(lost >= 0, len(texts) + lost, index)
