@@ -54,7 +54,7 @@ class Flow:
     flags : dict                       Accepted rows per remark; a row may have several.
     unknown_columns : tuple of str     Delivered columns that the instrument does not have; kept apart.
     absent_columns : tuple of str      Columns of the instrument that some file lacks.
-    remarks : dict                     Remarks on files as a whole, files per remark.
+    remarks : dict                     Remarks on headers: columns absent, unknown, or surplus separators.
     words : dict                       What each rule that occurs means.
     """
 
@@ -73,6 +73,25 @@ class Flow:
     def as_dict(self) -> dict[str, object]:
         """Return the flow as plain values, for JSON."""
         return asdict(self)
+
+    def rows(self) -> pd.DataFrame:
+        """Return the way of the delivered rows as a table: step, what it means, rows."""
+        steps = [("delivered", "rows in all files", self.delivered)]
+        steps += [(rule, self.words[rule], -count) for rule, count in self.by_rule.items()]
+        steps += [("accepted", "respondents in the responses table", self.accepted)]
+        return pd.DataFrame(steps, columns=["step", "meaning", "rows"])
+
+    def remarked(self) -> pd.DataFrame:
+        """Return what was noted and kept as a table: remark, what it means, accepted rows or files it concerns."""
+        noted = [(rule, self.words[rule], count, "rows") for rule, count in self.flags.items()]
+        noted += [(rule, self.words[rule], count, "places in headers") for rule, count in self.remarks.items()]
+        return pd.DataFrame(noted, columns=["remark", "meaning", "count", "of"])
+
+    def columns(self) -> pd.DataFrame:
+        """Return the columns that the files and the instrument do not share as a table: column, what became of it."""
+        apart = [(name, "not in the instrument; kept apart") for name in self.unknown_columns]
+        apart += [(name, "not delivered; its answers are missing") for name in self.absent_columns]
+        return pd.DataFrame(apart, columns=["column", "what became of it"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,7 +23,17 @@ from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item
 
-__all__ = ["NON_RESPONSE", "SMALLEST_BASE", "Validation", "data_quality", "expectations", "non_response", "validate"]
+__all__ = [
+    "NON_RESPONSE",
+    "SMALLEST_BASE",
+    "Validation",
+    "data_quality",
+    "expectations",
+    "non_response",
+    "non_response_table",
+    "suite_table",
+    "validate",
+]
 
 # A warning from this share of item non-response on, and for a role with fewer respondents than this.
 NON_RESPONSE = 0.2
@@ -544,6 +554,21 @@ def data_quality(
             "results": results,
         },
     }
+
+
+def suite_table(facts: Mapping[str, Any], *, met: bool) -> pd.DataFrame:
+    """Return the expectations of the data-quality facts that are met, or those that are not: in words, with shares."""
+    told = pd.DataFrame([result for result in facts["suite"]["results"] if result["met"] == met])
+    columns = ["expectation", "item", "severity", "checked", "share"]
+    return told[columns] if len(told) else pd.DataFrame(columns=columns)
+
+
+def non_response_table(facts: Mapping[str, Any], instrument: Instrument) -> pd.DataFrame:
+    """Return item non-response of the data-quality facts: one row per item, one column for all and one per role."""
+    told = pd.DataFrame(facts["item_nonresponse"])
+    roles = ["", *(instrument.role_ids if instrument.keys.role else [])]
+    table = told.pivot_table(index="label", columns="role", values="share", aggfunc="first", sort=False)
+    return table.reindex(columns=roles).rename(columns={"": "all"}).fillna("").rename_axis(index="item", columns="")
 
 
 def _nonresponse_by_role(
