@@ -381,17 +381,24 @@ def _record(
     record["base"] = {"n": binding["n"], "n_organisations": binding["n_organisations"]}
     record["verdict"] = verdict
     record["reason"] = _why(verdict, binding, [part["verdict"] for part in judged], p, bar, claim)
-    record["verdict_by_margin"] = {
-        _plain(margin): _joint(
-            [_verdict(part, _margin(claim, claim.parts[part["number"]], margin), 1.0) for part in judged],
-            tested.p_by_margin[claim.id, margin],
-            bar,
-        )
-        for margin in claim.margins
-        if not math.isclose(margin, binding["margin"])
-    } | {_plain(binding["margin"]): verdict}
-    record["verdict_by_margin"] = dict(sorted(record["verdict_by_margin"].items(), key=lambda item: float(item[0])))
+    record["verdict_by_margin"] = _by_margin(claim, judged, tested, verdict, bar)
     return record
+
+
+def _by_margin(
+    claim: Claim, judged: Sequence[Mapping[str, Any]], tested: Tested, verdict: str, bar: float
+) -> dict[str, str]:
+    """Verdict at each margin of the claim's range; at the declared one it is the verdict itself."""
+    declared = [
+        part.margin for part in claim.judged if not claim.margins_apply_to or part.statistic == claim.margins_apply_to
+    ]
+    found = {declared[0]: verdict} if declared else {}
+    for margin in claim.margins:
+        if any(math.isclose(margin, abs(own)) for own in declared):
+            continue
+        verdicts = [_verdict(part, _margin(claim, claim.parts[part["number"]], margin), 1.0) for part in judged]
+        found[margin] = _joint(verdicts, tested.p_by_margin[claim.id, margin], bar)
+    return {_plain(margin): found[margin] for margin in sorted(found)}
 
 
 def _plain(value: float) -> str:
