@@ -549,6 +549,22 @@ def test_a_folder_in_use_an_unknown_world_and_an_empty_study_are_refused(tmp_pat
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("role_effect.CTOO", "CTO"),
+        ("role_effect.prepp.CTO", "prep"),
+        ("item_level.cofn", "conf"),
+        ("owner.share", "shared"),
+    ],
+)
+def test_a_setting_for_a_role_or_item_that_is_not_there_is_refused(tmp_path, name, near):
+    with pytest.raises(UsageError) as refused:
+        write_study("null", organisations=5, waves=1, seed=1, out=tmp_path / "s", base=ROOT, settings={name: 2.0})
+    assert refused.value.hint == f"did you mean {near}?"
+    assert not (tmp_path / "s").exists()
+
+
 def test_the_shipped_delivery_is_what_its_readme_says(tmp_path):
     """Until a real delivery replaces it: the command in the README makes the same bytes."""
     readme = ROOT / "data" / "raw" / "2026Q1" / "README.md"

@@ -65,14 +65,18 @@ def write_study(
     world = _world(world_name).with_settings(settings or {})
     refuse_sizes(organisations, waves)
     study = Study.open(Path(base) if base else Study.find())
-    folder = _fresh(Path(out))
     names = wave_names(study.waves[0], waves)
-    instruments = _copy_instruments(study, folder, names)
+    sources = _instrument_paths(study, names)
+    instruments = [Instrument.load(path, wave) for wave, path in sources.items()]
+    for instrument in instruments:
+        _refuse_unknown_names(settings or {}, instrument)
+    populations = [Population(world, layout_of(instrument)) for instrument in instruments]
+    folder = _fresh(Path(out))
+    _copy_instruments(study, folder, sources)
     command = _command(world_name, organisations, waves, seed, settings or {})
     blocks = -(-organisations // BLOCK)
     rows: list[TruthRow] = []
-    for number, (name, instrument) in enumerate(zip(names, instruments, strict=True), start=1):
-        population = Population(world, layout_of(instrument))
+    for number, (name, instrument, population) in enumerate(zip(names, instruments, populations, strict=True), start=1):
         raw = folder / "data" / "raw" / name
         raw.mkdir(parents=True)
         made = deliveries(population, instrument, organisations=organisations, wave=number, name=name, seed=seed)
@@ -106,6 +110,30 @@ def _world(name: str) -> World:
     )
 
 
+def _refuse_unknown_names(settings: Mapping[str, str | float], instrument: Instrument) -> None:
+    """Refuse a setting for a role, item or option that the instrument lacks: it would change nothing."""
+    items = {item.name for item in instrument.items}
+    options = {option.id for item in instrument.items for option in item.options}
+    for name in settings:
+        family, *parts = name.split(".")
+        if family in {"item_level", "choice"}:
+            known = [items, options]
+        elif family == "owner":
+            known = [options]
+        else:
+            known = [items | options, set(instrument.role_ids)][2 - len(parts) :]
+        for part, allowed in zip(parts, known, strict=False):
+            if part not in allowed:
+                near = nearest(part, allowed)
+                raise UsageError(
+                    f"the instrument knows no {part!r}",
+                    where=f"--set {name}={settings[name]}",
+                    expected=listed(sorted(allowed)),
+                    got=repr(part),
+                    hint=f"did you mean {near}?" if near else "a parameter by role, item or option takes their ids",
+                )
+
+
 def _fresh(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -119,20 +147,21 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _copy_instruments(study: Study, folder: Path, waves: tuple[str, ...]) -> list[Instrument]:
-    """Copy the instrument of each wave, the first wave's where the base study has none, and the register of claims."""
+def _instrument_paths(study: Study, waves: tuple[str, ...]) -> dict[str, Path]:
+    """Return the instrument file of each wave: its own, else the first wave's."""
+    first = Study.open(study.folder, study.waves[0]).instrument_path()
+    own = {wave: study.instruments / f"{wave}.toml" for wave in waves}
+    return {wave: path if path.is_file() else first for wave, path in own.items()}
+
+
+def _copy_instruments(study: Study, folder: Path, sources: Mapping[str, Path]) -> None:
+    """Copy the instrument of each wave and the register of claims."""
     claims = study.claims_path()
     if claims is not None:
         shutil.copyfile(claims, folder / "instruments" / claims.name)
-    first = Study.open(study.folder, study.waves[0]).instrument_path()
-    loaded = []
-    for wave in waves:
-        own = study.instruments / f"{wave}.toml"
-        source = own if own.is_file() else first
-        target = folder / "instruments" / (f"{wave}.toml" if source.name != "instrument.toml" else source.name)
-        shutil.copyfile(source, target)
-        loaded.append(Instrument.load(target, wave))
-    return loaded
+    for wave, source in sources.items():
+        name = source.name if source.name == "instrument.toml" else f"{wave}.toml"
+        shutil.copyfile(source, folder / "instruments" / name)
 
 
 def _write(path: Path, text: str) -> None:
