@@ -1,0 +1,435 @@
+"""Pages: everything said once and with its base, nothing that runs or fetches, every text inert, the same bytes each time."""
+
+import dataclasses
+import json
+import re
+import runpy
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pandas as pd
+import pytest
+
+from fieldwork.errors import DataError, FieldworkError, NotebookError
+from fieldwork.site import build
+from fieldwork.site.chapters import sanitised
+from fieldwork.site.material import slug
+
+report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
+WORLDS = {"quaie": report.QUAIE, "ospo": report.OSPO, "nothing": report.NOTHING, "hostile": report.HOSTILE}
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """A page as a machine reads it: tags with attributes, texts outside style, headings, and whether tags close."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.words, self.open, self.faults = [], [], [], []
+        self.source = path.read_text()
+        self.feed(self.source)
+        self.faults += [f"{tag} is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"{tag} closed out of turn")
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    made = {}
+    for name, world in WORLDS.items():
+        first = build(str(report.make(tmp_path_factory.mktemp(name) / "study", world)), "", "")
+        assert first.name == "index.html"
+        made[name] = first.parent
+    return made
+
+
+def pages_of(folder):
+    return {path.relative_to(folder).as_posix(): Page(path) for path in sorted(folder.rglob("*.html"))}
+
+
+@pytest.fixture(scope="module")
+def pages(sites):
+    return {name: pages_of(folder) for name, folder in sites.items()}
+
+
+@pytest.fixture(params=sorted(WORLDS))
+def site(request, pages):
+    return pages[request.param]
+
+
+READY = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ready(tmp_path_factory):
+    """One study folder whose figures are drawn once; tests that change a file work on a copy."""
+    READY["quaie"] = report.make(tmp_path_factory.mktemp("ready") / "study", report.QUAIE)
+
+
+def study(tmp_path, **changes):
+    if changes:
+        return report.make(tmp_path / "study", dataclasses.replace(report.QUAIE, **changes))
+    return shutil.copytree(READY["quaie"], tmp_path / "study")
+
+
+def test_every_page_has_what_a_reader_and_a_screen_reader_look_for(site):
+    assert {"index.html", "claims.html", "quality.html", "methods.html", "dictionary.html"} <= set(site)
+    for path, page in site.items():
+        assert page.faults == [], path
+        assert page.all("html") == [{"lang": "en-GB"}], path
+        assert [len(page.all(tag)) for tag in ("title", "h1", "main", "header", "footer", "nav")] == [1] * 6, path
+        assert page.all("a")[0] == {"class": "skip", "href": "#main"}, path
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(ids) == len(set(ids)), path
+        assert all(image.get("alt") for image in page.all("img")), path
+        assert all("scope" in cell for cell in page.all("th")), path
+
+
+def test_no_page_can_run_or_fetch_anything(site):
+    for path, page in site.items():
+        assert {tag for tag, _ in page.tags}.isdisjoint(
+            {"script", "iframe", "object", "embed", "form", "link", "base"}
+        ), path
+        policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+        assert policy.startswith("default-src 'none'; style-src 'sha256-"), path
+        assert "unsafe" not in policy, path
+        for tag, attributes in page.tags:
+            assert not [name for name in attributes if name.startswith("on") or name in {"style", "srcset"}], (
+                path,
+                tag,
+            )
+            assert not re.match(r"\s*(https?:|//|javascript:|data:text)", attributes.get("src") or "", re.IGNORECASE), (
+                path
+            )
+            assert not re.match(r"\s*(javascript:|data:|vbscript:)", attributes.get("href") or "", re.IGNORECASE), path
+        assert all(image["src"].startswith("data:image/") for image in page.all("img")), path
+        style = re.search(r"<style>(.*?)</style>", page.source, re.DOTALL)[1]
+        assert "http" not in style, path
+        assert "@import" not in style, path
+
+
+def test_every_link_leads_somewhere(sites):
+    for folder in sites.values():
+        known = pages_of(folder)
+        for path, page in known.items():
+            for link in page.all("a"):
+                href = link.get("href", "")
+                if not href or re.match(r"https?://|mailto:", href):
+                    continue
+                file, _, anchor = href.partition("#")
+                target = (folder / path).parent / file if file else folder / path
+                assert target.resolve().is_file(), (path, href)
+                if anchor and target.suffix == ".html":
+                    there = known[target.resolve().relative_to(folder.resolve()).as_posix()]
+                    assert anchor in [attributes.get("id") for _, attributes in there.tags], (path, href)
+
+
+def test_simulated_data_say_so_on_every_page_and_real_data_on_none(pages):
+    for name, simulated in (("quaie", True), ("hostile", True), ("ospo", False)):
+        for path, page in pages[name].items():
+            assert ("Simulated data" in page.text) is simulated, (name, path)
+
+
+def test_the_overview_gives_every_claim_its_verdict_margin_and_base(pages):
+    text = pages["quaie"]["index.html"].text
+    for words in ("Supported", "Contradicted", "Inconclusive", "Not assessable", "650 in 80 organisations"):
+        assert words in text
+    assert "The register holds 4 claims" in text
+    assert "3 of them were assessed" in text
+    assert "Needs 3 waves; the study has 1" in text
+    assert "700 rows were delivered: 652 were accepted and 48 were set aside" in text
+
+
+def test_a_finding_says_everything_that_a_finding_must_say(pages):
+    text = pages["quaie"]["findings/H3.html"].text
+    for words in (
+        "Planned hypothesis, primary family",
+        "The gap between roles is wider",
+        "Contradicted",
+        "0.50 (0.20 to 0.80) scale points",
+        "Level of the interval 95%",
+        "Margin that decides 0.50",
+        "650 in 80 organisations",
+        "Noise-corrected spread; interval from replicates of organisations.",
+        "The standard deviation of the role means",
+        "Estimates behind this finding",
+        "declared beforehand",
+        "What would change this",
+        "an association, not a cause",
+        "Computed in Adoption gradient",
+        "How to cite",
+    ):
+        assert words in text, words
+    assert "Exploratory hypothesis" in pages["quaie"]["findings/H4.html"].text
+
+
+def test_the_data_of_a_finding_are_its_published_estimates(sites):
+    data = pd.read_csv(sites["quaie"] / "findings" / "H2.csv", keep_default_na=False)
+    assert set(data["statistic"]) == {"role_mean"}
+    assert set(data["stage"]) == {""}
+    assert len(data) == 10
+
+
+def test_when_nothing_could_be_assessed_the_pages_say_so_with_reasons(pages):
+    index = pages["nothing"]["index.html"].text
+    assert "None of them could be assessed in this wave" in index
+    assert "there is no finding to report" in index
+    assert index.count("Not assessable") >= 5
+    assert not [path for path in pages["nothing"] if path.startswith(("findings/", "chapters/"))]
+    assert "not part of this run" in pages["nothing"]["quality.html"].text
+
+
+def test_a_small_sample_says_so(tmp_path, pages):
+    folder = study(tmp_path)
+    flow = folder / "data/processed/2026Q1/01_clean.flow.json"
+    flow.write_text(json.dumps({"delivered": 120, "accepted": 110, "quarantined": 10, "by_rule": {"speeder": 10}}))
+    index = Page(build(str(folder), "", "")).text
+    assert "Small sample. With 110 interviews" in index
+    assert "Small sample" not in pages["quaie"]["index.html"].text
+
+
+def test_another_survey_is_told_in_its_own_words(pages):
+    text = pages["ospo"]["index.html"].text
+    assert "What 9 roles say, across 4 stages of adoption" in text
+    assert "organisations" not in pages["ospo"]["findings/H2.html"].text.replace("replicates of organisations", "")
+    assert "Executive sponsor of open source" in pages["ospo"]["findings/H2.html"].text
+
+
+def test_the_quality_page_adds_up_and_shows_no_value(pages):
+    text = pages["quaie"]["quality.html"].text
+    for words in (
+        "700 rows delivered",
+        "48 set aside",
+        "652 accepted",
+        "Role is none of the instrument's 30",
+        "Together 48",
+    ):
+        assert words in text
+    assert "2 expectations were derived from the instrument and checked. 1 is not met" in text
+    assert text.index("prep is answered") < text.index("conf is one of 1 to 5")
+    assert "Preparedness of the own function 650 8%" in text
+    assert "Confidence that AI will meet its goals 650 under 5%" in text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"delivered": 100, "accepted": 90, "quarantined": 9, "by_rule": {"speeder": 9}},
+        {"delivered": 100, "accepted": 90, "quarantined": 10, "by_rule": {"speeder": 9}},
+    ],
+)
+def test_counts_that_do_not_add_up_are_not_published(tmp_path, wrong):
+    folder = study(tmp_path)
+    (folder / "data/processed/2026Q1/01_clean.flow.json").write_text(json.dumps(wrong))
+    with pytest.raises(DataError, match="do not add up"):
+        build(str(folder), "", "")
+
+
+def test_the_methods_page_names_what_is_not_stated(pages):
+    page = pages["quaie"]["methods.html"]
+    assert "An institute" in page.text
+    assert "Non-probability sample" in page.text
+    assert page.text.count("Not stated") == 32
+    assert "32 rows are not stated yet" in page.text
+    assert "10 respondents at least in a published cell" in page.text
+    assert "cluster bootstrap, 95% intervals, 1,000 replicates" in page.text
+    assert "margin of sampling error" in page.text
+
+
+def test_the_dictionary_has_every_question_as_it_was_put(pages):
+    text = pages["quaie"]["dictionary.html"].text
+    for words in (
+        "How confident are you that AI will meet its goals?",
+        "version 1",
+        "5 Completely",
+        "several answers, at most 2",
+    ):
+        assert words in text
+    assert "lower end of the interval" in text
+
+
+def test_chapters_show_what_is_safe_of_every_kind_of_output(pages):
+    page = pages["quaie"]["chapters/04_gradient.html"]
+    text = page.text
+    for kept in (
+        "plain line <b>not bold</b>",
+        "kept words",
+        "set away",
+        "$x^2$",
+        "A second heading",
+        "stopped with DataError",
+    ):
+        assert kept in text, kept
+    for gone in ("evil", "alert(", "machine/path", "secret", "IPython JSON", "\x1b"):
+        assert gone not in text, gone
+    assert [image["alt"] for image in page.all("img")] == ["A dot", "Figure of this cell, described in the text"]
+    assert page.all("h1") == [{}]
+    assert "Adoption gradient" in text
+    assert "study folder" in text
+    assert {"scope": "row"} in page.all("th")
+
+
+def test_texts_of_data_stay_text_everywhere(pages):
+    for path, page in pages["hostile"].items():
+        assert not page.all("script"), path
+        assert {"evil.example"}.isdisjoint(re.findall(r'(?:src|href)="[^"]*?([a-z]+\.example)', page.source)), path
+        assert "49" not in re.findall(r"{{|\b49\b", page.text), path
+    for path in ("index.html", "quality.html", "methods.html", "dictionary.html", "claims.html", "findings/H2.html"):
+        assert "<script>alert('x')</script>" in pages["hostile"][path].text, path
+        assert "{{ 7*7 }}{% raw %}" in pages["hostile"][path].text, path
+
+
+def test_file_names_never_come_from_data(tmp_path):
+    folder = study(tmp_path)
+    reports = folder / "reports" / "2026Q1"
+    for name in ("claims.json", "findings.json"):
+        records = json.loads((reports / name).read_text())
+        for record, key in zip(records, ("../../../escaped", "CON", "a" * 300, "x/y"), strict=False):
+            record["id"] = key
+        (reports / name).write_text(json.dumps(records))
+    before = set(tmp_path.rglob("*"))
+    build(str(folder), "", "")
+    made = {path.relative_to(reports) for path in set(tmp_path.rglob("*")) - before}
+    assert made
+    assert all(len(path.parts) <= 2 and len(path.name) < 80 for path in made)
+    assert not {"CON.html", "escaped.html"} & {path.name for path in made}
+    assert slug("H4") == "H4"
+
+
+def test_the_same_files_make_the_same_pages(tmp_path, sites):
+    again = build(str(study(tmp_path)), "", "").parent
+    for path in pages_of(again):
+        assert (again / path).read_bytes() == (sites["quaie"] / path).read_bytes(), path
+
+
+def test_pages_are_written_to_the_staging_folder_and_read_it_first(tmp_path):
+    folder = study(tmp_path)
+    out = tmp_path / "staging"
+    staged = out / "reports" / "2026Q1"
+    staged.mkdir(parents=True)
+    records = json.loads((folder / "reports/2026Q1/findings.json").read_text())
+    (staged / "findings.json").write_text(json.dumps(records[:1]))
+    first = build(str(folder), "2026Q1", str(out))
+    assert first == staged / "index.html"
+    assert sorted(path.name for path in (staged / "findings").glob("*.html")) == ["H2.html"]
+    assert not (folder / "reports/2026Q1/index.html").exists()
+
+
+def test_pages_of_findings_that_are_gone_are_taken_away(tmp_path):
+    folder = study(tmp_path)
+    build(str(folder), "", "")
+    findings = folder / "reports/2026Q1/findings.json"
+    findings.write_text(json.dumps(json.loads(findings.read_text())[1:]))
+    build(str(folder), "", "")
+    assert sorted(path.name for path in (folder / "reports/2026Q1/findings").iterdir()) == [
+        "H3.csv",
+        "H3.html",
+        "H4.csv",
+        "H4.html",
+    ]
+
+
+def test_a_run_with_hardly_any_files_still_has_its_pages(tmp_path):
+    folder = study(tmp_path, chapters=False, counts=False)
+    for path in (folder / "reports" / "2026Q1").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    text = Page(build(str(folder), "", "")).text
+    assert "No claims were judged in this run" in text
+
+
+def test_a_finding_whose_figure_or_claim_is_missing_has_its_page_without_it(tmp_path):
+    folder = study(tmp_path)
+    reports = folder / "reports" / "2026Q1"
+    (reports / "claims.json").unlink()
+    for path in (reports / "figures").iterdir():
+        path.unlink()
+    build(str(folder), "", "")
+    page = Page(reports / "findings" / "H2.html")
+    assert not page.all("figure")
+    assert "Supported" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("claims.json", "{", "cannot be read"),
+        ("claims.json", "{}", "not a list of records"),
+        ("claims.json", '[{"id": "H1"}]', "not a list of records"),
+        ("findings.json", '[{"id": "H1", "sentence": "s", "verdict": "proved"}]', "not a list of records"),
+        ("findings.json", "[1]", "not a list of records"),
+        ("chapters/04_gradient.ipynb", "no notebook", "is not a notebook"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, name, content, told):
+    folder = study(tmp_path)
+    (folder / "reports" / "2026Q1" / name).write_text(content)
+    with pytest.raises(FieldworkError, match=told) as refused:
+        build(str(folder), "", "")
+    assert Path(name).name in str(refused.value)
+    assert refused.value.hint
+
+
+def test_a_notebook_without_a_heading_is_headed_by_its_name(tmp_path):
+    folder = study(tmp_path)
+    v4 = nbformat.v4
+    cell = v4.new_markdown_cell("Only words.")
+    nbformat.write(v4.new_notebook(cells=[cell]), folder / "reports/2026Q1/chapters/05_blockers.ipynb")
+    build(str(folder), "", "")
+    page = Page(folder / "reports/2026Q1/chapters/05_blockers.html")
+    assert "05_blockers" in page.text
+    assert len(page.all("h1")) == 1
+
+
+def test_a_link_between_notebooks_becomes_one_between_pages():
+    assert sanitised('<a href="09_claims.ipynb">claims</a>', known=["09_claims"]).startswith('<a href="09_claims.html"')
+    assert "href" not in sanitised('<a href="../data/raw.csv">data</a>')
+    assert "href" not in sanitised('<a href="file:///etc/passwd">x</a>')
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<svg onload=alert(1)><a xlink:href='javascript:alert(1)'>x</a></svg>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+        "<img src='data:text/html;base64,PHNjcmlwdD4='>",
+        "<a href='data:text/html,<script>1</script>'>x</a>",
+        "<div style='position:fixed;background:url(http://evil.example)'>x</div>",
+        "<base href='http://evil.example'><form action='http://evil.example'><input></form>",
+        "<meta http-equiv='refresh' content='0;url=http://evil.example'>",
+        "<p id='main'>x</p><p class='verdict supported'>x</p>",
+    ],
+)
+def test_the_sanitiser_keeps_words_only(hostile):
+    clean = sanitised(hostile)
+    assert not re.search(
+        r"evil|alert|onerror|onload|style|data:text|<(svg|math|form|base|meta|input)|id=|class=", clean
+    )
+
+
+def test_a_damaged_notebook_is_a_notebook_error(tmp_path):
+    folder = study(tmp_path)
+    (folder / "reports/2026Q1/chapters/04_gradient.ipynb").write_text('{"cells": "none"}')
+    with pytest.raises(NotebookError):
+        build(str(folder), "", "")
