@@ -28,7 +28,6 @@ validity: $(READY)
 
 $(READY): pyproject.toml uv.lock .tools/bin/uv
 	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --python $(PYTHON)
-	@.venv/bin/python -c "import fieldwork.warm" 2>/dev/null || true
 	@touch $@
 
 .tools/bin/uv:

@@ -143,10 +143,10 @@ def verdicts(world: str, executives: int, studies: int, workers: int) -> pd.Data
         )
     supported = (seen[["H2", "H3", "H4", "H5"]] == "supported").any(axis=1).mean()
     rows.append({"claim": "any of them", "supported": supported})
-    for measure in ("conf", "prep"):
-        rows.append(
-            {"claim": f"naive: raw range of roles wider, {measure}", "supported": seen[f"naive_{measure}"].mean()}
-        )
+    rows += [
+        {"claim": f"naive: raw range of roles wider, {measure}", "supported": seen[f"naive_{measure}"].mean()}
+        for measure in ("conf", "prep")
+    ]
     return pd.DataFrame(rows).assign(world=world, executives=executives, studies=studies)
 
 

@@ -195,7 +195,7 @@ def test_kitagawa_oracle():
 
 def test_draws_agree_with_the_interval(estimated):
     row = one(estimated.estimates[estimated.estimates["measure"] == "conf"], "role_sd_corrected")
-    draws = estimated.draws.query("measure == 'conf' and statistic == 'role_sd_corrected'")["value"].to_numpy()
+    draws = estimated.draws.query("measure == 'conf' and statistic == 'role_sd_corrected'")["draws"].item()
     assert len(draws) == 400
     assert row["conf_low"] == np.quantile(draws, 0.025, method="lower")
     assert row["conf_high"] == np.quantile(draws, 0.975, method="higher")
@@ -206,7 +206,9 @@ def test_rows_in_any_order_give_the_same_bits(study):
     straight = gradient(data, margins, measures=("conf",), replicates=50)
     mixed = gradient(data.sample(frac=1, random_state=3), margins, measures=("conf",), replicates=50)
     pd.testing.assert_frame_equal(straight.estimates, mixed.estimates, check_exact=True)
-    pd.testing.assert_frame_equal(straight.draws, mixed.draws, check_exact=True)
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(straight.draws["draws"], mixed.draws["draws"], strict=True)
+    )
 
 
 def test_reversed_scale_reverses_means_and_keeps_spreads(study):

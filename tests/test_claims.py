@@ -62,8 +62,8 @@ def judged(path, values, *, n=100, waves=1, draws=2000):
              "conf_high": mean + 1.96 * se, "conf_level": 0.95, "n": n, "n_organisations": 40, "status": "ok"}
         )  # fmt: skip
         empty = dict.fromkeys(("role", "role_2", "stage", "segment", "item"), "")
-        drawn.append(pd.DataFrame({**key, **empty, "replicate": np.arange(draws), "value": curve}))
-    tested = against_margins(register, schema.frame(rows, schema.ESTIMATES), pd.concat(drawn))
+        drawn.append({**key, **empty, "draws": curve})
+    tested = against_margins(register, schema.frame(rows, schema.ESTIMATES), pd.DataFrame(drawn))
     published = publish(tested.estimates, Policy())
     return {record["id"]: record for record in judge(register, tested, published, waves=waves)}
 
@@ -182,7 +182,7 @@ def test_an_amendment_is_shown(tmp_path):
     register = Register.load(path)
     estimates = schema.frame([], schema.ESTIMATES)
     empty = pd.DataFrame(
-        columns=["construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item", "value"]
+        columns=["construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item", "draws"]
     )
     tested = against_margins(register, estimates, empty)
     same = judge(register, tested, estimates, registered={"hash": register.digest, "time": "t"})

@@ -76,14 +76,28 @@ def test_an_undecodable_byte_is_counted_across_blocks(deliver):
         (b"\n\n", "the file has no header"),
         (b"PK\x03\x04rest", "the file is a workbook or a zip archive, whatever its name says"),
         (HEADER.encode("utf-16-le"), "the file is not UTF-8"),
-        (HEADER.replace(",", ";").encode() + b"\nr1;o1;w1;CEO;4;1,5\n", "the file is separated by semicolons, not by commas"),
+        (
+            HEADER.replace(",", ";").encode() + b"\nr1;o1;w1;CEO;4;1,5\n",
+            "the file is separated by semicolons, not by commas",
+        ),
         (HEADER.replace(",", "\t").encode() + b"\n", "the file is separated by tabs, not by commas"),
-        (HEADER.encode() + b',role\n', "a column is delivered twice"),
+        (HEADER.encode() + b",role\n", "a column is delivered twice"),
         (HEADER.encode() + b'\nr1,o1,w1,CEO,4,"never closed\n', "the file cannot be split into cells"),
         (HEADER.encode() + b'\nr1,o1,w1,CEO,4,"closed" late\n', "the file cannot be split into cells"),
         (HEADER.encode() + b"\nr1,o1,w1,CEO,4," + b"x" * 200_000 + b"\n", "the file cannot be split into cells"),
     ],
-    ids=["empty", "blank", "zip", "utf-16 unmarked", "semicolons", "tabs", "twice", "quote", "late quote", "large cell"],
+    ids=[
+        "empty",
+        "blank",
+        "zip",
+        "utf-16 unmarked",
+        "semicolons",
+        "tabs",
+        "twice",
+        "quote",
+        "late quote",
+        "large cell",
+    ],
 )
 def test_a_file_that_is_no_delivery_stops(deliver, content, title):
     error = refused(deliver, content)
@@ -154,7 +168,9 @@ def test_column_names_are_trimmed_but_not_folded(deliver):
 
 
 def test_short_and_long_rows_are_never_padded_or_shifted(deliver, instrument):
-    read = deliver(f'{HEADER}\nr1,o1,w1,CEO,4,ok\nr2,o1,w1\n\nr3,o1,w1,CEO,4,a,b\nr4,o1,w1,CEO,4,"two\nlines"\nr5,o1,w1,CEO,4,\n')
+    read = deliver(
+        f'{HEADER}\nr1,o1,w1,CEO,4,ok\nr2,o1,w1\n\nr3,o1,w1,CEO,4,a,b\nr4,o1,w1,CEO,4,"two\nlines"\nr5,o1,w1,CEO,4,\n'
+    )
     assert list(read.rows["resp_id"]) == ["r1", "r4", "r5"]
     assert list(read.rows.index) == [2, 6, 7]
     assert read.delivered == 5

@@ -204,17 +204,17 @@ def test_the_page_hides_the_machine_and_joins_what_arrived_in_pieces():
     outputs = [
         {"output_type": "stream", "name": "stdout", "text": "one "},
         {"output_type": "stream", "name": "stderr", "text": ["/var/ipykernel_77/123.py:1: W\n"]},
-        {"output_type": "stream", "name": "stdout", "text": "/home/me/study/data/a.csv"},
+        {"output_type": "stream", "name": "stdout", "text": "/elsewhere/me/study/data/a.csv"},
         {"output_type": "execute_result", "data": {"text/plain": "<X at 0x7f1234567890>", "image/png": "0x1234567"}},
     ]
     ran = [
         cell("# T", kind="markdown"),
         cell(PLACES, "parameters", execution_count=1),
-        cell("study = '/home/me/study'", "injected-parameters", execution_count=2, id="random"),
+        cell("study = '/elsewhere/me/study'", "injected-parameters", execution_count=2, id="random"),
         cell("x", outputs=outputs, execution_count=3, metadata={"papermill": {"duration": 1.2}}),
     ]
-    text = compose(source, {"cells": ran}, {"wave": "w1", "seed": 3}, [("/home/me/study", "")])
-    assert "/home/me" not in text
+    text = compose(source, {"cells": ran}, {"wave": "w1", "seed": 3}, [("/elsewhere/me/study", "")])
+    assert "/elsewhere/me" not in text
     assert "papermill" not in text
     made = json.loads(text)
     assert [cell["id"] for cell in made["cells"]] == ["t", "p", "injected-parameters", "x"]

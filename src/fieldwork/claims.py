@@ -265,10 +265,12 @@ def against_margins(register: Register, estimates: pd.DataFrame, draws: pd.DataF
 
     Parameters
     ----------
-    estimates : internal estimates. draws : construct .. stage, replicate, value, from the constructs.
+    estimates : internal estimates. draws : the key, and `draws`, confidence draws of each row that has them.
     """
-    columns = list(KEY)
-    curves = {key: part["value"].to_numpy(dtype=np.float64) for key, part in draws.groupby(columns, sort=False)}
+    curves = {
+        tuple(key): np.asarray(curve, dtype=np.float64)
+        for key, curve in zip(draws[list(KEY)].itertuples(index=False, name=None), draws["draws"], strict=True)
+    }
     p_own: dict[str, float] = {}
     p_at: dict[tuple[str, float], float] = {}
     equivalence: dict[tuple[str, int], float] = {}

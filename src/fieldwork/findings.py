@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["compose", "sentence"]
+
+
+class Named(Protocol):
+    """Anything with a name: a figure, as far as a finding is concerned."""
+
+    @property
+    def name(self) -> str:
+        """Name of the figure's files."""
+
 
 UNIT_WORDS = {
     "scale_point": "scale points",
@@ -109,12 +118,12 @@ def sentence(record: Mapping[str, Any]) -> str:
 
 
 def compose(
-    claims: Sequence[Mapping[str, Any]], *, wave: str, provenance: str, figures: Sequence[str] = ()
+    claims: Sequence[Mapping[str, Any]], *, wave: str, provenance: str, figures: Sequence[Named] = ()
 ) -> list[dict[str, Any]]:
     """Make one finding for each claim that could be assessed.
 
     A finding repeats the claim as the hypothesis that it is, beside its verdict; the page of a claim that could not be
-    assessed is its line in the register. `figures` are the names of figures drawn; a finding shows the one of its measure.
+    assessed is its line in the register. `figures` are those drawn; a finding shows the one of its measure.
 
     Returns records with the fields of findings.json.
     """
@@ -143,7 +152,7 @@ def compose(
                 "method_full": full,
                 "what_would_change": _what_would_change(claim),
                 "limitations": _limitations(claim, provenance),
-                "figure": next((name for name in figures if name == f"gradient_{measure}"), ""),
+                "figure": _figure(measure, figures),
                 "table": [
                     {
                         name: part[name]
@@ -156,6 +165,12 @@ def compose(
             }
         )
     return records
+
+
+def _figure(measure: str, figures: Sequence[Named]) -> str:
+    """Name of the measure's gradient figure; the plain `gradient` is that of the first measure."""
+    names = [figure.name for figure in figures]
+    return next((name for name in (f"gradient_{measure}", "gradient") if name in names), "")
 
 
 def _method(statistics: Sequence[str]) -> tuple[str, str]:

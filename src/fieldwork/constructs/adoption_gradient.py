@@ -42,9 +42,6 @@ MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
 MINIMUM_FOR_RANGE = 40  # respondents per role, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations per role, so that no spread rests on a role that the gate holds back
 MINIMUM_INFORMANTS = 3  # per organisation, measures.md section 2, conventions
-NO_DRAWS = pd.DataFrame({name: pd.Series(dtype="str") for name in schema.ESTIMATE_KEY if name != "wave"}).assign(
-    replicate=pd.Series(dtype="int64"), value=pd.Series(dtype="float64")
-)
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 
 
@@ -91,7 +88,7 @@ class Gradient:
     Attributes
     ----------
     estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, full precision, before the gate.
-    draws : pd.DataFrame        Key of the estimates table but for wave, then replicate and value. Internal.
+    draws : pd.DataFrame        Key of the estimates table but for wave, and `draws`, an array (B,) per row. Internal.
     """
 
     estimates: pd.DataFrame
@@ -106,7 +103,7 @@ class _Ledger:
     wave: str
     chapter: str
     rows: list[dict[str, Any]] = field(default_factory=list)
-    drawn: list[pd.DataFrame] = field(default_factory=list)
+    drawn: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, measure: str, statistic: str, unit: str, draws: Floats | None = None, **fields: Any) -> None:  # noqa: ANN401
         row: dict[str, Any] = {
@@ -127,7 +124,11 @@ class _Ledger:
         self.rows.append(row)
         if draws is not None:
             key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
-            self.drawn.append(pd.DataFrame({**key, "replicate": np.arange(1, len(draws) + 1), "value": draws}))
+            self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
+
+    def table(self) -> Gradient:
+        columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
+        return Gradient(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns))
 
     def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401
         self.add(measure, statistic, unit, status="not_assessable", reason=reason, **fields)
@@ -186,8 +187,7 @@ def estimate(
             _adjusted(ledger, measure, role, organisation_stage, adjust_for)
     if len(measures) > 1:
         _high_share(ledger, measures, role, stage)
-    draws = pd.concat(ledger.drawn, ignore_index=True) if ledger.drawn else NO_DRAWS.copy()
-    return Gradient(schema.frame(ledger.rows, schema.ESTIMATES), draws)
+    return ledger.table()
 
 
 def estimate_for(
@@ -212,7 +212,7 @@ def estimate_for(
     if lacking:
         ledger = _Ledger(design, instrument.wave, "04_gradient")
         ledger.refuse("", "role_sd_corrected", "scale_point", f"the instrument of this wave has no {listed(lacking)}")
-        return Gradient(schema.frame(ledger.rows, schema.ESTIMATES), NO_DRAWS.copy())
+        return ledger.table()
     return estimate(
         design,
         measures,

@@ -12,8 +12,8 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -86,7 +86,7 @@ class Store:
                     hint="wait until it has ended; the lock goes with its process",
                 ) from error
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
             try:
                 yield

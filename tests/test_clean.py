@@ -1,0 +1,359 @@
+"""Cleaning: each rule on a delivery of its own, and the counts that always add up."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fieldwork.clean import clean
+from fieldwork.errors import DataError
+from fieldwork.instrument import Instrument
+from fieldwork.intake import read_deliveries, read_delivery
+from fieldwork.schema import QUARANTINE
+
+CASES = Path(__file__).parent / "cases" / "deliveries"
+INSTRUMENT = Instrument.load(CASES / "instruments" / "instrument.toml", "w1")
+HEADER = [
+    *("resp_id", "org_id", "wave", "start", "end", "role", "stage_fn", "conf", "prep", "attn"),
+    *(
+        "blk_roi",
+        "blk_cost",
+        "blk_skill",
+        "blk_none",
+        "stall",
+        "weeks",
+        "budget",
+        "pri_a",
+        "pri_b",
+        "pri_c",
+        "comments",
+    ),
+]
+SOUND = {
+    **dict.fromkeys(HEADER, ""),
+    **{"org_id": "o1", "wave": "w1", "role": "CEO", "stage_fn": "1", "conf": "4", "prep": "3", "attn": "4"},
+    **{"blk_roi": "1", "blk_cost": "0", "blk_skill": "0", "blk_none": "0", "stall": "0"},
+    **{"pri_a": "1", "pri_b": "2", "pri_c": "3"},
+}
+
+
+def csv_of(rows, header=HEADER):
+    frame = pd.DataFrame([{**SOUND, "resp_id": f"r{number}", **row} for number, row in enumerate(rows)])
+    return frame[header].to_csv(index=False)
+
+
+@pytest.fixture
+def cleaned(tmp_path):
+    def run(*rows, header=HEADER, **options):
+        path = tmp_path / "a.csv"
+        path.write_text(csv_of(rows, header), encoding="utf-8")
+        return clean([read_delivery(path, INSTRUMENT)], INSTRUMENT, **options)
+
+    return run
+
+
+ONE_FAULT = [
+    ({"resp_id": ""}, "resp_id_missing", "resp_id", "", "give the respondent"),
+    ({"org_id": " "}, "org_id_missing", "org_id", " ", "give the organisation"),
+    ({"wave": ""}, "wave_missing", "wave", "", "give the wave, w1"),
+    ({"role": ""}, "role_missing", "role", "", "give the role, one of CEO, CFO, CTO"),
+    ({"role": "99"}, "role_missing", "role", "99", "give the role, one of CEO, CFO, CTO"),
+    (
+        {"role": "Chief Tecnology Officer"},
+        "role_unknown",
+        "role",
+        "Chief Tecnology Officer",
+        "did you mean CTO? use CEO, CFO, CTO; missing: 98, 99",
+    ),
+    ({"role": "7"}, "role_unknown", "role", "7", "use CEO, CFO, CTO; missing: 98, 99"),
+    (
+        {"stage_fn": "4"},
+        "stage_out_of_range",
+        "stage_fn",
+        "4",
+        "use 1 (Trying), 2 (Using), 3 (Scaled); missing: 98, 99",
+    ),
+    (
+        {"stage_fn": "Scalled"},
+        "value_unknown",
+        "stage_fn",
+        "Scalled",
+        "did you mean scaled? use 1 (Trying), 2 (Using), 3 (Scaled); missing: 98, 99",
+    ),
+    (
+        {"conf": "0"},
+        "value_out_of_range",
+        "conf",
+        "0",
+        "use 1 (Very low), 2 (Low), 3 (Medium), 4 (High), 5 (Very high); missing: 98, 99",
+    ),
+    (
+        {"conf": "3.5"},
+        "value_unknown",
+        "conf",
+        "3.5",
+        "use 1 (Very low), 2 (Low), 3 (Medium), 4 (High), 5 (Very high); missing: 98, 99",
+    ),
+    ({"blk_cost": "2"}, "value_out_of_range", "blk_cost", "2", "a column of blk holds 0 or 1"),
+    ({"blk_cost": "ja"}, "value_unknown", "blk_cost", "ja", "a column of blk holds 0 or 1"),
+    ({"stall": "1", "weeks": "60"}, "value_out_of_range", "weeks", "60", "give a plain number from 0 to 52"),
+    ({"stall": "1", "weeks": "1,5"}, "value_unknown", "weeks", "1,5", "give a plain number from 0 to 52"),
+    ({"stall": "1", "weeks": "inf"}, "value_unknown", "weeks", "inf", "give a plain number from 0 to 52"),
+    ({"pri_a": "4"}, "value_out_of_range", "pri_a", "4", "give a whole number from 1 to 3"),
+    (
+        {"start": "2026-02-30"},
+        "date_unreadable",
+        "start",
+        "2026-02-30",
+        "write dates as 2026-01-31 or 2026-01-31T09:30",
+    ),
+    (
+        {"blk_none": "1"},
+        "exclusive_combined",
+        "blk",
+        "roi;none",
+        "none stands alone: untick it or the others",
+    ),
+    (
+        {"start": "2026-01-05T10:00", "end": "2026-01-05T09:00"},
+        "end_before_start",
+        "end",
+        "2026-01-05T10:00:00 to 2026-01-05T09:00:00",
+        "correct the times, or leave them empty",
+    ),
+    (
+        {"start": "2026-01-05T10:00", "end": "2026-01-05T10:01:30"},
+        "speeder",
+        "end",
+        "1.5 minutes",
+        "shorter than 2 minutes",
+    ),
+    ({"attn": "3"}, "attention_failed", "attn", "3", "the instruction was to answer High"),
+    (
+        {"role": "CFO", "conf": "2", "prep": "2", "budget": "2"},
+        "straight_liner",
+        "",
+        "2 throughout",
+        "the same answer to 3 items",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "rule", "column", "value", "mend"), ONE_FAULT, ids=[f"{f[1]}-{i}" for i, f in enumerate(ONE_FAULT)]
+)
+def test_each_rule_sets_aside_its_row_and_no_other(cleaned, row, rule, column, value, mend):
+    found = cleaned({"start": "2026-01-05", "conf": "5"}, row)
+    assert found.quarantine.to_dict("records") == [
+        {
+            "file": "a.csv",
+            "row": 3,
+            "resp_id": row.get("resp_id", "r1"),
+            "column": column,
+            "value": value,
+            "rule": rule,
+            "mend": mend,
+        }
+    ]
+    assert found.flow.by_rule == {rule: 1}
+    assert found.flow.words[rule]
+    assert (found.flow.delivered, found.flow.accepted, found.flow.quarantined) == (2, 1, 1)
+    assert found.responses["resp_id"].tolist() == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("row", "flag"),
+    [
+        ({"blk_cost": "1", "blk_skill": "1"}, "cap_exceeded"),
+        ({"pri_a": "2"}, "rank_repeated"),
+        ({"resp_id": "r\u200b1"}, "hidden_characters"),
+        ({"weeks": "5"}, "routing_violated"),
+        ({"budget": "5"}, "routing_violated"),
+        ({"conf": "5"}, "duplicate_answers"),
+    ],
+)
+def test_each_remark_keeps_its_row_and_is_counted(cleaned, row, flag):
+    found = cleaned({"conf": "5"}, row)
+    assert found.flow.flags == {flag: 1}
+    assert found.responses["resp_id"].tolist() == ["r0", "r1"]
+    assert found.quarantine.empty
+
+
+def test_a_row_stands_under_the_first_rule_and_names_the_others(cleaned):
+    found = cleaned({}, {"role": "CFOO", "conf": "9", "attn": "1"}).quarantine.iloc[0]
+    assert found["rule"] == "role_unknown"
+    assert "further: value_out_of_range in conf ('9')" in found["mend"]
+    assert "attention_failed in attn ('1')" in found["mend"]
+
+
+def test_the_same_answers_twice_count_once(cleaned):
+    first = {"resp_id": "x", "start": "2026-01-05T10:00", "end": "2026-01-05T10:20"}
+    again = {**first, "role": "Chief Executive Officer", "conf": "High", "start": "2026-01-06T10:00", "end": ""}
+    found = cleaned(again, first)
+    assert found.quarantine[["row", "rule"]].to_numpy().tolist() == [[2, "duplicate_respondent"]], "the later goes"
+    assert found.responses["start"].tolist() == ["2026-01-05T10:00:00"]
+
+
+def test_conflicting_answers_of_one_respondent_are_all_set_aside(cleaned):
+    found = cleaned({"resp_id": "x"}, {"resp_id": "x", "conf": "1"}, {"resp_id": "x"}, {})
+    assert found.flow.by_rule == {"duplicate_respondent": 3}
+    assert found.responses["resp_id"].tolist() == ["r3"]
+
+
+def test_missing_answers_keep_their_reason(cleaned):
+    found = cleaned(
+        {
+            "conf": "99",
+            "prep": "Not applicable",
+            "weeks": "3",
+            "blk_roi": "",
+            "blk_cost": "",
+            "blk_skill": "",
+            "blk_none": "",
+        }
+    )
+    reasons = found.missing.set_index("item")["reason"].astype(str).to_dict()
+    assert reasons == {
+        "start": "blank",
+        "end": "blank",
+        "conf": "dont_know",
+        "prep": "not_applicable",
+        "blk": "blank",
+        "weeks": "routed_out",
+        "budget": "not_shown",
+        "comments": "blank",
+    }
+    assert found.responses[["conf", "prep", "weeks", "blk_roi"]].isna().all(axis=None)
+
+
+def test_the_responses_table_is_the_instruments(cleaned):
+    found = cleaned({}, header=[name for name in HEADER if name != "conf"]).responses
+    assert list(found.columns) == INSTRUMENT.columns()
+    kinds = found.dtypes.astype(str).to_dict()
+    assert kinds["resp_id"] == kinds["role"] == kinds["start"] == "string"
+    assert kinds["conf"] == kinds["blk_roi"] == kinds["pri_a"] == kinds["stall"] == "Int8"
+    assert kinds["weeks"] == "Float64"
+    assert found["conf"].isna().all()
+
+
+def test_an_absent_column_is_named_and_its_answers_have_a_reason(cleaned):
+    found = cleaned({}, header=[name for name in HEADER if name != "conf"])
+    assert found.flow.absent_columns == ("conf",)
+    assert found.flow.remarks == {"column_absent": 1}
+    assert found.missing.set_index("item")["reason"]["conf"] == "not_delivered"
+
+
+def test_unknown_columns_are_kept_apart_as_delivered(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("resp_id,org_id,wave,role,extra,\n1,o,w1,CEO,=1+1,\n2,o,w1,CEO,,\n", encoding="utf-8")
+    found = clean([read_delivery(path, INSTRUMENT)], INSTRUMENT)
+    assert found.flow.unknown_columns == ("extra",)
+    assert found.unknown_columns.to_dict("records") == [
+        {"file": "a.csv", "row": 2, "resp_id": "1", "column": "extra", "value": "=1+1"}
+    ]
+
+
+def test_another_wave_stops_the_run(cleaned):
+    with pytest.raises(DataError) as caught:
+        cleaned({}, {"wave": "w2"})
+    assert caught.value.where == "a.csv, row 3, column wave"
+    assert (caught.value.expected, caught.value.got) == ("w1", "'w2' (1 of 2 rows)")
+    assert "files" in caught.value.hint
+
+
+def test_files_that_hold_all_waves_have_the_others_set_aside(cleaned):
+    found = cleaned({}, {"wave": "w2", "role": "Nobody", "conf": "77"}, other_waves="set_aside")
+    assert found.flow.by_rule == {"other_wave": 1}
+    assert "further" not in found.quarantine["mend"][0], "another wave has another instrument"
+
+
+def test_dates_in_another_order_stop_the_file(cleaned):
+    with pytest.raises(DataError, match="does not write dates in ISO form") as caught:
+        cleaned({"start": "01/02/2026"}, {"start": "02/02/2026"})
+    assert caught.value.where == "a.csv, row 2, column start"
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "inf", "nan", "", "1e400", "x"])
+def test_a_weight_that_cannot_weigh_is_set_aside(tmp_path, weight):
+    text = (CASES / "instruments" / "instrument.toml").read_text(encoding="utf-8")
+    text = text.replace('start = "start"', 'weight = "w"\nstart = "start"', 1)
+    path = tmp_path / "weighted.toml"
+    path.write_text(text + '\n[items.w]\nkind = "number"\nlabel = "Weight"\n', encoding="utf-8")
+    instrument = Instrument.load(path, "w1")
+    (tmp_path / "a.csv").write_text(
+        f"resp_id,org_id,wave,role,w\n1,o,w1,CEO,1.5\n2,o,w1,CEO,{weight}\n", encoding="utf-8"
+    )
+    found = clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
+    assert found.quarantine[["row", "column", "value", "rule", "mend"]].to_numpy().tolist() == [
+        [3, "w", weight, "weight_invalid", "give a number above 0"]
+    ]
+
+
+def bytes_of(found):
+    buffer = io.BytesIO()
+    found.responses.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def test_the_order_of_delivery_never_reaches_the_responses(cleaned):
+    rows = [{"resp_id": f"r{n:02}", "org_id": f"o{n % 3}", "conf": str(1 + n % 5)} for n in range(12)]
+    rows.append(rows[4])
+    assert bytes_of(cleaned(*rows)) == bytes_of(cleaned(*reversed(rows)))
+    assert bytes_of(cleaned(*rows)) == bytes_of(cleaned(*rows[5:], *rows[:5]))
+    assert cleaned(*rows).responses["org_id"].is_monotonic_increasing
+
+
+def test_files_of_one_wave_are_one_delivery(tmp_path):
+    for name, rows in (("b.csv", [{"resp_id": "1"}]), ("a.csv", [{"resp_id": "1"}, {"resp_id": "2"}])):
+        (tmp_path / name).write_text(csv_of(rows), encoding="utf-8")
+    found = clean(read_deliveries(tmp_path.glob("*.csv"), INSTRUMENT, within=tmp_path), INSTRUMENT)
+    assert [(file.file, file.delivered) for file in found.flow.files] == [("a.csv", 2), ("b.csv", 1)]
+    assert found.quarantine[["file", "row", "rule"]].to_numpy().tolist() == [["b.csv", 2, "duplicate_respondent"]]
+
+
+def test_the_tables_of_the_flow_add_up(cleaned):
+    rows = cleaned({}, {"role": "x"}, {"conf": "9"}, {"weeks": "1"}).flow.rows()
+    assert rows.iloc[0]["rows"] + rows.iloc[1:-1]["rows"].sum() == rows.iloc[-1]["rows"] == 2
+
+
+texts = st.one_of(
+    st.sampled_from(
+        ["", "NA", "1", "99", "CEO", "w2", "\u200b", "\x00", "=1+1", "-1", "1e309", "a,b", 'say "x"', "two\nlines"]
+    ),
+    st.text(max_size=6),
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    spoiled=st.lists(st.tuples(st.integers(0, 7), st.sampled_from(HEADER), texts), max_size=12),
+    copied=st.lists(st.integers(0, 7), max_size=3),
+    cut=st.lists(st.tuples(st.integers(1, 8), st.integers(1, 30)), max_size=3),
+)
+def test_no_corruption_of_a_delivery_loses_a_row(tmp_path, spoiled, copied, cut):
+    rows = [{"resp_id": f"r{number}", "start": "2026-01-05"} for number in range(8)]
+    for row, column, text in spoiled:
+        rows[row][column] = text.replace("\r", "")
+    rows += [rows[number] for number in copied]
+    lines = csv_of(rows).split("\n")
+    for line, length in cut:
+        if '"' not in lines[line]:
+            lines[line] = lines[line][:length] or "x"
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    try:
+        read = read_delivery(path, INSTRUMENT)
+        found = clean([read], INSTRUMENT, other_waves="set_aside")
+    except DataError as error:
+        assert error.where.startswith("a.csv")
+        assert error.hint
+        return
+    assert len(found.responses) + len(found.quarantine) == found.flow.delivered == read.delivered
+    assert sum(found.flow.by_rule.values()) == found.flow.quarantined == len(found.quarantine)
+    assert list(found.quarantine.columns) == QUARANTINE.names
+    assert (found.quarantine["mend"] != "").all()
+    assert found.responses["resp_id"].is_unique
+    assert found.responses["role"].isin(INSTRUMENT.role_ids).all()
