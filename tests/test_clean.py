@@ -34,9 +34,21 @@ HEADER = [
 ]
 SOUND = {
     **dict.fromkeys(HEADER, ""),
-    **{"org_id": "o1", "wave": "w1", "role": "CEO", "stage_fn": "1", "conf": "4", "prep": "3", "attn": "4"},
-    **{"blk_roi": "1", "blk_cost": "0", "blk_skill": "0", "blk_none": "0", "stall": "0"},
-    **{"pri_a": "1", "pri_b": "2", "pri_c": "3"},
+    "org_id": "o1",
+    "wave": "w1",
+    "role": "CEO",
+    "stage_fn": "1",
+    "conf": "4",
+    "prep": "3",
+    "attn": "4",
+    "blk_roi": "1",
+    "blk_cost": "0",
+    "blk_skill": "0",
+    "blk_none": "0",
+    "stall": "0",
+    "pri_a": "1",
+    "pri_b": "2",
+    "pri_c": "3",
 }
 
 
@@ -348,8 +360,12 @@ def test_no_corruption_of_a_delivery_loses_a_row(tmp_path, spoiled, copied, cut)
         read = read_delivery(path, INSTRUMENT)
         found = clean([read], INSTRUMENT, other_waves="set_aside")
     except DataError as error:
-        assert error.where.startswith("a.csv")
-        assert error.hint
+        stopped = error.where, error.hint
+    else:
+        stopped = None
+    if stopped:
+        assert stopped[0].startswith("a.csv")
+        assert stopped[1]
         return
     assert len(found.responses) + len(found.quarantine) == found.flow.delivered == read.delivered
     assert sum(found.flow.by_rule.values()) == found.flow.quarantined == len(found.quarantine)

@@ -117,7 +117,7 @@ class Cleaned:
 def clean(
     deliveries: Sequence[Delivery], instrument: Instrument, *, other_waves: Literal["stop", "set_aside"] = "stop"
 ) -> Cleaned:
-    """Turn the deliveries of a wave into responses.
+    r"""Turn the deliveries of a wave into responses.
 
     Parameters
     ----------
@@ -130,6 +130,20 @@ def clean(
 
     Answers keep their codes; a missing answer is missing in `responses` and has its reason in `missing`. Raises
     DataError for a row of another wave, for a file none of whose dates can be read, and if rows were ever lost.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fieldwork.instrument import Instrument, Item
+    >>> from fieldwork.intake import read_delivery
+    >>> items = (Item(name="resp_id", kind="identifier", label="Respondent"),
+    ...          Item(name="wave", kind="identifier", label="Wave"), Item(name="stall", kind="flag", label="Stalled"))
+    >>> instrument = Instrument(id="i", version="1", title="Three items", wave="w1", items=items)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.csv")
+    ...     _ = path.write_text("resp_id,wave,stall\n001,w1,yes\n002,w1,perhaps\n", encoding="utf-8")
+    ...     cleaned = clean([read_delivery(path, instrument)], instrument)
+    >>> cleaned.responses["resp_id"].tolist(), cleaned.flow.by_rule
+    (['001'], {'value_unknown': 1})
     """
     answers = read_answers(deliveries, instrument)
     faults = answers.faults

@@ -99,6 +99,13 @@ def expectations(instrument: Instrument) -> list[Expectation]:
     ranks lie in their range, dates are ISO, an option that stands alone stands alone, nobody answered what was not put
     (errors). Caps are kept, item non-response stays below `NON_RESPONSE`, each role has `SMALLEST_BASE` respondents
     (warnings).
+
+    >>> from fieldwork.instrument import Instrument, Item
+    >>> items = (Item(name="resp_id", kind="identifier", label="Respondent"),
+    ...          Item(name="wave", kind="identifier", label="Wave"), Item(name="stall", kind="flag", label="Stalled"))
+    >>> instrument = Instrument(id="i", version="1", title="Three items", wave="w1", items=items)
+    >>> [each["meta"]["wording"] for each in expectations(instrument) if each["meta"]["item"] == "stall"]
+    ['Stalled is one of 0, 1', 'at most 20% of those asked left Stalled without an answer']
     """
     derived: list[Expectation] = []
     _of_the_table(derived, instrument)
@@ -234,7 +241,7 @@ def _answers(item: Item, column: str, already: int) -> list[Expectation]:
             max_value=item.high,
         )
     elif item.kind == "date":
-        form = r"^\d{4}Q[1-4]$" if item.unit == "quarter" else r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}.*)?$"
+        form = r"^\d{4}Q[1-4]$" if item.unit == "quarter" else r"^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}.*)?$"
         in_words = "a quarter, 2025Q3" if item.unit == "quarter" else "an ISO date"
         options = "|".join(option.id for option in item.options)
         _expect(
@@ -243,7 +250,7 @@ def _answers(item: Item, column: str, already: int) -> list[Expectation]:
             f"{item.label} is {in_words}" + (f", or {listed(o.id for o in item.options)}" if options else ""),
             "column_values_to_match_regex",
             column=column,
-            regex=f"{form}|^({options})$" if options else form,
+            regex=f"{form}|^(?:{options})$" if options else form,
         )
     return derived[already:]
 
@@ -318,13 +325,15 @@ def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Ins
     """
     weight = instrument.keys.weight
     names = [item.name for item in instrument.items if item.kind in _SURVEY_ITEMS and item.name != weight]
-    seen, respondents = pd.factorize(missing["resp_id"])
-    row = pd.Index(responses[instrument.keys.respondent]).get_indexer(respondents)[seen]
-    column = pd.Categorical(missing["item"].astype("str"), categories=names).codes
+    places, respondents = pd.factorize(responses[instrument.keys.respondent], use_na_sentinel=False)
+    seen, without = pd.factorize(missing["resp_id"])
+    row = pd.Index(respondents).get_indexer(without)[seen]
+    column = pd.Index(names).get_indexer(pd.Index(missing["item"].astype("str")))
     known = (row >= 0) & (column >= 0)
     state = np.where(missing["reason"].astype("str").isin(_NOT_A_REFUSAL), -1, 1)[known]
-    lacking = np.zeros((len(responses), len(names)), dtype="int8")
-    lacking[row[known], column[known]] = state
+    by_respondent = np.zeros((len(respondents), len(names)), dtype="int8")
+    by_respondent[row[known], column[known]] = state
+    lacking = by_respondent[places]
     return pd.DataFrame(
         {
             name: pd.arrays.IntegerArray(lacking[:, place].clip(0), lacking[:, place] < 0)
@@ -568,7 +577,8 @@ def non_response_table(facts: Mapping[str, Any], instrument: Instrument) -> pd.D
     told = pd.DataFrame(facts["item_nonresponse"])
     roles = ["", *(instrument.role_ids if instrument.keys.role else [])]
     table = told.pivot_table(index="label", columns="role", values="share", aggfunc="first", sort=False)
-    return table.reindex(columns=roles).rename(columns={"": "all"}).fillna("").rename_axis(index="item", columns="")
+    table = table.reindex(columns=roles).rename(columns={"": "all"}).astype("object")
+    return table.fillna("").rename_axis(index="item", columns="")
 
 
 def _nonresponse_by_role(
