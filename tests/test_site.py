@@ -226,10 +226,13 @@ def test_the_quality_page_adds_up_and_shows_no_value(pages):
         "Together 48",
     ):
         assert words in text
-    assert "2 expectations were derived from the instrument and checked. 1 is not met" in text
-    assert text.index("prep is answered") < text.index("conf is one of 1 to 5")
-    assert "Preparedness of the own function 650 8%" in text
-    assert "Confidence that AI will meet its goals 650 under 5%" in text
+    assert "Finished in under four minutes 18" in text
+    assert "2 expectations were derived from the instrument and checked. 1 is not met, 1 of them a warning" in text
+    assert text.index("Prep is answered") < text.index("Conf is one of 1 to 5")
+    assert "Of 3 questions, 2 went unanswered by some" in text
+    assert "Preparedness 650 8%" in text
+    assert "9%" not in text
+    assert "1 question of the instrument was not delivered: tenure" in text
 
 
 @pytest.mark.parametrize(

@@ -253,27 +253,30 @@ def flow(world: World) -> dict[str, object]:
         "quarantined": 48,
         "by_rule": {"role_unknown": 30, "speeder": 18},
         "flags": {"cap_exceeded": 7},
+        "words": {"speeder": f"finished in under four minutes{world.text}"},
+        "absent_columns": ["tenure"],
         "unknown_columns": [f"nps{world.text}"],
     }
 
 
 def validation(world: World) -> dict[str, object]:
+    common = {"severity": "warning", "checked": 650}
     return {
         "wave": world.wave,
-        "success": False,
-        "expectations": [
-            {"text": "conf is one of 1 to 5", "column": "conf", "success": True, "checked": 652, "unexpected": 0},
-            {
-                "text": f"prep is answered{world.text}",
-                "column": "prep",
-                "success": False,
-                "checked": 652,
-                "unexpected": 31,
-            },
-        ],
+        "suite": {
+            "size": 2,
+            "met": 1,
+            "warnings": 1,
+            "results": [
+                common | {"expectation": "conf is one of 1 to 5", "item": "conf", "met": True, "share": "0%"},
+                common | {"expectation": f"prep is answered{world.text}", "item": "prep", "met": False, "share": "31%"},
+            ],
+        },
         "item_nonresponse": [
-            {"item": "conf", "asked": 652, "missing": {"refused": 3, "dont_know": 9}},
-            {"item": "prep", "asked": 652, "missing": {"refused": 40, "blank": 12}},
+            {"item": "role", "label": "Role", "role": "", "base": 650, "share": "0%"},
+            {"item": "conf", "label": "Confidence", "role": "", "base": 650, "share": "under 5%"},
+            {"item": "prep", "label": f"Preparedness{world.text}", "role": "", "base": 650, "share": "8%"},
+            {"item": "prep", "label": "Preparedness", "role": "r1", "base": 65, "share": "9%"},
         ],
     }
 

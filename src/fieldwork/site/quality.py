@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwork.errors import DataError
 from fieldwork.site import words
-from fieldwork.tables import Cell, Column, Table
+from fieldwork.tables import Cell, Column, Table, quantity
 
 if TYPE_CHECKING:
     from fieldwork.site.material import Material
@@ -21,17 +21,25 @@ def quality(material: Material) -> dict[str, Any]:
     Raises DataError when accepted and set aside do not make up what was delivered, as a whole or by rule.
     """
     flow = material.flow
+    texts = flow.get("words") or {}
+    results = (material.validation.get("suite") or {}).get("results") or ()
+    unmet = [entry for entry in results if not entry["met"]]
+    silent = [entry for entry in material.validation.get("item_nonresponse") or () if not entry.get("role")]
     return {
         "flow": _flow(flow) if flow else None,
-        "rules": _counts("Rows set aside, by rule", flow.get("by_rule") or {}, total=True),
-        "flags": _counts("Rows kept, with a flag", flow.get("flags") or {}, total=False),
+        "rules": _counts("Rows set aside, by rule", flow.get("by_rule") or {}, texts, total=True),
+        "flags": _counts("Rows kept, with a flag", flow.get("flags") or {}, texts, total=False),
         "files": _files(flow.get("files") or ()),
-        "unknown": [_column(entry) for entry in flow.get("unknown_columns") or ()],
+        "unknown": [str(name) for name in flow.get("unknown_columns") or ()],
+        "absent": [str(name) for name in flow.get("absent_columns") or ()],
         "validated": bool(material.validation),
-        "expectations": _expectations(material.validation),
-        "failed": sum(not entry.get("success", True) for entry in _entries(material.validation)),
-        "checks": len(_entries(material.validation)),
-        "nonresponse": _nonresponse(material),
+        "checks": len(results),
+        "errors": sum(entry.get("severity") == "error" for entry in unmet),
+        "warnings": sum(entry.get("severity") != "error" for entry in unmet),
+        "unmet": _expectations("Expectations that are not met", unmet),
+        "met": _expectations("Expectations that are met", [entry for entry in results if entry["met"]]),
+        "asked": len(silent),
+        "nonresponse": _nonresponse([entry for entry in silent if str(entry["share"]) != "0%"]),
     }
 
 
@@ -49,11 +57,11 @@ def _flow(flow: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _counts(title: str, counts: Mapping[str, int], *, total: bool) -> Table | None:
+def _counts(title: str, counts: Mapping[str, int], texts: Mapping[str, str], *, total: bool) -> Table | None:
     if not counts:
         return None
     rows = [
-        (Cell(words.rule(name)[:1].upper() + words.rule(name)[1:]), Cell(f"{number:,}"))
+        (Cell(_capital(texts.get(name) or words.rule(name))), Cell(f"{number:,}"))
         for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
     if total:
@@ -79,78 +87,43 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Table | None:
     )
 
 
-def _column(entry: object) -> str:
-    if isinstance(entry, Mapping):
-        return str(entry.get("column") or entry.get("name") or "")
-    return str(entry)
+def _expectations(title: str, results: Sequence[Mapping[str, Any]]) -> Table | None:
+    if not results:
+        return None
+    rows = tuple(
+        (
+            Cell(_capital(str(entry["expectation"]))),
+            Cell(str(entry.get("item") or "")),
+            Cell("met" if entry["met"] else f"not met: {entry.get('severity') or 'error'}"),
+            Cell(quantity(entry.get("checked"), "", 0)),
+            Cell(str(entry.get("share") or "")),
+        )
+        for entry in results
+    )
+    columns = (
+        Column("Expectation", "label"),
+        Column("Question"),
+        Column("Result"),
+        Column("Answers checked", "number"),
+        Column("Share not as expected", "number"),
+    )
+    return Table(title, columns, rows)
 
 
-def _entries(validation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return validation.get("expectations") or validation.get("results") or ()
-
-
-def _expectations(validation: Mapping[str, Any]) -> Table | None:
-    entries = _entries(validation)
+def _nonresponse(entries: Sequence[Mapping[str, Any]]) -> Table | None:
     if not entries:
         return None
     rows = tuple(
         (
-            Cell(str(_first(entry, "text", "description", "expectation", "name") or "")),
-            Cell(str(entry.get("column") or "")),
-            Cell("met" if entry.get("success", True) else "not met"),
-            Cell(_number(_first(entry, "checked", "element_count", "n"))),
-            Cell(_number(_first(entry, "unexpected", "unexpected_count"))),
+            Cell(str(entry.get("label") or entry["item"])),
+            Cell(quantity(entry["base"], "", 0)),
+            Cell(str(entry["share"])),
         )
-        for entry in sorted(entries, key=lambda entry: bool(entry.get("success", True)))
+        for entry in entries
     )
-    columns = (
-        Column("Expectation", "label"),
-        Column("Column"),
-        Column("Result"),
-        Column("Answers checked", "number"),
-        Column("Not as expected", "number"),
-    )
-    return Table("Expectations, derived from the instrument", columns, rows)
-
-
-def _nonresponse(material: Material) -> Table | None:
-    entries = _first(material.validation, "item_nonresponse", "nonresponse", "item_non_response") or ()
-    if isinstance(entries, Mapping):
-        entries = [{"item": name, **entry} for name, entry in entries.items()]
-    known = {item.name: item.label for item in material.instrument.items}
-    rows = []
-    for entry in entries:
-        asked = int(_first(entry, "asked", "n", "shown") or 0)
-        share = entry.get("share")
-        if share is None:
-            missing = entry.get("missing")
-            without = sum(missing.values()) if isinstance(missing, Mapping) else missing
-            if without is None:
-                without = asked - int(entry.get("answered") or 0)
-            share = without / asked if asked else None
-        name = str(entry["item"])
-        rows.append(
-            (
-                Cell(str(entry.get("label") or known.get(name, name))),
-                Cell(f"{5 * round(asked / 5):,}"),
-                Cell("" if share is None else _share(float(share))),
-            )
-        )
-    if not rows:
-        return None
     columns = (Column("Question", "label"), Column("Asked, to the nearest 5", "number"), Column("No answer", "number"))
-    return Table("Questions left without an answer by those who were asked", columns, tuple(rows))
+    return Table("Questions left without an answer by those who were asked", columns, rows)
 
 
-def _share(share: float) -> str:
-    if share == 0:
-        return "0%"
-    return "under 5%" if share < 0.05 else f"{100 * share:.0f}%"
-
-
-def _first(entry: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 - any JSON value
-    return next((entry[name] for name in names if entry.get(name) is not None), None)
-
-
-def _number(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else ""
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
