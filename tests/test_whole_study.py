@@ -1,0 +1,205 @@
+"""Whole studies from raw to pages: the ways to run a chapter agree, rows may come in any order, another survey needs no code."""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fieldwork import schema
+
+ROOT = Path(__file__).resolve().parents[1]
+OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
+BIN = Path(sys.executable).parent
+CHAPTERS = ("01_clean", "02_validate", "03_weight", "04_gradient", "09_claims", "10_findings")
+TABLES = ("reports/{w}/estimates.parquet", "reports/{w}/estimates.csv", "data/processed/{w}/04_gradient.parquet")
+pytestmark = pytest.mark.study
+
+
+def fieldwork(*words, study, check=True):
+    done = subprocess.run(
+        [BIN / "fieldwork", *map(str, words), "--study", str(study)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def raw_study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw") / "study"
+    subprocess.run(
+        [BIN / "fieldwork", "simulate", "--world", "role_divergence", "--organisations", "80", "--waves", "1", "--seed", "5",
+         "--out", str(folder), "--set", "faulty_rows=4"],
+        check=True, capture_output=True, cwd=ROOT,
+    )  # fmt: skip
+    text = (folder / "study.toml").read_text()
+    assert "replicates = 1000" in text
+    (folder / "study.toml").write_text(text.replace("replicates = 1000", "replicates = 100"))
+    return folder
+
+
+def copied(study, place):
+    return Path(shutil.copytree(study, place / "study"))
+
+
+@pytest.fixture(scope="module")
+def finished(raw_study, tmp_path_factory):
+    folder = copied(raw_study, tmp_path_factory.mktemp("two"))
+    done = fieldwork("run", "--workers", 2, study=folder)
+    return folder, done
+
+
+def digests(folder, names=TABLES, wave="2026Q1"):
+    return {n: hashlib.sha256((folder / n.format(w=wave)).read_bytes()).hexdigest() for n in names}
+
+
+def verdicts(folder, wave="2026Q1"):
+    records = json.loads((folder / f"reports/{wave}/claims.json").read_text())
+    return [{key: value for key, value in record.items() if key != "registered"} for record in records]
+
+
+def test_a_run_ends_with_the_path_of_its_page(finished):
+    folder, done = finished
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.endswith("reports/2026Q1/index.html")
+    assert Path(last).resolve() == (folder / "reports/2026Q1/index.html").resolve()
+    assert Path(last).is_file()
+
+
+def test_a_second_run_does_nothing(finished):
+    folder, _ = finished
+    before = digests(folder)
+    done = fieldwork("run", study=folder)
+    assert "running" not in done.stdout + done.stderr
+    assert digests(folder) == before
+
+
+def test_accepted_and_quarantined_add_up_to_delivered(finished):
+    folder, _ = finished
+    processed = folder / "data/processed/2026Q1"
+    flow = json.loads((processed / "01_clean.flow.json").read_text())
+    accepted = pd.read_parquet(processed / "01_clean.parquet")
+    quarantined = pd.read_csv(processed / "01_clean.quarantine.csv", dtype=str)
+    with next((folder / "data/raw/2026Q1").glob("*.csv")).open(newline="", encoding="utf-8") as file:
+        delivered = len(list(csv.reader(file))) - 1
+    assert flow["delivered"] == delivered == len(accepted) + len(quarantined)
+    assert (flow["accepted"], flow["quarantined"]) == (len(accepted), len(quarantined))
+    assert sum(flow["by_rule"].values()) == flow["quarantined"] >= 4
+    assert list(quarantined.columns) == schema.QUARANTINE.names
+
+
+def test_published_estimates_keep_the_contract(finished):
+    folder, _ = finished
+    estimates = pd.read_parquet(folder / "reports/2026Q1/estimates.parquet")
+    assert list(estimates.columns) == schema.ESTIMATES.names
+    assert set(estimates["status"]) <= set(schema.STATUSES)
+    assert estimates["n"].dropna().mod(5).eq(0).all()
+    assert (estimates["n"].dropna() >= 10).all()
+    held = estimates[estimates["status"] == "suppressed"]
+    assert len(held) > 0
+    assert held[["estimate", "std_error", "conf_low", "conf_high", "n", "n_organisations"]].isna().all(axis=None)
+    again = pd.read_csv(folder / "reports/2026Q1/estimates.csv", keep_default_na=False, na_values=[""])
+    assert again["estimate"].tolist() == pytest.approx(estimates["estimate"].astype("float64").tolist(), nan_ok=True)
+
+
+def test_one_worker_and_shuffled_rows_give_the_same_bytes(raw_study, finished, tmp_path):
+    folder = copied(raw_study, tmp_path)
+    file = next((folder / "data/raw/2026Q1").glob("*.csv"))
+    header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    random.Random(3).shuffle(rows)
+    file.write_text("".join([header, *rows]), encoding="utf-8")
+    fieldwork("run", "--workers", 1, study=folder)
+    assert digests(folder) == digests(finished[0])
+    assert verdicts(folder) == verdicts(finished[0])
+
+
+def test_plain_papermill_gives_the_same_bytes(raw_study, finished, tmp_path):
+    folder = copied(raw_study, tmp_path)
+    for chapter in CHAPTERS:
+        done = subprocess.run(
+            [BIN / "papermill", str(ROOT / "notebooks" / f"{chapter}.ipynb"), str(tmp_path / f"{chapter}.ipynb"),
+             "-p", "study", str(folder), "--no-progress-bar"],
+            capture_output=True, text=True, check=False, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert digests(folder) == digests(finished[0])
+    assert verdicts(folder) == verdicts(finished[0])
+
+
+def test_nothing_published_names_a_respondent_or_an_organisation(finished):
+    folder, _ = finished
+    responses = pd.read_parquet(folder / "data/processed/2026Q1/01_clean.parquet")
+    names = [*responses["resp_id"].head(40), *responses["org_id"].unique()[:40]]
+    texts = [
+        p for p in (folder / "reports").rglob("*") if p.suffix in {".html", ".json", ".csv", ".ipynb", ".txt", ".svg"}
+    ]
+    assert len(texts) > 10
+    for path in texts:
+        text = path.read_text(encoding="utf-8")
+        assert not [name for name in names if name in text], path
+
+
+def test_simulated_is_said_wherever_it_surfaces(finished):
+    folder, _ = finished
+    pages = list((folder / "reports/2026Q1").rglob("*.html"))
+    assert len(pages) > 8
+    for page in pages:
+        assert "Simulated data" in page.read_text(encoding="utf-8"), page
+    for source in (folder / "reports/2026Q1/figures").glob("gradient*.svg"):
+        assert source.with_suffix(".txt").read_text(encoding="utf-8").lower().count("simulated") > 0
+
+
+def test_a_real_delivery_replaces_the_simulated_one_without_code(raw_study, tmp_path):
+    folder = copied(raw_study, tmp_path)
+    settings = folder / "study.toml"
+    settings.write_text(settings.read_text().replace('provenance = "simulated"', 'provenance = "delivered"'))
+    fieldwork("run", study=folder)
+    index = (folder / "reports/2026Q1/index.html").read_text(encoding="utf-8")
+    assert "Simulated data" not in index
+
+
+@pytest.mark.skipif(not OSPO_DATA.is_dir(), reason="the OSPO survey is not part of the project; its folder is not here")
+@pytest.mark.parametrize("wave", ["2022", "2024"])
+def test_another_survey_runs_without_code(tmp_path, wave):
+    folder = Path(
+        shutil.copytree(
+            ROOT / "examples" / "ospo",
+            tmp_path / "ospo",
+            ignore=shutil.ignore_patterns("reports", "data", ".fieldwork"),
+        )
+    )
+    done = fieldwork("run", "--wave", wave, "-p", f"raw={OSPO_DATA}", "--replicates", 200, study=folder)
+    assert done.stdout.strip().endswith(f"reports/{wave}/index.html")
+    flow = json.loads((folder / f"data/processed/{wave}/01_clean.flow.json").read_text())
+    assert flow["delivered"] == 2900
+    assert flow["accepted"] + flow["quarantined"] == 2900
+    estimates = pd.read_parquet(folder / f"reports/{wave}/estimates.parquet")
+    assert estimates["n_organisations"].isna().all()
+    system = estimates[estimates["statistic"] == "system_sd"].iloc[0]
+    assert (system["status"], system["reason"]) == ("not_assessable", "the survey names no organisations")
+    records = {r["id"]: r for r in json.loads((folder / f"reports/{wave}/claims.json").read_text())}
+    assert records["O1"]["verdict"] in {"supported", "contradicted", "inconclusive", "not_assessable"}
+    assert records["O2"]["reason"] == "not built yet: judged by the blockers chapter"
+    assert "Simulated data" not in (folder / f"reports/{wave}/index.html").read_text(encoding="utf-8")
+
+
+def test_a_delivery_of_nothing_but_faults_ends_with_a_message(raw_study, tmp_path):
+    folder = copied(raw_study, tmp_path)
+    file = next((folder / "data/raw/2026Q1").glob("*.csv"))
+    header = file.read_text(encoding="utf-8").splitlines()[0]
+    file.write_text(header + "\n", encoding="utf-8")
+    done = fieldwork("run", study=folder, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "hint" in done.stdout + done.stderr
