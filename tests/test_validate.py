@@ -194,6 +194,18 @@ def test_non_response_tells_what_was_not_put_from_what_was_not_answered(cleaned)
     assert "comments" not in lacking.columns
 
 
+def test_a_module_of_which_nothing_was_answered_was_skipped(tmp_path):
+    text = (CASES / "instruments" / "instrument.toml").read_text(encoding="utf-8")
+    more = "".join(f'\n[items.{name}]\nkind = "flag"\nlabel = "{name}"\nmodule = "more"\n' for name in ("m1", "m2"))
+    (tmp_path / "more.toml").write_text(text + more, encoding="utf-8")
+    instrument = Instrument.load(tmp_path / "more.toml", "w1")
+    (tmp_path / "a.csv").write_text("resp_id,org_id,wave,role,m1,m2\n1,o,w1,CEO,,\n2,o,w1,CEO,1,\n", encoding="utf-8")
+    found = clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
+    lacking = non_response(found.responses, found.missing, instrument)
+    assert lacking["m1"].isna().tolist() == [True, False]
+    assert lacking["m2"].tolist() == [pd.NA, 1]
+
+
 def test_the_page_gets_groups_only(facts):
     prep = {fact["role"]: (fact["base"], fact["share"]) for fact in facts["item_nonresponse"] if fact["item"] == "prep"}
     assert prep == {"": (60, "28%"), "CEO": (40, "30%"), "CFO": (None, None), "CTO": (None, None)}
@@ -213,10 +225,12 @@ def test_no_answer_and_no_id_is_in_the_facts(facts, cleaned):
 
 def test_the_tables_of_the_chapter(facts):
     assert suite_table(facts, met=False)["severity"].unique().tolist() == ["warning"]
+    assert "at least 10 respondents are CTO" in suite_table(facts, met=False).index
     assert len(suite_table(facts, met=True)) == facts["suite"]["met"]
     table = non_response_table(facts, INSTRUMENT)
     assert list(table.columns) == ["all", "CEO", "CFO", "CTO"]
     assert table.loc["Preparedness"].tolist() == ["28%", "30%", "", ""]
+    assert "Confidence" not in table.index, "everybody answered it"
 
 
 def test_validation_opens_no_connection_and_leaves_no_file(cleaned, monkeypatch, tmp_path):

@@ -75,23 +75,23 @@ class Flow:
         return asdict(self)
 
     def rows(self) -> pd.DataFrame:
-        """Return the way of the delivered rows as a table: step, what it means, rows."""
-        steps = [("delivered", "rows in all files", self.delivered)]
-        steps += [(rule, self.words[rule], -count) for rule, count in self.by_rule.items()]
-        steps += [("accepted", "respondents in the responses table", self.accepted)]
-        return pd.DataFrame(steps, columns=["step", "meaning", "rows"])
+        """Return the way of the delivered rows as a table: what happened, under which rule, to how many rows."""
+        steps = [("rows in all files", "delivered", self.delivered)]
+        steps += [(self.words[rule], rule, -count) for rule, count in self.by_rule.items()]
+        steps += [("respondents in the responses table", "accepted", self.accepted)]
+        return pd.DataFrame(steps, columns=["what happened", "rule", "rows"]).set_index("what happened")
 
     def remarked(self) -> pd.DataFrame:
-        """Return what was noted and kept as a table: remark, what it means, accepted rows or files it concerns."""
-        noted = [(rule, self.words[rule], count, "rows") for rule, count in self.flags.items()]
-        noted += [(rule, self.words[rule], count, "places in headers") for rule, count in self.remarks.items()]
-        return pd.DataFrame(noted, columns=["remark", "meaning", "count", "of"])
+        """Return what was noted and kept as a table: the remark, how often it was made, and of what."""
+        noted = [(self.words[rule], rule, count, "accepted rows") for rule, count in self.flags.items()]
+        noted += [(self.words[rule], rule, count, "headers of files") for rule, count in self.remarks.items()]
+        return pd.DataFrame(noted, columns=["remark", "rule", "count", "of"]).set_index("remark")
 
     def columns(self) -> pd.DataFrame:
         """Return the columns that the files and the instrument do not share as a table: column, what became of it."""
         apart = [(name, "not in the instrument; kept apart") for name in self.unknown_columns]
         apart += [(name, "not delivered; its answers are missing") for name in self.absent_columns]
-        return pd.DataFrame(apart, columns=["column", "what became of it"])
+        return pd.DataFrame(apart, columns=["column", "what became of it"]).set_index("column")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +112,12 @@ class Cleaned:
     quarantine: pd.DataFrame
     flow: Flow
     unknown_columns: pd.DataFrame
+
+    def reasons(self) -> pd.DataFrame:
+        """Return why answers are missing as a table: reason, and its share of all missing answers, in per cent."""
+        share = self.missing["reason"].value_counts(normalize=True)
+        shown = (100 * share[share > 0]).round().astype("int64").rename("per cent of missing answers")
+        return shown.rename_axis("reason").to_frame()
 
 
 def clean(

@@ -320,8 +320,9 @@ def _unanswered(item: Item) -> str:
 def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
     """Tell for each respondent and item whether the item was left without an answer.
 
-    1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, or not applicable.
-    One Int8 column per survey item, rows as in `responses`.
+    1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, not applicable, or
+    in a module other than the core of which the respondent answered nothing. One Int8 column per survey item, rows as in
+    `responses`.
     """
     weight = instrument.keys.weight
     names = [item.name for item in instrument.items if item.kind in _SURVEY_ITEMS and item.name != weight]
@@ -334,6 +335,11 @@ def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Ins
     by_respondent = np.zeros((len(respondents), len(names)), dtype="int8")
     by_respondent[row[known], column[known]] = state
     lacking = by_respondent[places]
+    modules = np.array([instrument.item(name).module for name in names], dtype=object)
+    for module in set(modules) - {"core"}:
+        inside = np.flatnonzero(modules == module)
+        skipped = (lacking[:, inside] != 0).all(axis=1)
+        lacking[np.ix_(skipped, inside)] = -1
     return pd.DataFrame(
         {
             name: pd.arrays.IntegerArray(lacking[:, place].clip(0), lacking[:, place] < 0)
@@ -567,18 +573,27 @@ def data_quality(
 
 def suite_table(facts: Mapping[str, Any], *, met: bool) -> pd.DataFrame:
     """Return the expectations of the data-quality facts that are met, or those that are not: in words, with shares."""
-    told = pd.DataFrame([result for result in facts["suite"]["results"] if result["met"] == met])
-    columns = ["expectation", "item", "severity", "checked", "share"]
-    return told[columns] if len(told) else pd.DataFrame(columns=columns)
+    told = [result for result in facts["suite"]["results"] if result["met"] == met]
+    table = pd.DataFrame(told, columns=["expectation", "item", "severity", "checked", "share"], dtype="object")
+    return table.fillna("").set_index("expectation")
 
 
-def non_response_table(facts: Mapping[str, Any], instrument: Instrument) -> pd.DataFrame:
-    """Return item non-response of the data-quality facts: one row per item, one column for all and one per role."""
+def non_response_table(facts: Mapping[str, Any], instrument: Instrument, *, at_least: float = 0.05) -> pd.DataFrame:
+    """Return item non-response of the data-quality facts: one row per item, one column for all and one per role.
+
+    Items that no group left out more often than `at_least` are not in it.
+    """
     told = pd.DataFrame(facts["item_nonresponse"])
     roles = ["", *(instrument.role_ids if instrument.keys.role else [])]
-    table = told.pivot_table(index="label", columns="role", values="share", aggfunc="first", sort=False)
-    table = table.reindex(columns=roles).rename(columns={"": "all"}).astype("object")
-    return table.fillna("").rename_axis(index="item", columns="")
+    shown = told["share"].fillna("<0%")
+    left_out = shown.str.startswith(">") | (shown.str.strip("<>%").astype("int64") >= 100 * at_least)
+    often = told.loc[left_out & ~shown.str.startswith("<"), "item"]
+    told = told[told["item"].isin(often)]
+    labels = dict(zip(told["item"], told["label"], strict=True))
+    table = told.pivot_table(index="item", columns="role", values="share", aggfunc="first").reindex(
+        list(labels), columns=roles
+    )
+    return table.rename(index=labels, columns={"": "all"}).rename_axis(columns="").astype("object").fillna("")
 
 
 def _nonresponse_by_role(

@@ -21,7 +21,7 @@ from fieldwork.intake.separated import Irregular, Separated, read_separated
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Delivery", "read_deliveries", "read_delivery"]
+__all__ = ["Delivery", "delivered", "read_deliveries", "read_delivery"]
 
 _READERS: dict[str, Callable[..., Separated]] = {
     ".csv": read_separated,
@@ -59,6 +59,12 @@ class Delivery:
     def delivered(self) -> int:
         """Rows in the file, the irregular ones included."""
         return len(self.rows) + len(self.irregular)
+
+
+def delivered(deliveries: Iterable[Delivery]) -> pd.DataFrame:
+    """Return what was delivered as a table: file, rows, sha256 (twelve digits)."""
+    files = [(delivery.file, delivery.delivered, delivery.sha256[:12]) for delivery in deliveries]
+    return pd.DataFrame(files, columns=["file", "rows", "sha256"]).set_index("file")
 
 
 def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Path | None = None) -> list[Delivery]:
