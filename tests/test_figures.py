@@ -29,6 +29,15 @@ WORLDS = {
     "hostile": report.HOSTILE,
     "some withheld": report.World(per_cell=10),
     "stages all withheld": report.World(per_cell=4),
+    "full titles": report.World(
+        roles=(
+            *("Chief Executive Officer", "Chief Financial Officer", "Chief Operating Officer"),
+            *("Chief Information Officer", "Chief Technology Officer", "Chief Data, Analytics or AI Officer"),
+            *("Chief Information Security Officer", "Chief Marketing Officer", "Chief Human Resources Officer"),
+            "General Counsel",
+        ),
+        per_cell=12,
+    ),
     "no stages": report.World(stages=()),
 }
 

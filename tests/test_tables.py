@@ -96,10 +96,18 @@ def test_what_is_withheld_is_a_dash_with_a_note_never_a_zero_or_a_blank(instrume
     assert "<sup>a</sup> Held back: fewer than 10 respondents." in html
 
 
-def test_a_small_base_is_starred_and_the_star_explained(instrument):
-    made = table([row(role="r4", estimate=3.8, n=15, status="flagged"), row(role="r1", estimate=3.0, n=50)], instrument)
-    assert made.rows[0][1].text == "3.80*"
-    assert "* Small base" in str(made.html())
+def test_what_is_to_be_read_with_care_keeps_its_number_and_says_why(instrument):
+    careful = row(role="r4", estimate=3.8, n=15, status="flagged", reason="small base: fewer than 30 respondents")
+    made = table([careful, row(role="r1", estimate=3.0, n=50)], instrument)
+    html = str(made.html())
+    assert "3.80<sup>a</sup></td>" in html
+    assert "<sup>a</sup> Small base: fewer than 30 respondents." in html
+    assert "3.00</td>" in html
+
+
+def test_an_estimate_without_end_says_so_and_keeps_the_end_that_it_has(instrument):
+    made = table([row(role="r4", conf_low=1.6, conf_level=0.95, n=835)], instrument)
+    assert [cell.text for cell in made.rows[0][1:3]] == ["not finite", "at least 1.60"]
 
 
 def test_columns_of_the_key_appear_only_where_they_tell_rows_apart(instrument):

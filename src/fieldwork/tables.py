@@ -67,6 +67,15 @@ _STATISTICS = {
     "role_part": "Part of the gap that goes with the role",
     "stage_part": "Part of the gap that goes with the stage",
     "high_both_share": "Share that is high on both",
+    "gradient_ratio_log_adjusted": "Spread of roles against stages, adjusted (log ratio)",
+    "role_sd_adjusted": "Spread between roles, adjusted",
+    "stage_sd_adjusted": "Spread between stages, adjusted",
+    "stage_range_raw": "Range of stage means as observed",
+    "stage_range_shrunken": "Range of stage means, corrected",
+    "range_difference": "Range of roles less range of stages",
+    "system_sd": "Spread within organisations",
+    "icc1": "Share of variance between roles, ICC(1)",
+    "icc2": "Reliability of role means, ICC(2)",
 }
 
 
@@ -91,7 +100,7 @@ class Cell:
     Attributes
     ----------
     text : str      What is shown; empty with a reason: a dash.
-    reason : str    Why the number is withheld; becomes a note under the table.
+    reason : str    Why the number is withheld, or how to read it; becomes a note under the table.
     link : str      Relative address that the text leads to.
     kind : str      Style of the text, `verdict-...`; never the only carrier of a meaning.
     """
@@ -171,6 +180,8 @@ class Table:
             content = Markup(
                 '<span aria-hidden="true">{}</span><span class="unseen">not published</span><sup>{}</sup>'
             ).format(_DASH, reasons[cell.reason])
+        elif cell.reason:
+            content = Markup("{}<sup>{}</sup>").format(content, reasons[cell.reason])
         if cell.kind:
             content = Markup('<span class="{}">{}</span>').format(cell.kind, content)
         if cell.link:
@@ -273,7 +284,8 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
     """Return a table of published estimates, one row each, in their order, with interval and base in every row.
 
     Columns of the key are shown where they tell rows apart. Decimals are settled per unit, by the median standard
-    error. What was not published is a dash with its reason under the table.
+    error. What was not published is a dash with its reason under the table; what is to be read with care carries its
+    reason too.
 
     Parameters
     ----------
@@ -296,19 +308,23 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
     rows = []
     for row in records:
         unit = str(row["unit"])
-        hidden = "" if row["status"] in ("ok", "flagged") else _text(row["reason"]) or _text(row["status"])
+        shown = row["status"] in ("ok", "flagged")
+        reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
         decimals = places.get(unit, 2)
-        flagged = "*" if row["status"] == "flagged" else ""
         numbers = [
-            quantity(row["estimate"], unit, decimals) + flagged,
             interval(row["conf_low"], row["conf_high"], unit, decimals),
             quantity(row["n"], "", 0),
             *([quantity(row["n_organisations"], "", 0)] if organisations else []),
         ]
-        names = [Cell(_label(instrument, key, _text(row[key])) or "All") for key in keys]
-        rows.append((*names, *(Cell("" if hidden else text, hidden) for text in numbers)))
-    stars = ["* Small base: read with care."] if any(row["status"] == "flagged" for row in records) else []
-    return Table(title, tuple(columns), tuple(rows), (*notes, *stars))
+        point = quantity(row["estimate"], unit, decimals) or "not finite"
+        rows.append(
+            (
+                *(Cell(_label(instrument, key, _text(row[key])) or "All") for key in keys),
+                Cell(point if shown else "", reason),
+                *(Cell(text) if shown else Cell("", reason) for text in numbers),
+            )
+        )
+    return Table(title, tuple(columns), tuple(rows), tuple(notes))
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:

@@ -4,6 +4,7 @@
 With FIELDWORK_REQUIRE_BROWSER=1 a missing browser is a failure, not a skip.
 """
 
+import importlib.util
 import os
 import runpy
 import shutil
@@ -28,9 +29,18 @@ def executables():
     return [*found, *(place for place in PLACES if Path(place).is_file()), None]
 
 
+def without_browser(told):
+    if os.environ.get("FIELDWORK_REQUIRE_BROWSER") == "1":
+        pytest.fail(told)
+    pytest.skip(told)
+
+
 @pytest.fixture(scope="session")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    if importlib.util.find_spec("playwright") is None:
+        without_browser("the Python package playwright is not installed, so no page was opened in a browser")
+    from playwright import sync_api
+
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_api.sync_playwright() as play:
         faults = []
@@ -44,9 +54,7 @@ def browser():
             opened.close()
             return
     told = f"no Chromium could be started, so no page was opened in a browser ({'; '.join(faults)})"
-    if os.environ.get("FIELDWORK_REQUIRE_BROWSER") == "1":
-        pytest.fail(told)
-    pytest.skip(told)
+    without_browser(told)
 
 
 @pytest.fixture(scope="session")

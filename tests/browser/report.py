@@ -6,7 +6,6 @@ assessed, and one whose texts try to break out of the page. Numbers come from fi
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from dataclasses import dataclass
@@ -315,10 +314,6 @@ def notebook(world: World) -> nbformat.NotebookNode:
     for number, cell in enumerate(cells):
         cell["id"] = f"c{number}"
     return v4.new_notebook(cells=cells)
-
-
-def png() -> bytes:
-    return base64.b64decode(PIXEL)
 
 
 def _study(world: World) -> str:

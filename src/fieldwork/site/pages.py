@@ -22,7 +22,7 @@ from fieldwork.site.statement import statement
 from fieldwork.site.type import font_faces
 from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, guarded
 
-__all__ = ["build"]
+__all__ = ["write"]
 
 _NAVIGATION = (
     ("index.html", "Overview"),
@@ -80,19 +80,8 @@ class _Site:
         self.pages[path] = text.encode()
 
 
-def build(study: str, wave: str, out: str) -> Path:
-    """Write the pages of a wave's report and return the path of its first page.
-
-    Parameters
-    ----------
-    study : str    The study folder.
-    wave : str     Wave; empty: the study's default.
-    out : str      Folder that mirrors the study and takes the pages; empty: the study folder itself.
-
-    Pages open from the folder they lie in; none runs a script or fetches anything. A missing file of the wave
-    (findings, validation, chapters) is said on the pages and stops nothing; one that is not as its contract has it is
-    refused.
-    """
+def write(study: str, wave: str, out: str) -> Path:
+    """Gather a wave's files, render every page, write them, and return the path of the first; see `site.build`."""
     material = gather(study, wave, out)
     site = _Site(material)
     chapters = titles(material.chapters)
@@ -108,7 +97,7 @@ def build(study: str, wave: str, out: str) -> Path:
     for path in material.chapters:
         chapter = convert(path, site.environment, known=[*chapters])
         site.page(f"chapters/{slug(path.stem)}.html", "chapter.html", chapter.title, chapter=chapter)
-    _write(site.pages, material.target)
+    _put(site.pages, material.target)
     return material.target / "index.html"
 
 
@@ -125,7 +114,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _write(pages: Mapping[str, bytes], target: Path) -> None:
+def _put(pages: Mapping[str, bytes], target: Path) -> None:
     for folder in ("findings", "chapters"):
         (target / folder).mkdir(parents=True, exist_ok=True)
         for old in sorted((target / folder).iterdir()):

@@ -26,7 +26,7 @@ __all__ = [
 
 MEANINGS = {
     "supported": "the whole interval lies beyond the margin, in the claimed direction",
-    "contradicted": "the whole interval falls short of the margin",
+    "contradicted": "the whole interval falls short of the margin, or what is claimed is shown to be next to nothing",
     "inconclusive": "the interval contains the margin: the data say neither yes nor no",
     "not_assessable": "the survey lacks what the question needs, such as a second wave or a large enough base",
 }
