@@ -267,6 +267,13 @@ def test_the_spread_tells_roles_from_stages_without_colour(instruments):
         spread.draw(frame([], ESTIMATES), instruments["quaie"].instrument())
 
 
+def test_a_table_read_back_without_its_types_draws_whole_counts(instruments, tmp_path):
+    report.estimates(WORLDS["quaie"]).to_parquet(tmp_path / "e.parquet")
+    plain = pd.DataFrame({name: values.to_numpy() for name, values in pd.read_parquet(tmp_path / "e.parquet").items()})
+    plain["n"] = plain["n"].astype(float)
+    assert "Base: 500 respondents" in gradient.draw(plain, instruments["quaie"].instrument()).source
+
+
 def test_it_shows_in_a_notebook_with_its_alternative_text(instruments):
     figure = drawn("quaie", instruments)
     data, metadata = figure._repr_mimebundle_()

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from fieldwork.errors import DataError, listed
 from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, label_of, lay, width_of, wrap
+from fieldwork.schema import ESTIMATES, conform
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -96,6 +97,7 @@ def draw(
 
     Raises DataError when no role mean of the measure was published.
     """
+    estimates = conform(estimates, ESTIMATES, where="figures.gradient.draw")
     wave = wave or instrument.wave
     data = _cells(estimates, instrument, measure, wave)
     simulated = provenance == "simulated"
@@ -369,7 +371,7 @@ def _panel(
                 x=points["estimate"].astype(float).to_numpy(),
                 y=points["y"].to_numpy(),
                 ax=axes,
-                s=17,
+                s=11,
                 color=face,
                 edgecolor=INK.estimate,
                 linewidth=0.9,
@@ -413,7 +415,7 @@ def _marks(drawing: Canvas, data: pd.DataFrame, y: float) -> None:
         else:
             ends = [x / WIDTH - 0.005, (x + space) / WIDTH - 0.005]
             drawing.add_artist(Line2D(ends, [y, y], color=INK.estimate, linewidth=1.2))
-            dot = Line2D([middle], [y], linestyle="none", marker="o", markersize=4.1)
+            dot = Line2D([middle], [y], linestyle="none", marker="o", markersize=3.3)
             dot.set(markerfacecolor=colour, markeredgecolor=INK.estimate, markeredgewidth=0.9)
             drawing.add_artist(dot)
         x += space + 0.04

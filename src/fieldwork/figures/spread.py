@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from fieldwork.errors import DataError
 from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, label_of, lay, width_of, wrap
+from fieldwork.schema import ESTIMATES, conform
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -40,6 +41,7 @@ def draw(
     Reads the published rows `role_sd_corrected` and `stage_sd_corrected` of the adoption gradient. Observed ranges are
     not drawn: ten groups range wider than four by chance alone. Arguments and errors as in `gradient.draw`.
     """
+    estimates = conform(estimates, ESTIMATES, where="figures.spread.draw")
     wave = wave or instrument.wave
     data = _rows(estimates, instrument, wave)
     simulated = provenance == "simulated"
@@ -170,7 +172,7 @@ def _drawing(data: pd.DataFrame, title: str, subtitle: str, source: str, *, simu
                 x=shown["estimate"].astype(float).to_numpy(),
                 y=shown["y"].to_numpy(),
                 ax=axes,
-                s=20,
+                s=16,
                 color=face,
                 edgecolor=INK.estimate,
                 linewidth=0.9,
