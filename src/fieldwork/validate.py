@@ -8,6 +8,7 @@ apart from what fails, and a suite that has lost an expectation is refused.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -541,7 +542,7 @@ def data_quality(
 
     No answer and no id is in it. A base below `SMALLEST_BASE` is empty, with one more beside it where it could be had
     by subtraction; bases are rounded to 5, shares to whole per cent, and a share that one or two respondents make is
-    given as below 5% or above 95%.
+    given as below 5% or above 95%, further off where the base is small.
     """
     results = [
         {
@@ -641,13 +642,18 @@ def _rounded_base(base: int) -> int | None:
 def _share(count: int, base: int) -> str | None:
     """Return a share as it may be shown: whole per cent, never what one or two respondents did.
 
-    >>> _share(30, 120), _share(2, 120), _share(119, 120), _share(1, 9)
-    ('25%', '<5%', '>95%', None)
+    Those are given as below a bound that is true of three as well, from the rounded base: 5%, or more where the base is
+    small.
+
+    >>> _share(30, 120), _share(2, 120), _share(119, 120), _share(2, 18), _share(1, 9)
+    ('25%', '<5%', '>95%', '<15%', None)
     """
-    if base < SMALLEST_BASE:
+    rounded = _rounded_base(base)
+    if rounded is None:
         return None
+    bound = max(5, math.ceil(300 / rounded))
     if 0 < count <= 2:
-        return "<5%"
+        return f"<{bound}%"
     if 0 < base - count <= 2:
-        return ">95%"
+        return f">{100 - bound}%"
     return f"{count / base:.0%}"
