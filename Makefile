@@ -9,6 +9,8 @@ unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
 READY := .venv/.ready
+# The notebooks as a hand would run them, on a copy of the shipped study: a test writes into no folder of the project.
+NBVAL := .fieldwork/nbval
 
 .PHONY: run test setup lint validity clean
 run: $(READY)
@@ -16,7 +18,8 @@ run: $(READY)
 
 test: $(READY)
 	@.venv/bin/python -m pytest -q -m "not slow" -n 2 --dist loadscope tests src
-	@.venv/bin/python -m pytest -q -p no:doctest --nbval-lax --nbval-current-env notebooks
+	@rm -rf $(NBVAL) && mkdir -p $(NBVAL)/data && cp -r notebooks instruments study.toml $(NBVAL) && cp -r data/raw $(NBVAL)/data
+	@.venv/bin/python -m pytest -q --nbval-lax --nbval-current-env --rootdir $(NBVAL) -c /dev/null $(NBVAL)/notebooks
 
 setup: $(READY)
 

@@ -250,7 +250,7 @@ def test_draw_all_gives_one_gradient_per_measure_and_the_spread(instruments):
     study = instruments["quaie"]
     table = report.estimates(WORLDS["quaie"], measures=("prep", "conf"))
     assert [figure.name for figure in draw_all(table, study.instrument(), study)] == [
-        "gradient_conf",
+        "gradient",
         "gradient_prep",
         "spread",
     ]

@@ -359,7 +359,8 @@ def _record(
         "id": claim.id, "text": claim.text, "source": claim.source, "status": claim.status, "family": claim.family,
         "planned": claim.planned, "estimand": claim.estimand, "reading": claim.reading, "rule": claim.rule,
         "estimate": None, "conf_low": None, "conf_high": None, "conf_level": None, "unit": claim.unit,
-        "margin": claim.margin, "direction": claim.direction, "verdict": "not_assessable", "verdict_by_margin": {},
+        "margin": claim.margin, "margins_unit": _margins_unit(claim), "direction": claim.direction,
+        "verdict": "not_assessable", "verdict_by_margin": {},
         "reason": "", "base": {"n": None, "n_organisations": None}, "parts": [],
         "registered": {**registered, "amended": amended},
     }  # fmt: skip
@@ -401,6 +402,12 @@ def _by_margin(
         verdicts = [_verdict(part, _margin(claim, claim.parts[part["number"]], margin), 1.0) for part in judged]
         found[margin] = _joint(verdicts, tested.p_by_margin[claim.id, margin], bar)
     return {_plain(margin): found[margin] for margin in sorted(found)}
+
+
+def _margins_unit(claim: Claim) -> str:
+    """Return the unit of the claim's range of margins: that of the parts which the range applies to."""
+    units = [p.unit for p in claim.judged if not claim.margins_apply_to or p.statistic == claim.margins_apply_to]
+    return units[0] if units else claim.unit
 
 
 def _plain(value: float) -> str:

@@ -183,15 +183,25 @@ def _method(statistics: Sequence[str]) -> tuple[str, str]:
     return " ".join(line for line, _ in known), " ".join(full for _, full in known)
 
 
+def _margin_words(margin: str, claim: Mapping[str, Any]) -> str:
+    """Say a margin as readers think of it: a log ratio as the ratio."""
+    unit = claim.get("margins_unit", claim["unit"])
+    if unit == "log_ratio":
+        return f"a ratio of {math.exp(float(margin)):.2f}"
+    return f"{100 * float(margin):.0f}%" if unit == "proportion" else margin
+
+
 def _what_would_change(claim: Mapping[str, Any]) -> str:
     margins = claim["verdict_by_margin"]
     others = [
-        f"{margin} ({verdict.replace('_', ' ')})" for margin, verdict in margins.items() if verdict != claim["verdict"]
+        f"{_margin_words(margin, claim)} ({verdict.replace('_', ' ')})"
+        for margin, verdict in margins.items()
+        if verdict != claim["verdict"]
     ]
     by_margin = (
         f"The verdict would be another at a margin of {'; '.join(others)}."
         if others
-        else f"The verdict is the same at every margin tried ({', '.join(margins)})."
+        else f"The verdict is the same at every margin tried ({', '.join(_margin_words(margin, claim) for margin in margins)})."
     )
     more = {
         "inconclusive": "A larger sample narrows the interval; only data can move it off the margin.",

@@ -7,6 +7,7 @@ frame of what is drawn. `save` writes it in every form that readers use.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ def draw_all(estimates: pd.DataFrame, instrument: Instrument, study: Study) -> l
     """Draw every figure that the published estimates of the study's wave allow, in the order of the instrument.
 
     One gradient per measure with role means, and the spread of roles and stages. Estimates without them give no figure.
+    The first measure's figure is `gradient`, the others `gradient_<measure>`.
     """
     rows = estimates[(estimates["construct"] == "adoption_gradient") & (estimates["wave"] == study.wave)]
     known = [column for item in instrument.items for column in item.native_columns()]
@@ -36,6 +38,7 @@ def draw_all(estimates: pd.DataFrame, instrument: Instrument, study: Study) -> l
     )
     words = {"wave": study.wave, "provenance": study.provenance, "study": study.title}
     drawn = [gradient.draw(rows, instrument, measure=measure, **words) for measure in measures]
+    drawn[:1] = [replace(first, name="gradient") for first in drawn[:1]]
     if rows["statistic"].isin(["role_sd_corrected", "stage_sd_corrected"]).any():
         drawn.append(spread.draw(rows, instrument, **words))
     return drawn

@@ -138,7 +138,11 @@ def _cells(estimates: pd.DataFrame, instrument: Instrument, measure: str, wave: 
     }
     present = [role for role in instrument.roles if any(key[0] == role.id for key in cell)]
     roles = sorted(present, key=lambda role: _standing(cell.get((role.id, ""))))
-    cohorts = [("", _ALL), *((stage.id, stage.label) for stage in instrument.stages)]
+    cohorts = [("", _ALL)]
+    for stage in instrument.stages:
+        statuses = {cell[key]["status"] for key in cell if key[1] == stage.id}
+        if statuses != {"not_assessable"}:  # nobody at that stage answered: the item was not put to them
+            cohorts.append((stage.id, stage.label))
     records = []
     for stage_id, stage_label in cohorts:
         for role in roles:
@@ -214,7 +218,7 @@ def _key(data: pd.DataFrame) -> str:
     if "open" in marks:
         parts.append("Open point: small base.")
     if "withheld" in marks:
-        parts.append("Withheld: the base is too small to publish, or would give away one that is.")
+        parts.append("Withheld: the base is too small to publish.")
     return " ".join([*parts, "n: respondents. Order: by the estimate over all stages; it is not a ranking."])
 
 

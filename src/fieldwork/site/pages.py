@@ -283,12 +283,13 @@ def _margins_table(claim: Mapping[str, Any]) -> Table | None:
     verdicts = claim.get("verdict_by_margin") or {}
     if not verdicts:
         return None
-    declared = claim.get("margin")
+    unit = claim.get("margins_unit", claim.get("unit"))
+    declared = [abs(float(p["margin"])) for p in claim.get("parts", ()) if p.get("judged") and p.get("unit") == unit]
     rows = tuple(
         (
-            Cell(str(margin)),
+            Cell(words.margin_of(str(margin), str(claim.get("margins_unit", "")))),
             Cell(words.VERDICTS[verdict], kind=f"verdict {verdict}"),
-            Cell("declared beforehand" if declared is not None and abs(float(margin) - declared) < 5e-4 else ""),
+            Cell("declared beforehand" if any(abs(float(margin) - own) < 5e-4 for own in declared) else ""),
         )
         for margin, verdict in verdicts.items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,6 +94,17 @@ def margin(record: Mapping[str, Any]) -> str:
     ('0.50', '10%')
     """
     return quantity(record.get("margin"), str(record.get("unit") or ""))
+
+
+def margin_of(margin: str, unit: str) -> str:
+    """Return a margin of a claim's range as readers think of it: a log ratio as the ratio, a share in per cent.
+
+    >>> margin_of("0.2231", "log_ratio"), margin_of("0.5", "proportion"), margin_of("0.5", "scale_point")
+    ('ratio of 1.25', '50%', '0.5')
+    """
+    if unit == "log_ratio":
+        return f"ratio of {math.exp(float(margin)):.2f}"
+    return f"{100 * float(margin):.0f}%" if unit == "proportion" else margin
 
 
 def probability(value: float | None) -> str:
