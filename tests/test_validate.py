@@ -253,3 +253,15 @@ def test_the_engine_is_not_imported_before_it_is_needed():
 
     code = "import sys, fieldwork.validate, fieldwork.clean; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_blank_in_an_item_put_to_a_random_part_is_no_refusal(cleaned):
+    items = tuple(
+        item.model_copy(update={"sampled": True}) if item.name == "prep" else item for item in INSTRUMENT.items
+    )
+    sampled = INSTRUMENT.model_copy(update={"items": items})
+    before = non_response(cleaned.responses, cleaned.missing, INSTRUMENT)["prep"]
+    after = non_response(cleaned.responses, cleaned.missing, sampled)["prep"]
+    assert before.eq(1).sum() == 17
+    assert after.eq(1).sum() == 0
+    assert after.isna().sum() == 17

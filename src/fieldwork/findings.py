@@ -75,6 +75,8 @@ METHODS = {
     ),
 }
 
+CELL_CONTRASTS = ("naive_gap", "role_part", "stage_part")
+
 OPENINGS = {
     "supported": "Supported",
     "contradicted": "Contradicted",
@@ -84,8 +86,8 @@ OPENINGS = {
 
 
 def _shown(value: float | None, unit: str) -> str:
-    if value is None or math.isnan(value):
-        return "open"
+    if value is None:
+        return "none"
     return f"{100 * value:.0f}%" if unit == "proportion" else f"{value:.2f}"
 
 
@@ -96,25 +98,40 @@ def sentence(record: Mapping[str, Any]) -> str:
     ...                 "conf_low": -0.1, "conf_high": 0.7, "conf_level": 0.95, "unit": "log_ratio", "margin": 0.22,
     ...                 "reason": "", "base": {"n": 900, "n_organisations": 180}}))
     Inconclusive: the data neither support nor contradict this hypothesis. Estimate 0.30 on the log scale of the ratio
-    (95% interval -0.10 to 0.70; margin 0.22; about 900 executives in 180 organisations).
+    (95% interval -0.10 to 0.70, as a ratio 0.90 to 2.01; margin 0.22; about 900 executives in 180 organisations).
     """
     opening = OPENINGS[record["verdict"]]
     if record["verdict"] == "not_assessable":
         return f"{opening}: {record['reason']}."
-    unit = record["unit"]
-    low, high = _shown(record["conf_low"], unit), _shown(record["conf_high"], unit)
-    if record["estimate"] is None:
+    unit, estimate = record["unit"], record["estimate"]
+    ends = (record["conf_low"], record["conf_high"])
+    if estimate is None:
         point = "No finite estimate"
     else:
-        point = f"Estimate {_shown(record['estimate'], unit)}"
+        point = f"Estimate {_shown(estimate, unit)}"
         point += f" {UNIT_WORDS[unit]}" if unit != "proportion" else ""
+    interval = f"{record['conf_level']:.0%} interval {_between(ends, unit)}"
+    if unit == "log_ratio":
+        interval += f", as a ratio {_between([None if e is None else math.exp(e) for e in ends], 'ratio')}"
+    return f"{opening}. {point} ({interval}; margin {_shown(record['margin'], unit)}; {_base(record)})."
+
+
+def _between(ends: Sequence[float | None], unit: str) -> str:
+    low, high = ends
+    if low is None and high is None:
+        return "open at both ends"
+    if low is None or high is None:
+        return f"at most {_shown(high, unit)}" if low is None else f"at least {_shown(low, unit)}"
+    return f"{_shown(low, unit)} to {_shown(high, unit)}"
+
+
+def _base(record: Mapping[str, Any]) -> str:
+    """Say the base; a contrast of cells rests on its smallest, and says so."""
     base = record["base"]
     people = "executives" if base["n_organisations"] else "respondents"
     where = f" in {base['n_organisations']} organisations" if base["n_organisations"] else ""
-    interval = f"{record['conf_level']:.0%} interval {low} to {high}"
-    return (
-        f"{opening}. {point} ({interval}; margin {_shown(record['margin'], unit)}; about {base['n']} {people}{where})."
-    )
+    smallest = any(part["statistic"] in CELL_CONTRASTS for part in record.get("parts", ()) if part["judged"])
+    return f"{'smallest cell ' if smallest else ''}about {base['n']} {people}{where}"
 
 
 def compose(

@@ -321,9 +321,9 @@ def _unanswered(item: Item) -> str:
 def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
     """Tell for each respondent and item whether the item was left without an answer.
 
-    1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, not applicable, or
-    in a module other than the core of which the respondent answered nothing. One Int8 column per survey item, rows as in
-    `responses`.
+    1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, not applicable,
+    blank in an item put to a random part, or in a module other than the core of which the respondent answered nothing.
+    One Int8 column per survey item, rows as in `responses`.
     """
     weight = instrument.keys.weight
     names = [item.name for item in instrument.items if item.kind in _SURVEY_ITEMS and item.name != weight]
@@ -332,7 +332,10 @@ def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Ins
     row = pd.Index(respondents).get_indexer(without)[seen]
     column = pd.Index(names).get_indexer(pd.Index(missing["item"].astype("str")))
     known = (row >= 0) & (column >= 0)
-    state = np.where(missing["reason"].astype("str").isin(_NOT_A_REFUSAL), -1, 1)[known]
+    reason = missing["reason"].astype("str")
+    sampled = [item.name for item in instrument.items if item.sampled]
+    not_put = reason.isin(_NOT_A_REFUSAL) | (missing["item"].astype("str").isin(sampled) & (reason == "blank"))
+    state = np.where(not_put, -1, 1)[known]
     by_respondent = np.zeros((len(respondents), len(names)), dtype="int8")
     by_respondent[row[known], column[known]] = state
     lacking = by_respondent[places]

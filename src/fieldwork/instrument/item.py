@@ -83,6 +83,7 @@ class Item(Part):
     column : str                Delivered column; empty: the name.
     low, high : float or None   Range of a number; `high` also the number of ranks.
     unit : str                  Unit of a number (`percent` also reads `12%`); `quarter` for dates that are quarters.
+    sampled : bool              Put to a random part of those who are asked: a blank there is no refusal.
     restricted : bool           Never to leave the processed data as it is.
     """
 
@@ -111,6 +112,7 @@ class Item(Part):
     low: float | None = None
     high: float | None = None
     unit: str = ""
+    sampled: bool = False
     restricted: bool = False
 
     @model_validator(mode="before")

@@ -214,7 +214,7 @@ def _finding(
         parts=_parts_table(claim),
         margins=_margins_table(claim),
         chapters=[(slug(name), chapters[name]) for name in made],
-        small=any(rows["status"] == "flagged"),
+        small=any(rows["reason"].fillna("").str.contains("small base")),
         neighbours=[
             (words_of, order[k], Path(pages[order[k]]).name)
             for words_of, k in (("Previous", at - 1), ("Next", at + 1))

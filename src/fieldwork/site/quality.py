@@ -116,13 +116,16 @@ def _nonresponse(entries: Sequence[Mapping[str, Any]]) -> Table | None:
     rows = tuple(
         (
             Cell(str(entry.get("label") or entry["item"])),
-            Cell(quantity(entry["base"], "", 0)),
-            Cell(str(entry["share"])),
+            Cell(quantity(entry["base"], "", 0), "" if entry["base"] is not None else _FEW),
+            Cell(entry["share"] or "", "" if entry["share"] else _FEW),
         )
         for entry in entries
     )
     columns = (Column("Question", "label"), Column("Asked, to the nearest 5", "number"), Column("No answer", "number"))
     return Table("Questions left without an answer by those who were asked", columns, rows)
+
+
+_FEW = "too few were asked, or the column was not delivered"
 
 
 def _capital(text: str) -> str:
