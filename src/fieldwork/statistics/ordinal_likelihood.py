@@ -258,11 +258,11 @@ class _Block:
             return
         if len(self.problem.cells):
             cell = self.problem.cell[self.rows]
-            cross = np.bincount(y[high] * C + cell[high], -(aa + ab)[high], K1 * C)
-            cross += np.bincount((y[low] - 1) * C + cell[low], -(bb + ab)[low], K1 * C)
-            block: Floats = cross.reshape(K1, C)
-            inner: Floats = np.diag(np.bincount(cell, aa + 2 * ab + bb, C)).astype(np.float64)
-            edge = np.bincount(cell, cc_u, C)
+            above = np.bincount(y[high] * C + cell[high], -(aa + ab)[high], K1 * C)
+            beneath = np.bincount((y[low] - 1) * C + cell[low], -(bb + ab)[low], K1 * C)
+            block: Floats = (above + beneath).reshape(K1, C)
+            inner: Floats = np.asarray(np.diag(np.bincount(cell, aa + 2 * ab + bb, C)), dtype=np.float64)
+            edge: Floats = np.asarray(np.bincount(cell, cc_u, C), dtype=np.float64)
         else:
             X = self.problem.X[self.rows]
             pull = np.zeros((len(y), K1))
