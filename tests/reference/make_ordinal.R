@@ -40,6 +40,8 @@ for (link in c("logit", "probit", "cloglog")) {
 mixed("clmm.clustered.logit", clmm(conf ~ role + stage_fn + (1 | org_id), data = clustered, nAGQ = 11, control = tight), 11)
 mixed("clmm.clustered.weighted", clmm(conf ~ role + stage_fn + (1 | org_id), data = clustered, weights = weight, nAGQ = 11, control = tight), 11)
 mixed("clmm.wine.laplace", clmm(rating ~ temp + contact + (1 | judge), data = wine, control = tight), 1)
+mixed("crossed.wine", clmm(rating ~ temp + contact + (1 | judge) + (1 | bottle), data = wine, control = tight), 1)
+mixed("crossed.clustered", clmm(conf ~ stage_fn + (1 | org_id) + (1 | role), data = clustered, control = tight), 1)
 fit <- clmm(rating ~ temp + contact + (1 | judge), data = wine, nAGQ = 11, control = tight)
 em <- summary(emmeans(fit, ~ temp))
 put("\n[emmeans.wine.temp]\nsource = \"emmeans::emmeans(clmm, ~ temp), latent scale\"\nlevels = ", txt(as.character(em$temp)),

@@ -260,7 +260,7 @@ class _Block:
             cell = self.problem.cell[self.rows]
             above = np.bincount(y[high] * C + cell[high], -(aa + ab)[high], K1 * C)
             beneath = np.bincount((y[low] - 1) * C + cell[low], -(bb + ab)[low], K1 * C)
-            block: Floats = (above + beneath).reshape(K1, C)
+            block: Floats = (above + beneath).astype(np.float64).reshape(K1, C)
             inner: Floats = np.asarray(np.diag(np.bincount(cell, aa + 2 * ab + bb, C)), dtype=np.float64)
             edge: Floats = np.asarray(np.bincount(cell, cc_u, C), dtype=np.float64)
         else:
