@@ -3,34 +3,47 @@
 Own code, because no library draws replicate weights as a pure function of (seed, organisation, replicate): numpy keys one
 generator at a time, and a generator per organisation costs more than the estimate. The mixer is SplitMix64 (Steele, Lea and
 Flood 2014), checked against its published sequence.
+
+A multiplier takes one of two values, so a replicate total is LOW S + (HIGH - LOW) P: S the sum over all clusters, P the sum
+over those that drew the upper value. S and P are sums of weights on a fixed grid, kept below 2**53 grid units, where every
+addition of float64 is exact: any order of rows, any partition and any linear algebra library give the same bits.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from fieldwork.errors import DesignError
+from fieldwork.errors import DesignError, listed
 
 __all__ = [
+    "CellSums",
+    "CellTotals",
+    "Draws",
     "Inference",
+    "Partition",
     "Totals",
     "cluster_keys",
     "infer",
+    "linearised_variance",
     "multipliers",
     "replicated_totals",
     "small_sample_factor",
+    "stratified_multipliers",
+    "stratified_totals",
     "t_scale",
+    "weight_grid",
 ]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
+Bytes = npt.NDArray[np.uint8]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -42,6 +55,11 @@ _UPPER_16 = round((np.sqrt(5.0) - 1.0) / (2.0 * np.sqrt(5.0)) * 65536)
 _UPPER = _UPPER_16 / 65536
 _HIGH = 1.0 + float(np.sqrt((1.0 - _UPPER) / _UPPER))
 _LOW = 1.0 - float(np.sqrt(_UPPER / (1.0 - _UPPER)))
+
+_EXACT = 2.0**53  # below it float64 holds every whole number
+_HASHED = 1 << 15  # words hashed at a time: they and their scratch stay in the second-level cache
+_DRAWN = 1 << 20  # draws held at a time, 8 MB
+_SPARSE = 40  # columns per row of a cluster from which a sparse product is faster than a dense one
 
 
 def mix(words: Words) -> Words:
@@ -107,6 +125,468 @@ def multipliers(keys: Words, replicates: int, *, first: int = 0) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class Draws:
+    """The multipliers of `multipliers`, not yet drawn: what stands in for the (B, C) array where that would not fit.
+
+    Attributes
+    ----------
+    keys : (C,) unsigned 64-bit    From `cluster_keys`.
+    replicates, first : int        As in `multipliers`.
+    """
+
+    keys: Words
+    replicates: int
+    first: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (B, C) of the array that these draws stand for."""
+        return self.replicates, len(self.keys)
+
+    def upper(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield blocks of clusters: their place, and (clusters, B) ones where the upper value is drawn, zeros elsewhere.
+
+        The array yielded is reused by the next block.
+        """
+        start, stop = self.first // 4, -(-(self.first + self.replicates) // 4)
+        counter = np.arange(start + 1, stop + 1, dtype=np.uint64) * _GOLDEN
+        wanted = slice(self.first - 4 * start, self.first - 4 * start + self.replicates)
+        step = max(1, _HASHED // max(len(counter), 1))
+        size = -(-min(512, max(64, _DRAWN // max(self.replicates, 1)), max(len(self.keys), 1)) // step) * step
+        words, scratch = np.empty((step, len(counter)), np.uint64), np.empty((step, len(counter)), np.uint64)
+        bits = np.empty((size, self.replicates))
+        for low in range(0, len(self.keys), size):
+            high = min(low + size, len(self.keys))
+            for at in range(low, high, step):
+                part = self.keys[at : min(at + step, high)]
+                state, spare = words[: len(part)], scratch[: len(part)]
+                np.add(part[:, None], counter[None, :], out=state)
+                _mix_in_place(state, spare)
+                # Little-endian words read as four 16-bit draws, lowest first, whatever the machine's own order is.
+                drawn = state.astype("<u8", copy=False).view("<u2")[:, wanted]
+                bits[at - low : at - low + len(part)] = drawn < _UPPER_16
+            yield slice(low, high), bits[: high - low]
+
+
+def _mix_in_place(z: Words, spare: Words) -> None:
+    """Do what `mix` does without a new array; `spare` is scratch of the same shape."""
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        np.right_shift(z, np.uint64(shift), out=spare)
+        np.bitwise_xor(z, spare, out=z)
+        np.multiply(z, factor, out=z)
+    np.right_shift(z, np.uint64(31), out=spare)
+    np.bitwise_xor(z, spare, out=z)
+
+
+def _upper_totals(draws: Draws, cluster: Ints, column: Ints, amounts: Sequence[Floats], columns: int) -> Floats:
+    """Sum amounts over clusters that draw the upper value: (B, V, columns) for V amounts (n,), each in column (n,).
+
+    Exact, and so the same bits by dense or sparse product, when amounts are whole numbers with sums below 2**53.
+    """
+    if len(cluster) and (cluster[1:] < cluster[:-1]).any():
+        order = np.argsort(cluster, kind="stable")
+        cluster, column, amounts = cluster[order], column[order], [amount[order] for amount in amounts]
+    first_row = np.flatnonzero(np.r_[True, cluster[1:] != cluster[:-1]]) if len(cluster) else np.empty(0, np.int64)
+    used = Draws(draws.keys[cluster[first_row]], draws.replicates, draws.first)
+    place = np.repeat(np.arange(len(first_row)), np.diff(np.r_[first_row, len(cluster)]))
+    ends = np.r_[first_row, len(cluster)]
+    totals = np.zeros((len(amounts) * columns, draws.replicates))
+    dense = columns * len(first_row) <= _SPARSE * len(cluster)
+    for block, bits in used.upper():
+        rows = slice(ends[block.start], ends[block.stop])
+        size = block.stop - block.start
+        if dense:
+            cell = (place[rows] - block.start) * columns + column[rows]
+            table = np.empty((size, len(amounts), columns))
+            for v, amount in enumerate(amounts):
+                table[:, v] = np.bincount(cell, weights=amount[rows], minlength=size * columns).reshape(size, columns)
+            totals += table.reshape(size, -1).T @ bits
+        else:
+            by_cell = sparse.csr_array(
+                (
+                    np.concatenate([amount[rows] for amount in amounts]),
+                    (
+                        np.concatenate([column[rows] + v * columns for v in range(len(amounts))]),
+                        np.tile(place[rows] - block.start, len(amounts)),
+                    ),
+                ),
+                shape=(len(totals), size),
+            )
+            totals += by_cell @ bits
+    return totals.T.reshape(draws.replicates, len(amounts), columns)
+
+
+def _combine(observed: Floats, upper: Floats) -> Floats:
+    """Give the replicate totals LOW S + (HIGH - LOW) P; shapes (...,) and (B, ...)."""
+    return np.asarray(_LOW * observed + (_HIGH - _LOW) * upper, dtype=np.float64)
+
+
+def weight_grid(largest_total: float) -> float:
+    """Return the finest power of two on which weights that sum to at most `largest_total` add without rounding.
+
+    The grid is 2**-52 of the total's next power of two: half of the 2**53 grid units that float64 holds exactly. With
+    1e6 respondents of mean weight 1, no weight above 5 and scores up to 7, that is 2**-26. Rounding to the grid moves
+    a weight by at most half a unit, a cell's total by at most half a unit per respondent, and a mean of scores by at most
+    (highest - lowest score) grid / (2 mean weight of the cell): 5e-8 of a point there, and about 1 / sqrt(n) of it as a rule.
+
+    Parameters
+    ----------
+    largest_total : bound on sum(weight x |value|) over all partitions and value columns; 1 among the values.
+
+    >>> weight_grid(1e6 * 5 * 7) == 2.0**-26
+    True
+    """
+    if not (np.isfinite(largest_total) and largest_total > 0):
+        raise DesignError(
+            "a weight grid needs the size of the total",
+            where="statistics.replicates.weight_grid",
+            expected="a finite number above 0",
+            got=str(largest_total),
+            hint="pass respondents x largest weight x largest score, over all partitions",
+        )
+    return float(2.0 ** (np.ceil(np.log2(largest_total)) - 52.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Some of the respondents, in any order; an organisation may be spread over partitions.
+
+    Attributes
+    ----------
+    keys : (C,) unsigned 64-bit     Keys of the organisations of this partition, from `cluster_keys` with the study's seed.
+    cluster : (n,) int              Index into `keys`.
+    cell : (n,) int                 Cell 0..F - 1, or -1 for a respondent of no cell, whose organisation still counts.
+    weight : (n,) float             Respondent weights; finite.
+    values : (n, V) or None         Whole numbers to be summed beside the weights, as scale points; read where cell >= 0.
+    """
+
+    keys: Words
+    cluster: Ints
+    cell: Ints
+    weight: Floats
+    values: npt.NDArray[np.generic] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CellTotals:
+    """Replicated totals of F cells.
+
+    Attributes
+    ----------
+    weight : (1 + B, F) float       Sum of weights; layer 0 is the observed one.
+    value : (1 + B, V, F) float     Sum of weight x value.
+    rows : (F,) int                 Respondents.
+    clusters : (F,) int             Organisations with a respondent in the cell.
+    """
+
+    weight: Floats
+    value: Floats
+    rows: Ints
+    clusters: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellSums:
+    """Exact sums from which the replicated totals of F cells follow, gathered partition by partition.
+
+    Weights are rounded to whole grid units once, row by row, and whole numbers add exactly; totals and replicates are
+    therefore the same bits for one pass, any partition of the rows, any order, and any tree of merges. Memory: B x F x
+    (1 + V) numbers, and F bits per organisation to count organisations by cell. Two organisations share a 64-bit key with
+    probability C^2 / 2^65 (1e-9 at 166,000).
+
+    Attributes
+    ----------
+    cells, values, replicates : int     F, V, B.
+    grid : float                        Power of two, from `weight_grid`; the same for sums that are to be merged.
+    observed : (1 + V, F) float         Whole grid units over all organisations; row 0 the weights.
+    upper : (B, 1 + V, F) float         Whole grid units over the organisations that draw the upper multiplier.
+    rows : (F,) int                     Respondents.
+    keys : (C,) unsigned 64-bit         Organisations met, sorted.
+    met : (C, ceil(F / 8)) uint8        Cells in which each has a respondent, packed.
+    largest : float                     Largest sum of absolute grid units, at most 2**53.
+
+    >>> part = Partition(cluster_keys(["a", "b"], 1), np.array([0, 1, 1]), np.array([0, 0, 1]), np.ones(3))
+    >>> whole = CellSums.empty(2, 100, grid=2.0**-20).add(part)
+    >>> totals = whole.totals()
+    >>> totals.weight.shape, totals.weight[0].tolist(), totals.clusters.tolist()
+    ((101, 2), [2.0, 1.0], [2, 1])
+    """
+
+    cells: int
+    values: int
+    replicates: int
+    grid: float
+    observed: Floats
+    upper: Floats = field(repr=False)
+    rows: Ints = field(repr=False)
+    keys: Words = field(repr=False)
+    met: Bytes = field(repr=False)
+    largest: float
+
+    @classmethod
+    def empty(cls, cells: int, replicates: int, *, grid: float, values: int = 0) -> CellSums:
+        """Start sums of `cells` cells and `values` value columns over `replicates` replicates."""
+        return cls(
+            cells=cells,
+            values=values,
+            replicates=replicates,
+            grid=grid,
+            observed=np.zeros((1 + values, cells)),
+            upper=np.zeros((replicates, 1 + values, cells)),
+            rows=np.zeros(cells, np.int64),
+            keys=np.empty(0, np.uint64),
+            met=np.empty((0, -(-cells // 8)), np.uint8),
+            largest=0.0,
+        )
+
+    def add(self, part: Partition) -> CellSums:
+        """Return the sums with a partition's respondents added.
+
+        Raises DesignError for weights or values that are missing, values that are not whole numbers, cells out of range,
+        and totals that would outgrow exact addition.
+        """
+        cell = np.asarray(part.cell, dtype=np.int64)
+        inside = cell >= 0
+        cluster, cell = np.asarray(part.cluster, dtype=np.int64), cell[inside]
+        amounts = self._amounts(part, cell, inside)
+        largest = self.largest + max(float(np.abs(amount).sum()) for amount in amounts)
+        self._check_exact(largest)
+        observed = np.stack([np.bincount(cell, weights=amount, minlength=self.cells) for amount in amounts])
+        draws = Draws(np.asarray(part.keys, dtype=np.uint64), self.replicates)
+        upper = _upper_totals(draws, cluster[inside], cell, amounts, self.cells)
+        met = np.zeros((len(part.keys), self.cells), dtype=bool)
+        met[cluster[inside], cell] = True
+        here = np.zeros(len(part.keys), dtype=bool)
+        here[cluster] = True
+        keys, packed = self._with(draws.keys[here], np.packbits(met[here], axis=1))
+        return replace(
+            self,
+            observed=self.observed + observed,
+            upper=self.upper + upper,
+            rows=self.rows + np.bincount(cell, minlength=self.cells),
+            keys=keys,
+            met=packed,
+            largest=largest,
+        )
+
+    def merge(self, other: CellSums) -> CellSums:
+        """Return the sums of both; they must agree in cells, values, replicates and grid."""
+        mine, theirs = ((s.cells, s.values, s.replicates, s.grid) for s in (self, other))
+        if mine != theirs:
+            raise DesignError(
+                "these sums were not made to be merged",
+                where="statistics.replicates.CellSums.merge",
+                expected="cells, values, replicates and grid " + ", ".join(map(str, mine)),
+                got=", ".join(map(str, theirs)),
+                hint="start every partition from the same CellSums.empty(...)",
+            )
+        self._check_exact(self.largest + other.largest)
+        keys, packed = self._with(other.keys, other.met)
+        return replace(
+            self,
+            observed=self.observed + other.observed,
+            upper=self.upper + other.upper,
+            rows=self.rows + other.rows,
+            keys=keys,
+            met=packed,
+            largest=self.largest + other.largest,
+        )
+
+    def totals(self) -> CellTotals:
+        """Give the replicated totals: LOW S + (HIGH - LOW) P, in the unit of the weights."""
+        layers = np.concatenate([self.observed[None], _combine(self.observed, self.upper)]) * self.grid
+        return CellTotals(layers[:, 0], layers[:, 1:], self.rows, self.cluster_counts())
+
+    def cluster_counts(self) -> Ints:
+        """Count the organisations with a respondent in each cell (F,)."""
+        counts = np.zeros(self.cells, dtype=np.int64)
+        for low in range(0, len(self.met), 65536):
+            counts += np.unpackbits(self.met[low : low + 65536], axis=1, count=self.cells).sum(axis=0, dtype=np.int64)
+        return counts
+
+    def _amounts(self, part: Partition, cell: Ints, inside: npt.NDArray[np.bool_]) -> list[Floats]:
+        where = "statistics.replicates.CellSums.add"
+        units = np.rint(np.asarray(part.weight, dtype=np.float64)[inside] / self.grid)
+        if not np.isfinite(units).all():
+            raise DesignError(
+                "respondents without a weight",
+                where=where,
+                expected="a finite weight for each row of a cell",
+                got=f"{int((~np.isfinite(units)).sum())} of {len(units)} rows without",
+                hint="weight the respondents first, or give their rows cell -1",
+            )
+        if len(cell) and cell.max() >= self.cells:
+            raise DesignError(
+                "a cell beyond the last one",
+                where=where,
+                expected=f"cells 0 to {self.cells - 1}, or -1",
+                got=str(int(cell.max())),
+                hint="start from CellSums.empty with the number of cells of the whole study",
+            )
+        columns = np.empty((len(part.weight), 0)) if part.values is None else np.asarray(part.values)
+        columns = columns.reshape(len(part.weight), -1)
+        if columns.shape[1] != self.values:
+            raise DesignError(
+                "another number of value columns than the sums have",
+                where=where,
+                expected=str(self.values),
+                got=str(columns.shape[1]),
+                hint="pass values with one column per value that CellSums.empty was told of",
+            )
+        amounts = [units]
+        for v in range(self.values):
+            value = columns[:, v][inside].astype(np.float64)
+            if not (value == np.rint(value)).all():
+                raise DesignError(
+                    "values that are not whole numbers do not add exactly",
+                    where=where,
+                    expected="whole numbers, as scale points",
+                    got=f"{value[value != np.rint(value)][0]} in value column {v}",
+                    hint="multiply by what makes them whole (2 for half points) and divide the result; a row that lacks "
+                    "the value gets cell -1",
+                )
+            amounts.append(units * value)
+        return amounts
+
+    def _check_exact(self, largest: float) -> None:
+        if not largest < _EXACT:
+            raise DesignError(
+                "the totals outgrow exact addition on this grid",
+                where="statistics.replicates.CellSums",
+                expected="sums of weight x |value| below 2**53 grid units",
+                got=f"2**{np.log2(largest):.1f} units of {self.grid:g}",
+                hint="make the grid with weight_grid(bound on the total over all partitions)",
+            )
+
+    def _with(self, keys: Words, met: Bytes) -> tuple[Words, Bytes]:
+        """Join organisations to those met before: sorted keys, cells of either."""
+        new, inverse = np.unique(keys, return_inverse=True)
+        packed = np.zeros((len(new), met.shape[1]), np.uint8)
+        np.bitwise_or.at(packed, inverse, met)
+        place = np.searchsorted(self.keys, new)
+        known = np.zeros(len(new), dtype=bool)
+        in_range = place < len(self.keys)
+        known[in_range] = self.keys[place[in_range]] == new[in_range]
+        old = self.met.copy()
+        old[place[known]] |= packed[known]
+        return np.insert(self.keys, place[~known], new[~known]), np.insert(old, place[~known], packed[~known], axis=0)
+
+
+def stratified_totals(sums: Mapping[str, CellSums]) -> CellTotals:
+    """Give the replicated totals of a stratified sample of clusters, from the sums of each stratum.
+
+    T_b = T + sum over strata h of sqrt(n_h / (n_h - 1)) sum over clusters c of h of (m_bc - 1)(T_c - mean of T in h). The
+    variance of the replicates is then sum_h n_h / (n_h - 1) sum_c (T_c - mean_h)^2 for a total, and the same of linearised
+    values for what is smooth in totals: R survey's with-replacement variance (svymean, svytotal with strata). The
+    small-sample factor is inside, so `infer` is told of the strata and adds none. Clusters of the stratum that have no
+    respondent in a cell count with a total of zero: give their rows cell -1.
+
+    A multiplier within small strata can be negative: where more than 0.45 of a stratum's organisations draw high, those that
+    draw low are, in 11% of replicates with 10 organisations in the stratum, 2% with 30, 0.3% with 60. A cell of one or two
+    organisations may then have a negative total, and raking inside a replicate may fail: judge those by
+    `linearised_variance`.
+
+    Parameters
+    ----------
+    sums : stratum -> its CellSums, of all the stratum's organisations.
+
+    Raises DesignError for a stratum with a single organisation. Reference: Shao and Tu (1995), The Jackknife and Bootstrap,
+    section 6.2; Beaumont and Patak (2012), Int. Statist. Rev. 80, 127-148 (generalised bootstrap weights).
+    """
+    _check_strata({name: len(part.keys) for name, part in sums.items()}, "statistics.replicates.stratified_totals")
+    layers: Floats | None = None
+    rows: Ints | None = None
+    clusters: Ints | None = None
+    for _, part in sorted(sums.items()):
+        n = len(part.keys)
+        nobody = np.zeros(n, dtype=np.int64)
+        drawn = _upper_totals(Draws(part.keys, part.replicates), np.arange(n), nobody, [np.ones(n)], 1)[:, 0, 0]
+        excess = _combine(part.observed, part.upper) - part.observed
+        shift = (_combine(np.asarray(float(n)), drawn) - n)[:, None, None] * (part.observed / n)
+        deviation = np.sqrt(n / (n - 1.0)) * (excess - shift)
+        stack = np.concatenate([part.observed[None], part.observed + deviation]) * part.grid
+        layers = stack if layers is None else layers + stack
+        rows = part.rows if rows is None else rows + part.rows
+        clusters = part.cluster_counts() if clusters is None else clusters + part.cluster_counts()
+    if layers is None or rows is None or clusters is None:
+        raise DesignError(
+            "a stratified total needs a stratum",
+            where="statistics.replicates.stratified_totals",
+            expected="at least one stratum",
+            got="none",
+            hint="pass a mapping from stratum to its CellSums",
+        )
+    return CellTotals(layers[:, 0], layers[:, 1:], rows, clusters)
+
+
+def stratified_multipliers(multiplier: Floats, stratum: npt.ArrayLike) -> Floats:
+    """Centre multipliers within strata and give each stratum its small-sample factor: `stratified_totals` for arrays.
+
+    m'_bc = 1 + sqrt(n_h / (n_h - 1)) (m_bc - 1 - mean over the clusters of h of (m_b - 1)). Replicate totals with m' have
+    the variance sum_h n_h / (n_h - 1) sum_c (T_c - mean_h)^2.
+
+    Parameters
+    ----------
+    multiplier : (B, C) from `multipliers`. stratum : (C,) stratum of each cluster, of every cluster of the sample.
+
+    >>> stratified_multipliers(np.array([[2.0, 0.5, 1.0, 1.0]]), ["a", "a", "b", "b"]).round(4).tolist()
+    [[2.0607, -0.0607, 1.0, 1.0]]
+    """
+    names, index = np.unique(np.asarray(stratum), return_inverse=True)
+    n = np.bincount(index)
+    _check_strata(
+        {str(name): int(size) for name, size in zip(names, n, strict=True)},
+        "statistics.replicates.stratified_multipliers",
+    )
+    deviation = multiplier - 1.0
+    member = np.zeros((len(index), len(names)))
+    member[np.arange(len(index)), index] = 1.0
+    centred = deviation - ((deviation @ member) / n)[:, index]
+    return np.asarray(1.0 + small_sample_factor(n)[index] * centred, dtype=np.float64)
+
+
+def linearised_variance(scores: npt.ArrayLike, stratum: npt.ArrayLike | None = None) -> Floats:
+    """Variance of a statistic from its clusters' linearised values: sum_h n_h / (n_h - 1) sum_c (u_c - mean_h)^2.
+
+    For a weighted mean u_c is the sum over cluster c of w (y - mean) / W, for a total w y; rows outside a domain are zero.
+    First-stage sampling with replacement, as R survey's svymean without fpc.
+
+    Parameters
+    ----------
+    scores : (C, ...) one row per cluster of the sample. stratum : (C,); None for one stratum.
+
+    Returns the variance (...,), in the statistic's unit squared. Reference: Binder (1983), Int. Statist. Rev. 51, 279-292.
+
+    >>> linearised_variance([1.0, -1.0, 2.0, 4.0], ["a", "a", "b", "b"]).tolist()
+    8.0
+    """
+    u = np.asarray(scores, dtype=np.float64)
+    if stratum is None:
+        names, index = np.array(["all"]), np.zeros(len(u), dtype=np.int64)
+    else:
+        names, index = np.unique(np.asarray(stratum), return_inverse=True)
+    sizes = {str(name): int(size) for name, size in zip(names, np.bincount(index, minlength=1), strict=True)}
+    _check_strata(sizes, "statistics.replicates.linearised_variance")
+    total = np.zeros(u.shape[1:])
+    for h in range(len(names)):
+        mine = u[index == h]
+        total = total + len(mine) / (len(mine) - 1.0) * ((mine - mine.mean(axis=0)) ** 2).sum(axis=0)
+    return np.asarray(total, dtype=np.float64)
+
+
+def _check_strata(sizes: Mapping[str, int], where: str) -> None:
+    lone = sorted(name for name, size in sizes.items() if size < 2)
+    if lone:
+        raise DesignError(
+            "a stratum with a single organisation has no variance between organisations",
+            where=where,
+            expected="at least two organisations in each stratum",
+            got=f"fewer in {listed(lone)}",
+            hint="merge the stratum with the one most like it, by a rule that does not look at answers",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Weighted totals per cell, one layer per replicate.
 
@@ -126,28 +606,35 @@ def replicated_totals(
     keys: Sequence[npt.ArrayLike],
     cluster: npt.ArrayLike,
     weight: npt.ArrayLike,
-    multiplier: Floats,
+    multiplier: Floats | Draws,
     *,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
 ) -> Totals:
-    """Sum weights by cell in the observed layer and in every replicate, by one sparse product.
+    """Sum weights by cell in the observed layer and in every replicate.
 
     T[b, f] = sum over clusters c of m[b, c] W[c, f] (times the raking factor of the layer), where W[c, f] is the weight of
-    cluster c's respondents in cell f.
+    cluster c's respondents in cell f. With an array of multipliers this is one sparse product. With `Draws` the multipliers
+    are drawn block by block of clusters, never held at once, and weights are rounded to `weight_grid` of n x the largest
+    weight, so that the result is the same bits for rows in any order.
 
     Parameters
     ----------
     keys : k integer arrays (n,), the codes that define a cell; the caller leaves out rows that any of them lacks.
     cluster : (n,) index into the columns of `multiplier`.
     weight : (n,) respondent weights of the observed layer.
-    multiplier : (B, C) from `multipliers`.
+    multiplier : (B, C) from `multipliers`, or the `Draws` that stand for them.
     layer_factor : (1 + B, G) factor per layer and raking cell; None for 1.
     factor_cell : (n,) raking cell of each row, with `layer_factor`.
 
     >>> m = np.array([[2.0, 0.5]])
     >>> replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 1.0, 3.0], m).weight.tolist()
     [[2.0, 3.0], [2.5, 1.5]]
+    >>> keys = cluster_keys(["a", "b"], 1)
+    >>> drawn = replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 1.0, 3.0], Draws(keys, 5))
+    >>> held = replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 1.0, 3.0], multipliers(keys, 5))
+    >>> np.allclose(drawn.weight, held.weight, rtol=1e-12)
+    True
     """
     codes = np.column_stack([np.asarray(key, dtype=np.int64) for key in keys])
     cluster = np.asarray(cluster, dtype=np.int64)
@@ -156,14 +643,20 @@ def replicated_totals(
     if len(codes) == 0:
         return Totals(np.empty((0, codes.shape[1]), np.int64), np.empty((layers, 0)), np.empty(0, np.int64))
     fine = codes if factor_cell is None else np.column_stack([codes, np.asarray(factor_cell, dtype=np.int64)])
-    cells, position = np.unique(fine, axis=0, return_inverse=True)
-    position = position.reshape(-1)
-    by_cluster = sparse.coo_array(
-        (weight, (position, cluster)), shape=(len(cells), int(multiplier.shape[1])), dtype=np.float64
-    ).tocsr()
+    cells, position = _distinct_rows(fine)
     totals = np.empty((layers, len(cells)))
-    totals[0] = np.asarray(by_cluster.sum(axis=1)).reshape(-1)
-    totals[1:] = (by_cluster @ multiplier.T).T
+    if isinstance(multiplier, Draws):
+        grid = weight_grid(len(weight) * max(float(np.abs(weight).max()), np.finfo(np.float64).tiny))
+        units = np.rint(weight / grid)
+        observed = np.asarray(np.bincount(position, weights=units, minlength=len(cells)), dtype=np.float64)
+        totals[0] = observed * grid
+        totals[1:] = _combine(observed, _upper_totals(multiplier, cluster, position, [units], len(cells))[:, 0]) * grid
+    else:
+        by_cluster = sparse.coo_array(
+            (weight, (position, cluster)), shape=(len(cells), int(multiplier.shape[1])), dtype=np.float64
+        ).tocsr()
+        totals[0] = np.asarray(by_cluster.sum(axis=1)).reshape(-1)
+        totals[1:] = (by_cluster @ multiplier.T).T
     rows = np.bincount(position, minlength=len(cells))
     if factor_cell is None:
         return Totals(cells, totals, rows)
@@ -183,10 +676,39 @@ def replicated_totals(
     return Totals(coarse, (gather @ totals.T).T, np.bincount(target.reshape(-1), weights=rows).astype(np.int64))
 
 
+def _distinct_rows(codes: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct rows of codes (F, k) in lexicographic order, and the place of each row among them (n,)."""
+    low = codes.min(axis=0)
+    spans = [int(span) for span in codes.max(axis=0) - low + 1]
+    if float(np.prod([float(span) for span in spans])) > 4 * len(codes) + 1e6:
+        cells, position = np.unique(codes, axis=0, return_inverse=True)
+        return cells, position.reshape(-1)
+    flat = np.ravel_multi_index(tuple((codes - low).T), tuple(spans))
+    present = np.flatnonzero(np.bincount(flat, minlength=int(np.prod(spans))))
+    place = np.zeros(int(np.prod(spans)), dtype=np.int64)
+    place[present] = np.arange(len(present))
+    return np.column_stack(np.unravel_index(present, tuple(spans))).astype(np.int64) + low, place[flat]
+
+
 def small_sample_factor(clusters: npt.ArrayLike) -> Floats:
     """Return sqrt(n / (n - 1)) for n clusters: what replicate deviations lack because the sample's mean was fitted.
 
+    To first order a statistic moves in a replicate by sum_c (m_c - 1) u_c, u_c the clusters' linearised values, which sum to
+    zero because the statistic was fitted to the same clusters. The multipliers have variance 1, so the replicates vary by
+    sum u_c^2 as their number grows. One degree of
+    freedom went into the fit: in expectation sum u_c^2 is (n - 1) / n of the variance of the statistic when clusters are
+    alike, as a sum of squares about the sample mean is. n / (n - 1) restores it and makes the replicate variance the
+    linearised one of sampling with replacement (`linearised_variance`; R survey), which the jackknife equals to the same
+    order. It is 2.5% of a standard error at 20 organisations, 0.6% at 90.
+
+    n counts the organisations that carry the statistic, not all of the sample: those without a respondent in a role have
+    u_c = 0 and say nothing of how its organisations differ. R survey counts all, so that its standard error of a role in
+    20 of 42 organisations is 1.4% smaller. With strata the factor is sqrt(n_h / (n_h - 1)) within each stratum, about the
+    stratum's mean, and counts all organisations of the stratum (`stratified_totals`, `stratified_multipliers`).
+
     With one cluster it is missing (nan): one organisation has no variance between organisations.
+
+    References: Cochran (1977), Sampling Techniques, section 9.2; Wolter (2007), Introduction to Variance Estimation, ch. 2.
 
     >>> small_sample_factor([2, 1]).round(4).tolist()
     [1.4142, nan]
@@ -225,7 +747,9 @@ class Inference:
     draws: Floats
 
 
-def infer(layers: Floats, clusters: npt.ArrayLike, *, level: float = 0.95) -> Inference:
+def infer(
+    layers: Floats, clusters: npt.ArrayLike, *, level: float = 0.95, strata: npt.ArrayLike | None = None
+) -> Inference:
     """Give a statistic its standard error and t interval from its layers.
 
     std_error = sqrt(mean over b of (theta_b - theta_0)^2) sqrt(n / (n - 1)); interval theta_0 -+ t(n - 1) std_error, n the
@@ -236,13 +760,20 @@ def infer(layers: Floats, clusters: npt.ArrayLike, *, level: float = 0.95) -> In
     ----------
     layers : (1 + B, ...), layer 0 observed.
     clusters : (...,) clusters behind each statistic.
+    strata : (...,) number of strata behind each statistic, for layers from `stratified_totals` or `stratified_multipliers`:
+        the small-sample factor is in those layers already, and the degrees of freedom are clusters less strata.
 
     >>> infer(np.array([[3.0], [2.0], [4.0]]), [2]).std_error.round(4).tolist()
     [1.4142]
     """
     theta = layers[0]
     n = np.broadcast_to(np.asarray(clusters, dtype=np.float64), theta.shape)
-    error = (layers[1:] - theta) * small_sample_factor(n)
+    if strata is None:
+        factor, df = small_sample_factor(n), n - 1.0
+    else:
+        df = n - np.asarray(strata, dtype=np.float64)
+        factor = np.where(df > 0, 1.0, np.nan)
+    error = (layers[1:] - theta) * factor
     std_error = np.sqrt(np.mean(error**2, axis=0))
-    half = std_error * stats.t.ppf(0.5 + level / 2.0, np.maximum(n - 1.0, 1.0))
-    return Inference(theta, std_error, theta - half, theta + half, theta - error * t_scale(n, level))
+    half = std_error * stats.t.ppf(0.5 + level / 2.0, np.maximum(df, 1.0))
+    return Inference(theta, std_error, theta - half, theta + half, theta - error * t_scale(df + 1.0, level))
