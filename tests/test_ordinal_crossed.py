@@ -65,14 +65,14 @@ def test_gradient_is_that_of_the_approximation(link):
 
 
 def test_a_nested_panel_recovers_both_spreads():
-    rng = np.random.default_rng(4)
-    firm, person = np.repeat(np.arange(50), 9), np.repeat(np.arange(150), 3)
-    eta = 1.0 * rng.standard_normal(50)[firm] + 0.7 * rng.standard_normal(150)[person]
-    y = np.digitize(eta + rng.logistic(size=450), [-1.5, 0.0, 1.5])
-    fit = fit_crossed(y, np.empty((450, 0)), {"firm": firm, "person": person})
-    assert fit.groups == {"firm": 50, "person": 150}
+    rng = np.random.default_rng(3)
+    firm, person = np.repeat(np.arange(60), 16), np.repeat(np.arange(240), 4)
+    eta = 1.0 * rng.standard_normal(60)[firm] + 0.7 * rng.standard_normal(240)[person]
+    y = np.digitize(eta + rng.logistic(size=960), [-1.5, 0.0, 1.5])
+    fit = fit_crossed(y, np.empty((960, 0)), {"firm": firm, "person": person})
+    assert fit.groups == {"firm": 60, "person": 240}
     for name, truth in (("sd(firm)", 1.0), ("sd(person)", 0.7)):
-        assert abs(fit.params[name] - truth) < 3 * fit.bse[name] + 0.15
+        assert abs(fit.params[name] - truth) < 3 * fit.bse[name]
 
 
 def test_what_cannot_be_held_is_refused():
