@@ -324,6 +324,16 @@ def test_interval_alpha_follows_values_up_to_origin_and_unit():
     assert ag.krippendorff_alpha(UNITS, "interval", values=[1, 2, 3, 4, 50]) > plain
 
 
+def test_columns_with_missing_answers_are_read_as_they_come():
+    frame = pd.DataFrame(
+        {"conf": pd.array([5, None, 4], dtype="Int8"), "org_id": pd.array(["b", "a", "b"], dtype="string")}
+    )
+    found = ag.answer_counts(frame["conf"], frame["org_id"], 5)
+    assert found.organisation == ("a", "b")
+    assert found.counts.tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]]
+    assert found.respondents.tolist() == [0, 2]
+
+
 def test_values_that_the_answers_cannot_give_are_missing():
     assert np.isnan(ag.r_wg([0, 0, 1, 0, 0]))
     assert np.isnan(ag.r_wg_star([0, 0, 1, 0, 0]))
@@ -562,6 +572,20 @@ def test_refusals_in_full():
         "  got       5 respondents, 3 points, pool [1, 1, 1]\n"
         "  hint      count the answers of all organisations into the pool, the team's own among them"
     )
+    with pytest.raises(DesignError) as weights:
+        ag.answer_counts([1, 2, 3], ["a", "a", "b"], 5, weight=[1, 0, float("nan")])
+    assert str(weights.value) == (
+        "DesignError: weights must be positive numbers, one per respondent\n"
+        "  where     statistics.agreement.answer_counts\n"
+        "  expected  shape (3,), all above 0\n"
+        "  got       shape (3,), 2 missing or not positive\n"
+        "  hint      leave out respondents without a weight"
+    )
+    for refuse in (ag.strategic_consensus, ag.consensus_test):
+        with pytest.raises(DesignError, match="weights must be positive"):
+            refuse([[1, 2, 3], [3, 2, 1]], ["a", "b"], weight=[1, -1])
+    with pytest.raises(DesignError, match="weights must be positive"):
+        ag.kendall_w([[1, 2, 3], [3, 2, 1]], weight=[1])
     with pytest.raises(DesignError, match="no unit was rated twice"):
         ag.krippendorff_alpha([[1, 0], [0, 1]])
     with pytest.raises(DesignError, match="agreement is read from counts"):

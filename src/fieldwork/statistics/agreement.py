@@ -93,9 +93,10 @@ def answer_counts(
     Parameters
     ----------
     answers : (n,) whole numbers 1..`points`; nan is missing and not counted. organisation : (n,) names.
-    weight : (n,) respondent weights, not negative; None for 1.
+    weight : (n,) respondent weights, positive; None for 1.
 
-    An organisation without any answer keeps its row of zeros. Raises DesignError for an answer off the scale.
+    An organisation without any answer keeps its row of zeros. Raises DesignError for an answer off the
+    scale and for weights that are not positive.
 
     >>> table = answer_counts([5, 4, 4, float("nan")], ["b", "a", "a", "a"], 5)
     >>> table.organisation, table.counts.tolist(), table.respondents.tolist()
@@ -103,7 +104,7 @@ def answer_counts(
     """
     y = np.asarray(answers, dtype=np.float64)
     names, team = np.unique(np.asarray(organisation).astype(str), return_inverse=True)
-    w = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    w = _weights(weight, y.shape, "answer_counts")
     known = ~np.isnan(y)
     off = known & ~np.isin(y, np.arange(1, points + 1))
     if off.any():
@@ -118,6 +119,19 @@ def answer_counts(
     counted = np.bincount(cell, weights=w[known], minlength=len(names) * points).astype(np.float64)
     rows = np.bincount(team[known], minlength=len(names))
     return AnswerCounts(tuple(names.tolist()), counted.reshape(len(names), points), rows.astype(np.int64))
+
+
+def _weights(weight: npt.ArrayLike | None, shape: tuple[int, ...], where: str) -> Floats:
+    w = np.ones(shape) if weight is None else np.asarray(weight, dtype=np.float64)
+    if w.shape != shape or not np.isfinite(w).all() or not (w > 0).all():
+        raise DesignError(
+            "weights must be positive numbers, one per respondent",
+            where=f"statistics.agreement.{where}",
+            expected=f"shape {shape}, all above 0",
+            got=f"shape {w.shape}, {int((~(np.isfinite(w) & (w > 0))).sum())} missing or not positive",
+            hint="leave out respondents without a weight",
+        )
+    return w
 
 
 def _checked(counts: npt.ArrayLike, where: str, *, whole: bool = False) -> Floats:
@@ -415,7 +429,7 @@ def kendall_w(ratings: npt.ArrayLike, *, weight: npt.ArrayLike | None = None) ->
         )
     ranks = np.asarray(stats.rankdata(x, axis=-1), dtype=np.float64)
     raters, items = x.shape[-2:]
-    w = np.ones(x.shape[:-1]) if weight is None else np.broadcast_to(np.asarray(weight, np.float64), x.shape[:-1])
+    w = _weights(weight, x.shape[:-1], "kendall_w")
     share = w / w.sum(axis=-1, keepdims=True)
     centred = ranks - (items + 1) / 2.0
     own = (centred**2).sum(axis=-1)
@@ -800,7 +814,7 @@ def strategic_consensus(
     0.7778
     """
     z, names, member = _standardised(answers, group, "strategic_consensus")
-    w = np.ones(len(z)) if weight is None else np.asarray(weight, dtype=np.float64)
+    w = _weights(weight, (len(z),), "strategic_consensus")
     prototypes = _membership(member, len(names), w) @ z
     alpha = np.sqrt((prototypes**2).sum(axis=1))
     root = np.sqrt(w / w.sum())[:, None]
@@ -873,7 +887,7 @@ def consensus_test(
     ([0.001, 0.001], True)
     """
     z, names, member = _standardised(answers, group, "consensus_test")
-    w = np.ones(len(z)) if weight is None else np.asarray(weight, dtype=np.float64)
+    w = _weights(weight, (len(z),), "consensus_test")
     order = np.lexsort((*np.round(z.T, 12), w, member))
     z, w, member = z[order], w[order], member[order]
     count = len(names)
