@@ -6,6 +6,20 @@ tested against. Each function reads a statistic as layers (1 + B, ...), the obse
 
 Deviations are multiplied by sqrt(n / (n - 1)) when the number of clusters is given, for the reason stated at
 `replicates.small_sample_factor`; the studentised interval needs none, its standard errors carry the factor.
+
+Coverage of 95% intervals in 500 simulated studies (`python -m benchmarks.bootstrap`; docs/bootstrap.md has lengths too):
+
+| organisations, statistic | t of `infer` | percentile | basic | studentised | BCa |
+|---|---|---|---|---|---|
+| 40, mean | .958 | .948 | .946 | .950 | .946 |
+| 40, mean of a role | .944 | .926 | .916 | .936 | .920 |
+| 40, ratio of skewed totals | .920 | .910 | .888 | .920 | .878 |
+| 90, mean | .942 | .940 | .932 | .934 | .930 |
+| 90, mean of a role | .938 | .932 | .920 | .934 | .930 |
+| 90, ratio of skewed totals | .910 | .908 | .898 | .920 | .900 |
+
+So the t interval stays the default. None holds 93% for the skewed ratio below 400 organisations, the studentised one being the
+nearest: so few do not show the long tail that they come from. Such an interval is to be marked as not reaching its level.
 """
 
 from __future__ import annotations
@@ -88,8 +102,7 @@ def percentile(layers: npt.ArrayLike, clusters: npt.ArrayLike | None = None, *, 
     """Interval between percentiles of the replicates: theta_0 + q(theta_b - theta_0).
 
     Respects the range of the statistic and any monotone scale, but errs to the same side as the skewness of the estimate
-    twice over, and is too short with few clusters: it covers 0.93 where the t interval of `replicates.infer` covers 0.95
-    (40 organisations, docs/bootstrap.md).
+    twice over, and is too short with few clusters: see the table of this module.
 
     Parameters
     ----------

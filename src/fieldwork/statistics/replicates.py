@@ -58,8 +58,8 @@ _LOW = 1.0 - float(np.sqrt(_UPPER / (1.0 - _UPPER)))
 
 _EXACT = 2.0**53  # below it float64 holds every whole number
 _HASHED = 1 << 15  # words hashed at a time: they and their scratch stay in the second-level cache
-_DRAWN = 1 << 20  # draws held at a time, 8 MB
-_SPARSE = 40  # columns per row of a cluster from which a sparse product is faster than a dense one
+_DRAWN = 1 << 18  # draws held at a time, 2 MB
+_SPARSE = 5  # columns per respondent of a cluster from which a sparse product is faster than a dense one
 
 
 def mix(words: Words) -> Words:
@@ -84,7 +84,12 @@ def cluster_keys(clusters: Sequence[str], seed: int) -> Words:
     True
     """
     salt = int(seed).to_bytes(16, "little", signed=True)
-    digests = (hashlib.blake2b(str(name).encode(), digest_size=8, key=salt).digest() for name in clusters)
+    salted = hashlib.blake2b(digest_size=8, key=salt)
+    digests = []
+    for name in clusters:
+        digest = salted.copy()
+        digest.update(str(name).encode())
+        digests.append(digest.digest())
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
@@ -297,7 +302,7 @@ class CellSums:
     Attributes
     ----------
     cells, values, replicates : int     F, V, B.
-    grid : float                        Power of two, from `weight_grid`; the same for sums that are to be merged.
+    grid : float                        Power of two, in the unit of the weights; the same for sums that are merged.
     observed : (1 + V, F) float         Whole grid units over all organisations; row 0 the weights.
     upper : (B, 1 + V, F) float         Whole grid units over the organisations that draw the upper multiplier.
     rows : (F,) int                     Respondents.
@@ -306,7 +311,7 @@ class CellSums:
     largest : float                     Largest sum of absolute grid units, at most 2**53.
 
     >>> part = Partition(cluster_keys(["a", "b"], 1), np.array([0, 1, 1]), np.array([0, 0, 1]), np.ones(3))
-    >>> whole = CellSums.empty(2, 100, grid=2.0**-20).add(part)
+    >>> whole = CellSums.empty(2, 100).add(part)
     >>> totals = whole.totals()
     >>> totals.weight.shape, totals.weight[0].tolist(), totals.clusters.tolist()
     ((101, 2), [2.0, 1.0], [2, 1])
@@ -324,8 +329,12 @@ class CellSums:
     largest: float
 
     @classmethod
-    def empty(cls, cells: int, replicates: int, *, grid: float, values: int = 0) -> CellSums:
-        """Start sums of `cells` cells and `values` value columns over `replicates` replicates."""
+    def empty(cls, cells: int, replicates: int, *, values: int = 0, grid: float = 2.0**-20) -> CellSums:
+        """Start sums of `cells` cells and `values` value columns over `replicates` replicates.
+
+        The grid suits weights of mean near 1: 1e9 respondents fit with scores up to 7, and a mean of scores 1 to 7 is moved
+        by 3e-6 of a point at most. `weight_grid` gives the finest that the data allow.
+        """
         return cls(
             cells=cells,
             values=values,
