@@ -299,7 +299,7 @@ def beta_convergence(
     Draws invert the observed moments as `spread.spread` does. With u_t the observed patterns (centred, unit length), e_t the
     noise of a replicate and |tau_t| the lengths that solve |tau_t|^2 + 2 |tau_t| u_t'e_t + |e_t|^2 = |theta_t|^2, a draw of
     1 + beta is (theta_1'theta_2 - |tau_1| u_1'e_2 - |tau_2| u_2'e_1 - e_1'e_2) / |tau_1|^2. In simulation (5 and 10 roles,
-    10 to 80 respondents each, panel or not) 95% intervals cover .96 to .99, and convergence is declared at 5% in .02 to .04
+    10 to 80 respondents each, panel or not) 95% intervals cover .95 to .99, and convergence is declared at 5% in .02 to .05
     of studies without any: the draws err on the safe side.
 
     Parameters
