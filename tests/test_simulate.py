@@ -278,7 +278,7 @@ def test_parts_of_the_gap_add_up_and_ranges_are_ranges():
         assert gap["naive_gap"] == pytest.approx(gap["role_part"] + gap["stage_part"], abs=1e-12)
         overall = {key[1]: value for key, value in found.items() if key[0] == measure and key[2:] == ("", "", "")}
         assert overall["range_raw"] == overall["range_shrunken"]
-        assert overall["range_difference"] == pytest.approx(overall["range_raw"] - overall["stage_range"])
+        assert overall["range_difference"] == pytest.approx(overall["range_raw"] - overall["stage_range_raw"])
         ratio = overall["role_sd_corrected"] / overall["stage_sd_corrected"]
         assert overall["gradient_ratio_log"] == pytest.approx(np.log(ratio))
 

@@ -30,7 +30,7 @@ EQUIVALENCE_UNITS = ("scale_point", "log_ratio")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Part(_Strict):
@@ -143,8 +143,16 @@ class Register:
     external: tuple[External, ...]
 
     @classmethod
-    def load(cls, path: Path) -> Register:
-        """Read and check claims.toml; ClaimError names the entry and the field."""
+    def load(cls, path: Path | None) -> Register:
+        """Read and check claims.toml; ClaimError names the entry and the field, or says that there is none."""
+        if path is None:
+            raise ClaimError(
+                "the study has no register of claims",
+                where="instruments/claims.toml",
+                expected='a register, if only [register] version = "1" and one [[claim]] that awaits its chapter',
+                got="no such file",
+                hint="copy the head of the shipped instruments/claims.toml and write the claims before the data are read",
+            )
         try:
             raw = path.read_bytes()
             data = _tupled(tomllib.loads(raw.decode("utf-8")))
@@ -152,7 +160,7 @@ class Register:
         except FileNotFoundError as error:
             raise ClaimError(
                 "the study has no register of claims", where=str(path.name), expected="claims.toml", got="no such file",
-                hint="`fieldwork new` writes an empty one to start from",
+                hint="write one; the shipped instruments/claims.toml shows the form",
             ) from error  # fmt: skip
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ClaimError(
@@ -236,12 +244,18 @@ class Tested:
 
     Attributes
     ----------
-    estimates : pd.DataFrame    The estimates given, with p_value, p_adjusted and adjustment on the rows that decide claims.
+    estimates : pd.DataFrame    The estimates given, with p_value, p_adjusted and adjustment on rows that decide one claim.
+    p_value : dict              (claim, part number) -> p-value of the part against its own margin.
+    p_adjusted : dict           claim -> p-value of the claim, adjusted in its family.
+    floor : float               Smallest p-value that the replicates can give.
     p_by_margin : dict          (claim, margin) -> adjusted p-value of the claim with that margin.
     equivalence : dict          (claim, part number) -> p-value of equivalence to nothing (two one-sided tests).
     """
 
     estimates: pd.DataFrame
+    p_value: Mapping[tuple[str, int], float]
+    p_adjusted: Mapping[str, float]
+    floor: float
     p_by_margin: Mapping[tuple[str, float], float]
     equivalence: Mapping[tuple[str, int], float]
 
@@ -272,6 +286,7 @@ def against_margins(register: Register, estimates: pd.DataFrame, draws: pd.DataF
         for key, curve in zip(draws[list(KEY)].itertuples(index=False, name=None), draws["draws"], strict=True)
     }
     p_own: dict[str, float] = {}
+    p_part: dict[tuple[str, int], float] = {}
     p_at: dict[tuple[str, float], float] = {}
     equivalence: dict[tuple[str, int], float] = {}
     for claim in register.claims:
@@ -279,7 +294,9 @@ def against_margins(register: Register, estimates: pd.DataFrame, draws: pd.DataF
         if claim.awaits or any(curve is None for _, _, curve in parts):
             continue
         known = [(i, part, curve) for i, part, curve in parts if curve is not None]
-        p_own[claim.id] = max(confidence_p(c, part.margin, direction=part.direction) for _, part, c in known)
+        for i, part, curve in known:
+            p_part[claim.id, i] = confidence_p(curve, part.margin, direction=part.direction)
+        p_own[claim.id] = max(p_part[claim.id, i] for i, _, _ in known)
         for margin in claim.margins:
             p_at[claim.id, margin] = max(
                 confidence_p(c, _margin(claim, part, margin), direction=part.direction) for _, part, c in known
@@ -293,7 +310,9 @@ def against_margins(register: Register, estimates: pd.DataFrame, draws: pd.DataF
     by_margin = {}
     for (name, margin), p in p_at.items():
         by_margin[name, margin] = _adjusted(register, {**p_own, name: p})[name]
-    return Tested(_with_p(register, estimates, curves, adjusted), by_margin, equivalence)
+    floor = 1.0 / (1 + min((len(curve) for curve in curves.values()), default=1))
+    table = _with_p(register, estimates, p_part, adjusted)
+    return Tested(table, p_part, adjusted, floor, by_margin, equivalence)
 
 
 def _adjusted(register: Register, p_values: Mapping[str, float]) -> dict[str, float]:
@@ -302,22 +321,27 @@ def _adjusted(register: Register, p_values: Mapping[str, float]) -> dict[str, fl
 
 
 def _with_p(
-    register: Register, estimates: pd.DataFrame, curves: Mapping[Any, Any], adjusted: Mapping[str, float]
+    register: Register,
+    estimates: pd.DataFrame,
+    p_part: Mapping[tuple[str, int], float],
+    adjusted: Mapping[str, float],
 ) -> pd.DataFrame:
+    """Write p-values on the rows that decide one claim; a row that two claims share keeps none, and claims.json has both."""
     out = estimates.copy()
     place = {tuple(key): i for i, key in enumerate(out[list(KEY)].itertuples(index=False, name=None))}
+    users: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for claim in register.claims:
-        if claim.id not in adjusted:
+        for i, part in enumerate(claim.parts):
+            if (claim.id, i) in p_part:
+                users.setdefault(part.key, []).append((claim.id, i))
+    for key, using in users.items():
+        row = place.get(key)
+        if row is None or len(using) > 1:
             continue
-        for part in claim.judged:
-            row = place.get(part.key)
-            if row is None:
-                continue
-            out.loc[row, "p_value"] = confidence_p(curves[part.key], part.margin, direction=part.direction)
-            out.loc[row, "p_adjusted"] = adjusted[claim.id]
-            out.loc[row, "adjustment"] = (
-                f"holm, family of {len(register.family)}" if claim.id in register.family else "none"
-            )
+        name, number = using[0]
+        out.loc[row, "p_value"] = p_part[name, number]
+        out.loc[row, "p_adjusted"] = adjusted[name]
+        out.loc[row, "adjustment"] = f"holm, family of {len(register.family)}" if name in register.family else "none"
     return out
 
 
@@ -332,7 +356,8 @@ def judge(
     """Judge every registered claim from the published estimates and return the records of claims.json.
 
     *Supported*: every judged part's whole interval beyond its margin, and the claim's adjusted p-value at most alpha / 2.
-    *Contradicted*: some part's whole interval short of its margin, or equivalence shown. *Inconclusive*: else. *Not
+    *Contradicted*: some part's whole interval short of its margin, or equivalence to nothing shown at 5% (`p_equivalence`):
+    a claim of several parts falls with one of them, and falling is not adjusted for the family. *Inconclusive*: else. *Not
     assessable*: the design lacks the data, the estimate is held back, or its chapter is not built yet.
 
     The record's estimate is that of the part that binds: the one least able to carry the claim.
@@ -376,14 +401,19 @@ def _record(
     if lacking:
         return {**record, "reason": f"{lacking[0]['label']}: {lacking[0]['reason']}"}
     bar = register.alpha / 2
-    p = judged[0]["p_adjusted"]
+    p = tested.p_adjusted[claim.id]
     verdict = _joint([part["verdict"] for part in judged], p, bar)
-    binding = max(judged, key=lambda part: (_weakness(part["verdict"]), part["p_value"]))
+    weakest = max(judged, key=lambda part: (_weakness(part["verdict"]), part["p_value"]))
+    # Where the range of margins is that of one statistic, the headline is of that statistic, so that both can be read together.
+    leading = [part for part in judged if claim.margins_apply_to in {"", part["statistic"]}] or judged
+    binding = max(leading, key=lambda part: (_weakness(part["verdict"]), part["p_value"]))
     for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit", "margin", "direction"):
         record[name] = binding[name]
     record["base"] = {"n": binding["n"], "n_organisations": binding["n_organisations"]}
     record["verdict"] = verdict
-    record["reason"] = _why(verdict, binding, [part["verdict"] for part in judged], p, bar, claim)
+    record["reason"] = _why(
+        verdict, weakest, [part["verdict"] for part in judged], p, bar, claim, register, tested.floor
+    )
     record["verdict_by_margin"] = _by_margin(claim, judged, tested, verdict, bar)
     return record
 
@@ -431,8 +461,12 @@ def _part(
             hint=f"nearest statistic: {nearest(part.statistic, {key[2] for key in rows}) or 'none'}; "
             f"nearest measure: {nearest(part.measure, {key[1] for key in rows}) or 'none'}",
         )
-    shown = ("estimate", "conf_low", "conf_high", "conf_level", "p_value", "p_adjusted")
-    numbers = {name: _number(row[name]) for name in shown}
+    numbers = {name: _number(row[name]) for name in ("estimate", "conf_low", "conf_high", "conf_level")}
+    p_value, p_adjusted = tested.p_value.get((claim.id, number)), tested.p_adjusted.get(claim.id)
+    equivalence = tested.equivalence.get((claim.id, number))
+    numbers["p_value"] = None if p_value is None else round(p_value, 4)
+    numbers["p_adjusted"] = None if p_adjusted is None or not part.judged else round(p_adjusted, 4)
+    numbers["p_equivalence"] = None if equivalence is None else round(equivalence, 4)
     record: dict[str, Any] = {
         "number": number, "label": part.label, "construct": part.construct_, "measure": part.measure,
         "statistic": part.statistic, "role": part.role, "role_2": part.role_2, "stage": part.key[5],
@@ -440,11 +474,13 @@ def _part(
         "direction": part.direction, "judged": part.judged, **numbers,
         "n": _number(row["n"]), "n_organisations": _number(row["n_organisations"]), "reason": str(row["reason"]),
     }  # fmt: skip
-    if row["status"] in {"suppressed", "not_assessable"} or (part.judged and numbers["p_value"] is None):
-        record["reason"] = record["reason"] or "no interval could be given"
-        return {**record, "verdict": "not_assessable"}
-    equivalence = tested.equivalence.get((claim.id, number), 1.0)
-    return {**record, "verdict": _verdict(record, part.margin, equivalence)}
+    if row["status"] in {"suppressed", "not_assessable"}:
+        for name in ("p_value", "p_adjusted", "p_equivalence"):
+            record[name] = None
+        return {**record, "verdict": "not_assessable", "reason": record["reason"] or "no interval could be given"}
+    if part.judged and p_value is None:
+        return {**record, "verdict": "not_assessable", "reason": f"{part.statistic} carries no interval to judge by"}
+    return {**record, "verdict": _verdict(record, part.margin, 1.0 if equivalence is None else equivalence)}
 
 
 def _verdict(part: Mapping[str, Any], margin: float, equivalence_p: float) -> str:
@@ -465,7 +501,16 @@ def _number(value: Any) -> float | int | None:  # noqa: ANN401
     return int(value) if isinstance(value, (int, np.integer)) else float(value)
 
 
-def _why(verdict: str, binding: Mapping[str, Any], verdicts: Sequence[str], p: float, bar: float, claim: Claim) -> str:
+def _why(
+    verdict: str,
+    binding: Mapping[str, Any],
+    verdicts: Sequence[str],
+    p: float,
+    bar: float,
+    claim: Claim,
+    register: Register,
+    floor: float,
+) -> str:
     side = "above" if binding["direction"] == "above" else "below"
     which = f" ({binding['label']})" if len(verdicts) > 1 else ""
     margin = _plain(binding["margin"])
@@ -473,11 +518,16 @@ def _why(verdict: str, binding: Mapping[str, Any], verdicts: Sequence[str], p: f
         return f"the whole interval lies {side} the margin of {margin}{which}"
     if verdict == "contradicted":
         short = _verdict(binding, binding["margin"], 1.0) == "contradicted"
+        which += "; one part is enough" if len(verdicts) > 1 else ""
+        if short:
+            return f"the whole interval falls short of the margin of {margin}{which}"
         return (
-            f"the whole interval falls short of the margin of {margin}{which}"
-            if short
-            else f"equivalence: the 90% interval lies within {margin} of nothing{which}"
+            f"equivalence: the 90% interval lies within {margin} of nothing (p = {binding['p_equivalence']:.4f}){which}"
         )
+    family = len(register.family) if claim.id in register.family else 1
+    if set(verdicts) == {"supported"} and floor * family > bar:
+        needed = math.ceil(family / bar) - 1
+        return f"too few replicates to pass the adjustment for a family of {family}: {needed} or more are needed"
     if set(verdicts) == {"supported"}:
         return (
             f"the interval lies {side} the margin of {margin}, "

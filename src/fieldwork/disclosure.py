@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
@@ -66,12 +67,14 @@ class Policy:
         return cls(**{name: int(str(value)) for name, value in thresholds.items()})
 
 
-def publish(estimates: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+def publish(estimates: pd.DataFrame, policy: Policy, bases: pd.DataFrame | None = None) -> pd.DataFrame:
     """Pass internal estimates through the gate and round them to publication precision.
 
     A row is `suppressed`, with every number and base emptied, when it rests on fewer respondents or organisations than the
-    policy's minimum, or is a share with fewer than three people on one side. A row on fewer than 30 respondents is
-    `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied below the minimum.
+    policy's minimum, in the thinnest group behind it; is a share with fewer than three people on one side; or says of a
+    group of fewer than 30 that all answered alike. `bases` (columns of `schema.BASES`) tells the gate what the row does
+    not: thinnest group, people behind a share, answers alike; without it the row's own base is taken. A row on fewer than
+    30 respondents is `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied below the minimum.
 
     Precision: bases to the nearest 5; estimates and intervals to 2 decimals (shares: whole per cent); standard errors to 3;
     p-values to 4. A survey that names no organisations has no organisation rule: `n_organisations` is empty there.
@@ -84,14 +87,17 @@ def publish(estimates: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     [[3.46, 40, 'ok'], [<NA>, <NA>, 'suppressed']]
     """
     out = schema.conform(estimates, schema.ESTIMATES, where="disclosure.publish")
-    n = out["n"].astype("Float64").fillna(0).to_numpy(dtype=np.float64)
-    organisations = out["n_organisations"].astype("Float64").fillna(np.inf).to_numpy(dtype=np.float64)
+    behind = _behind(out, bases)
+    n, organisations = behind["n"], behind["organisations"]
     assessed = out["status"].isin(["ok", "flagged"]).to_numpy()
     few = (n < policy.minimum_respondents) | (organisations < policy.minimum_organisations)
     share = (out["unit"] == "proportion").to_numpy() & out["estimate"].notna().to_numpy()
-    count = out["estimate"].fillna(0).to_numpy(dtype=np.float64) * n
-    lonely = share & ((count < policy.minimum_of_share - 0.5) | (n - count < policy.minimum_of_share - 0.5))
-    held = assessed & (few | lonely)
+    lonely = share & ((behind["hits"] < policy.minimum_of_share) | (behind["misses"] < policy.minimum_of_share))
+    alike = behind["alike"].astype(bool) & (n < SMALL_BASE)
+    out.loc[assessed & alike & ~few, "reason"] = (
+        f"held back: fewer than {SMALL_BASE} respondents, who all answered alike"
+    )
+    held = assessed & (few | lonely | alike)
     out.loc[assessed & few, "reason"] = (
         f"held back: fewer than {policy.minimum_respondents} respondents or {policy.minimum_organisations} organisations"
     )
@@ -102,11 +108,33 @@ def publish(estimates: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     out.loc[held, ["conf_level", *NUMBERS, *BASES]] = pd.NA
     out.loc[held, "adjustment"] = ""
     out.loc[~assessed & few, list(BASES)] = pd.NA
-    small = assessed & ~held & (n < SMALL_BASE) & (out["status"] == "ok").to_numpy()
+    own = out["n"].astype("Float64").fillna(0).to_numpy(dtype=np.float64)
+    small = assessed & ~held & (own < SMALL_BASE) & (out["status"] == "ok").to_numpy()
     out.loc[small, "status"] = "flagged"
     note = f"small base: fewer than {SMALL_BASE} respondents"
     out.loc[small, "reason"] = [f"{reason}; {note}" if reason else note for reason in out.loc[small, "reason"]]
     return _rounded(out).sort_values(list(schema.ESTIMATE_KEY), kind="stable").reset_index(drop=True)
+
+
+def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> dict[str, npt.NDArray[np.float64]]:
+    """Respondents, organisations, people on either side of a share, and answers alike, for each row."""
+
+    def numbers(column: pd.Series, missing: float) -> npt.NDArray[np.float64]:
+        return np.asarray(column.astype("Float64").fillna(missing), dtype=np.float64)
+
+    n, organisations = numbers(out["n"], 0.0), numbers(out["n_organisations"], np.inf)
+    hits = np.round(numbers(out["estimate"], 0.0) * n)
+    alike = np.zeros(len(out))
+    if bases is not None:
+        key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
+        joined = out[key].merge(schema.conform(bases, schema.BASES), on=key, how="left", validate="one_to_one")
+        n = np.minimum(n, numbers(joined["smallest_n"], np.inf))
+        organisations = np.minimum(organisations, numbers(joined["smallest_organisations"], np.inf))
+        told = joined["hits"].notna().to_numpy()
+        hits = np.where(told, numbers(joined["hits"], 0.0), hits)
+        alike = joined["alike"].fillna(value=False).to_numpy(dtype=np.float64)
+    misses = numbers(out["n"], 0.0) - hits
+    return {"n": n, "organisations": organisations, "hits": hits, "misses": misses, "alike": alike}
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:

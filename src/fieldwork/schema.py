@@ -14,7 +14,18 @@ import pandas as pd
 
 from fieldwork.errors import DataError, listed
 
-__all__ = ["ESTIMATES", "ESTIMATE_KEY", "QUARANTINE", "STATUSES", "WEIGHTS", "Column", "Table", "conform", "frame"]
+__all__ = [
+    "BASES",
+    "ESTIMATES",
+    "ESTIMATE_KEY",
+    "QUARANTINE",
+    "STATUSES",
+    "WEIGHTS",
+    "Column",
+    "Table",
+    "conform",
+    "frame",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,21 @@ ESTIMATES = Table(
         Column("seed", "Int64", "root seed"),
         Column("status", "string", "ok, flagged, suppressed, not_assessable"),
         Column("reason", "string", "why the row is not simply ok"),
+    ),
+)
+
+BASES = Table(
+    "bases",
+    (
+        *(
+            column
+            for column in ESTIMATES.columns
+            if column.name in {"construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"}
+        ),
+        Column("smallest_n", "Int64", "respondents in the thinnest group behind the row"),
+        Column("smallest_organisations", "Int64", "organisations in the thinnest group"),
+        Column("hits", "Int64", "respondents who gave the answer, of a share"),
+        Column("alike", "boolean", "all respondents gave one answer"),
     ),
 )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
@@ -37,11 +38,15 @@ __all__ = [
     "estimate_for",
 ]
 
+Mask = npt.NDArray[np.bool_]
+
 CONSTRUCT = "adoption_gradient"
 MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
 MINIMUM_FOR_RANGE = 40  # respondents per role, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations per role, so that no spread rests on a role that the gate holds back
 MINIMUM_INFORMANTS = 3  # per organisation, measures.md section 2, conventions
+NIL = 1e-9  # a standard error below this is rounding of an exact zero
+CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 
 
@@ -89,10 +94,12 @@ class Gradient:
     ----------
     estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, full precision, before the gate.
     draws : pd.DataFrame        Key of the estimates table but for wave, and `draws`, an array (B,) per row. Internal.
+    bases : pd.DataFrame        Columns of `schema.BASES`: the thinnest group behind each row, for the gate. Internal.
     """
 
     estimates: pd.DataFrame
     draws: pd.DataFrame
+    bases: pd.DataFrame
 
 
 @dataclass(slots=True)
@@ -104,8 +111,21 @@ class _Ledger:
     chapter: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     drawn: list[dict[str, Any]] = field(default_factory=list)
+    bases: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, measure: str, statistic: str, unit: str, draws: Floats | None = None, **fields: Any) -> None:  # noqa: ANN401
+    def add(
+        self,
+        measure: str,
+        statistic: str,
+        unit: str,
+        draws: Floats | None = None,
+        *,
+        smallest: tuple[int, int] | None = None,
+        hits: int | None = None,
+        alike: bool = False,
+        **fields: Any,  # noqa: ANN401
+    ) -> None:
+        """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate."""
         row: dict[str, Any] = {
             "wave": self.wave,
             "chapter": self.chapter,
@@ -122,13 +142,20 @@ class _Ledger:
         if not self.design.has_organisations:
             row["n_organisations"] = pd.NA
         self.rows.append(row)
+        key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
+        n, organisations = smallest or (row.get("n", pd.NA), row.get("n_organisations", pd.NA))
+        if not self.design.has_organisations:
+            organisations = pd.NA
+        self.bases.append(
+            {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
+        )
         if draws is not None:
-            key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
 
     def table(self) -> Gradient:
         columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
-        return Gradient(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns))
+        bases = schema.frame(self.bases, schema.BASES)
+        return Gradient(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
 
     def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401
         self.add(measure, statistic, unit, status="not_assessable", reason=reason, **fields)
@@ -244,16 +271,17 @@ def _effective(n: Floats | Ints, variance: Floats, std_error: Floats) -> Floats:
 
 def _means(ledger: _Ledger, table: CellTable) -> None:
     roles, stages = table.role.labels, table.stage.labels
+    K = len(table.scores)
     places: list[tuple[str, Floats, Ints, Ints, list[dict[str, str]]]] = [
-        ("role_mean", table.by_role(), table.rows[:-1].sum(axis=(1, 2)), table.organisations[:-2, -1],
+        ("role_mean", table.by_role(), table.rows[:-1].sum(axis=1), table.organisations[:-2, -1],
          [{"role": r} for r in roles]),
-        ("stage_mean", table.by_stage(), table.rows[:, :-1].sum(axis=(0, 2)), table.organisations[-1, :-2],
+        ("stage_mean", table.by_stage(), table.rows[:, :-1].sum(axis=0), table.organisations[-1, :-2],
          [{"stage": s} for s in stages]),
-        ("role_mean", table.by_cell().reshape(len(table.weight), -1, len(table.scores)),
-         table.rows[:-1, :-1].sum(axis=2).reshape(-1), table.organisations[:-2, :-2].reshape(-1),
-         [{"role": r, "stage": s} for r in roles for s in stages]),
+        ("role_mean", table.by_cell().reshape(len(table.weight), -1, K), table.rows[:-1, :-1].reshape(-1, K),
+         table.organisations[:-2, :-2].reshape(-1), [{"role": r, "stage": s} for r in roles for s in stages]),
     ]  # fmt: skip
-    for statistic, weight, n, clusters, keys in places:
+    for statistic, weight, counts, clusters, keys in places:
+        n = counts.sum(axis=1)
         inference = infer(_mean(weight, table.scores), clusters)
         effective = _effective(n, _variance(weight[0], table.scores), inference.std_error)
         for i, key in enumerate(keys):
@@ -261,11 +289,14 @@ def _means(ledger: _Ledger, table: CellTable) -> None:
             if n[i] == 0:
                 ledger.refuse(table.measure, statistic, "scale_point", "nobody answered", **base)
                 continue
-            spreadless = clusters[i] < 2 or inference.std_error[i] <= 0
+            alike = int((counts[i] > 0).sum()) < 2
+            spreadless = bool(clusters[i] < 2 or alike or inference.std_error[i] < NIL)
             ledger.add(
                 table.measure,
                 statistic,
                 "scale_point",
+                draws=None if spreadless else inference.draws[:, i],
+                alike=alike,
                 estimate=float(inference.estimate[i]),
                 std_error=math.nan if spreadless else float(inference.std_error[i]),
                 conf_low=math.nan if spreadless else float(inference.conf_low[i]),
@@ -273,7 +304,7 @@ def _means(ledger: _Ledger, table: CellTable) -> None:
                 conf_level=0.95,
                 n_effective=float(effective[i]),
                 status="flagged" if spreadless or n[i] < SMALL_BASE else "ok",
-                reason=_small(int(n[i]), spreadless=bool(spreadless)),
+                reason=_small(int(n[i]), spreadless=spreadless),
                 **base,
             )
 
@@ -292,9 +323,15 @@ class _Side:
     labels: tuple[str, ...]
     dropped: tuple[str, ...]
     smallest: int
+    fewest: int
     n: int
     clusters: int
     within: float
+
+    @property
+    def thinnest(self) -> tuple[int, int]:
+        """Respondents and organisations of the thinnest group."""
+        return self.smallest, self.fewest
 
 
 def _side(
@@ -314,6 +351,7 @@ def _side(
         tuple(label for label, kept in zip(labels, keep, strict=True) if kept),
         tuple(label for label, kept in zip(labels, keep, strict=True) if not kept),
         int(n[keep].min()),
+        int(clusters[keep].min()),
         int(n[keep].sum()),
         organisations,
         within,
@@ -352,14 +390,17 @@ def _gradient(ledger: _Ledger, table: CellTable) -> None:
         _role_rows(ledger, table, role)
     _compare(ledger, table.measure, role, stage, "gradient_ratio_log")
     if role is None or stage is None:
-        ledger.refuse(table.measure, "range_difference", "scale_point", _too_few(n_role if role is None else n_stage))
+        ledger.refuse(
+            table.measure, "range_difference", "scale_point", _too_few(ledger, n_role if role is None else n_stage)
+        )
         return
-    reason, status = _range_note(role)
+    reason, status = _range_note(ledger, role)
     ledger.add(
         table.measure,
         "range_difference",
         "scale_point",
         draws=role.spread.range_draws - stage.spread.range_draws,
+        smallest=_thinner(role, stage),
         estimate=role.spread.range_shrunken - stage.spread.range_shrunken,
         n=role.n,
         n_organisations=role.clusters,
@@ -369,11 +410,20 @@ def _gradient(ledger: _Ledger, table: CellTable) -> None:
     )
 
 
-def _too_few(n: Ints) -> str:
+def _enough(ledger: _Ledger) -> str:
+    organisations = f" from {MINIMUM_CLUSTERS} organisations" if ledger.design.has_organisations else ""
+    return f"{MINIMUM_FOR_SPREAD} respondents{organisations}"
+
+
+def _too_few(ledger: _Ledger, n: Ints) -> str:
     return (
-        f"a spread needs two groups of at least {MINIMUM_FOR_SPREAD} respondents; "
-        f"{int((n >= MINIMUM_FOR_SPREAD).sum())} of {len(n)} have that many"
+        f"a spread needs two groups of at least {_enough(ledger)}; "
+        f"of {len(n)} groups {int((n >= MINIMUM_FOR_SPREAD).sum())} have the respondents"
     )
+
+
+def _left_out(ledger: _Ledger, dropped: Sequence[str]) -> str:
+    return f"without {listed(dropped, limit=20)}: fewer than {_enough(ledger)}" if dropped else ""
 
 
 def _interval(draws: Floats, level: float = 0.95) -> dict[str, Any]:
@@ -381,6 +431,8 @@ def _interval(draws: Floats, level: float = 0.95) -> dict[str, Any]:
     tail = (1.0 - level) / 2.0
     low = float(np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, method="lower"))
     high = float(np.quantile(np.where(np.isnan(draws), np.inf, draws), 1.0 - tail, method="higher"))
+    # The other infinity is no open end: it says "larger than any ratio", and is shown as the cap.
+    low, high = (CAP if low == math.inf else low), (-CAP if high == -math.inf else high)
     std_error = float(np.std(draws, ddof=1)) if np.isfinite(draws).all() else math.nan
     return {"conf_low": low, "conf_high": high, "std_error": std_error, "conf_level": level}
 
@@ -389,27 +441,29 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
     prefix = "" if name == "role" else "stage_"
     if side is None:
         for statistic in (f"{name}_sd_corrected", f"{prefix}range_raw", f"{prefix}range_shrunken"):
-            ledger.refuse(measure, statistic, "scale_point", _too_few(n), n=int(n.sum()))
+            ledger.refuse(measure, statistic, "scale_point", _too_few(ledger, n), n=int(n.sum()))
         return
     base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
-    left_out = f"without {listed(side.dropped)}: fewer than {MINIMUM_FOR_SPREAD} respondents" if side.dropped else ""
+    left_out = _left_out(ledger, side.dropped)
     ledger.add(
         measure,
         f"{name}_sd_corrected",
         "scale_point",
         draws=side.spread.sd_draws,
+        smallest=side.thinnest,
         estimate=side.spread.sd_corrected,
         status="flagged" if left_out else "ok",
         reason=left_out,
         **_interval(side.spread.sd_draws),
         **base,
     )
-    reason, status = _range_note(side)
+    reason, status = _range_note(ledger, side)
     ledger.add(
         measure,
         f"{prefix}range_shrunken",
         "scale_point",
         draws=side.spread.range_draws,
+        smallest=side.thinnest,
         estimate=side.spread.range_shrunken,
         status=status,
         reason=reason,
@@ -420,6 +474,7 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
         measure,
         f"{prefix}range_raw",
         "scale_point",
+        smallest=side.thinnest,
         estimate=side.spread.range_raw,
         std_error=float(np.std(side.spread.range_draws, ddof=1)),
         status="flagged",
@@ -429,10 +484,10 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
     )
 
 
-def _range_note(side: _Side) -> tuple[str, str]:
+def _range_note(ledger: _Ledger, side: _Side) -> tuple[str, str]:
     parts = []
     if side.dropped:
-        parts.append(f"without {listed(side.dropped)}: fewer than {MINIMUM_FOR_SPREAD} respondents")
+        parts.append(_left_out(ledger, side.dropped))
     if side.smallest < MINIMUM_FOR_RANGE:
         parts.append(f"small base: a range wants {MINIMUM_FOR_RANGE} respondents in each group")
     return "; ".join(parts), "flagged" if parts else "ok"
@@ -444,16 +499,34 @@ def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
     base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
     left_out = f"without {listed(side.dropped)}" if side.dropped else ""
     status = "flagged" if left_out else "ok"
-    share = s.sd_draws**2 / (s.sd_draws**2 + side.within) if side.within > 0 else np.full_like(s.sd_draws, np.nan)
-    ledger.add(
-        table.measure, "icc1", "index", estimate=s.sd_corrected**2 / (s.sd_corrected**2 + side.within),
-        status=status, reason=left_out, **_interval(share), **base,
-    )  # fmt: skip
-    reliability = s.sd_draws**2 / (s.sd_draws**2 + s.noise) if s.noise > 0 else np.ones_like(s.sd_draws)
-    ledger.add(
-        table.measure, "icc2", "index", estimate=s.reliability, status=status, reason=left_out,
-        **_interval(reliability), **base,
-    )  # fmt: skip
+    shared = {"status": status, "reason": left_out, "smallest": side.thinnest, **base}
+    whole = s.sd_corrected**2 + side.within
+    if whole > 0:
+        share = s.sd_draws**2 / (s.sd_draws**2 + side.within)
+        ledger.add(
+            table.measure,
+            "icc1",
+            "index",
+            draws=share,
+            estimate=s.sd_corrected**2 / whole,
+            **_interval(share),
+            **shared,
+        )
+    else:
+        ledger.refuse(table.measure, "icc1", "index", "all answers are alike", **base)
+    if s.noise > NIL**2:
+        reliability = s.sd_draws**2 / (s.sd_draws**2 + s.noise)
+        ledger.add(
+            table.measure,
+            "icc2",
+            "index",
+            draws=reliability,
+            estimate=s.reliability,
+            **_interval(reliability),
+            **shared,
+        )
+    else:
+        ledger.refuse(table.measure, "icc2", "index", "the answers do not vary within groups", **base)
     rows = dict(zip(table.role.labels, table.rows[:-1].sum(axis=(1, 2)), strict=True))
     clusters = dict(zip(table.role.labels, table.organisations[:-2, -1], strict=True))
     for label, value in zip(side.labels, s.shrunken, strict=True):
@@ -483,12 +556,21 @@ def _superiority(
     critical = float(np.quantile(largest, 0.95, method="higher") * t_scale(pair.min()))
     top, bottom = int(np.argmax(side.spread.shrunken)), int(np.argmin(side.spread.shrunken))
     value, se = float(layers[0, top, bottom]), float(std_error[top, bottom])
+    pairs: dict[str, Any] = {"role": side.labels[top], "role_2": side.labels[bottom]}
+    if se < NIL:
+        reason = "no interval: the answers of the two roles do not vary"
+        ledger.refuse(table.measure, "probability_superiority", "index", reason, **pairs)
+        return
     ledger.add(
         table.measure,
         "probability_superiority",
         "index",
-        role=side.labels[top],
-        role_2=side.labels[bottom],
+        **pairs,
+        draws=value - error[:, top, bottom] * critical / 1.959963984540054,
+        smallest=(
+            min(rows[side.labels[top]], rows[side.labels[bottom]]),
+            int(pair[top, bottom]),
+        ),
         estimate=value,
         std_error=se,
         conf_low=max(value - critical * se, 0.0),
@@ -501,14 +583,22 @@ def _superiority(
     )
 
 
-def _compare(ledger: _Ledger, measure: str, role: _Side | None, stage: _Side | None, statistic: str) -> None:
+def _thinner(role: _Side, stage: _Side) -> tuple[int, int]:
+    """Respondents and organisations of the thinnest group of both."""
+    return min(role.smallest, stage.smallest), min(role.fewest, stage.fewest)
+
+
+def _compare(
+    ledger: _Ledger, measure: str, role: _Side | None, stage: _Side | None, statistic: str, also: str = ""
+) -> None:
     if role is None or stage is None:
         short = "role" if role is None else "stage"
         ledger.refuse(measure, statistic, "log_ratio", f"the {short} spread is not assessable")
         return
     draws = log_ratio(role.spread.sd_draws, stage.spread.sd_draws)
     point = float(log_ratio(np.array([role.spread.sd_corrected]), np.array([stage.spread.sd_corrected]))[0])
-    reasons = [f"without {listed(side.dropped)}" for side in (role, stage) if side.dropped]
+    dropped = [label for side in (role, stage) for label in side.dropped]
+    reasons = [text for text in (also, _left_out(ledger, dropped)) if text]
     if not math.isfinite(point):
         nil = {math.inf: "the stages", -math.inf: "the roles"}.get(point, "roles and stages")
         reasons.append(f"no finite ratio: the spread of {nil} is no larger than noise")
@@ -517,6 +607,7 @@ def _compare(ledger: _Ledger, measure: str, role: _Side | None, stage: _Side | N
         statistic,
         "log_ratio",
         draws=draws,
+        smallest=_thinner(role, stage),
         estimate=point,
         n=role.n,
         n_organisations=role.clusters,
@@ -550,6 +641,7 @@ def _system(ledger: _Ledger, measure: Measure) -> None:
         measure.name,
         "system_sd",
         "scale_point",
+        draws=inference.draws,
         estimate=float(inference.estimate),
         std_error=float(inference.std_error),
         conf_low=float(inference.conf_low),
@@ -569,11 +661,13 @@ def _adjusted(
     codes = [axis.index(design.responses[axis.name]) for axis in axes]
     answer = measure.index(design.responses)
     used = (answer >= 0) & np.all([code >= 0 for code in codes], axis=0)
-    kept: list[Ints] = []
-    for code in codes:
-        n = np.bincount(code[used], minlength=int(code.max(initial=0)) + 1)
-        kept.append(np.flatnonzero(n >= MINIMUM_FOR_SPREAD))
-        used &= np.isin(code, kept[-1])
+    used, kept = _settled(design, codes, used)
+    dropped = [
+        f"{axis.labels[g]}"
+        for axis, code, levels in zip(axes, codes, kept, strict=True)
+        for g in np.setdiff1d(np.unique(code[(answer >= 0) & (code >= 0)]), levels)
+    ]
+    left_out = _left_out(ledger, dropped)
     names = [axis.name for axis in axes]
     statistics = ("role_sd_adjusted", "stage_sd_adjusted", "gradient_ratio_log_adjusted")
     units = ("scale_point", "scale_point", "log_ratio")
@@ -607,20 +701,34 @@ def _adjusted(
         )  # fmt: skip
         sides.append(side)
         if side is not None:
-            left = [label for g, label in enumerate(levels_of.labels) if g not in set(levels.tolist())]
             ledger.add(
                 measure.name,
                 statistics[j],
                 "scale_point",
                 draws=side.spread.sd_draws,
+                smallest=side.thinnest,
                 estimate=side.spread.sd_corrected,
                 n=side.n,
                 n_organisations=side.clusters,
-                status="flagged" if left else "ok",
-                reason=f"without {listed(left)}: fewer than {MINIMUM_FOR_SPREAD} respondents" if left else "",
+                status="flagged" if left_out else "ok",
+                reason=left_out,
                 **_interval(side.spread.sd_draws),
             )
-    _compare(ledger, measure.name, sides[0], sides[1], "gradient_ratio_log_adjusted")
+    _compare(ledger, measure.name, sides[0], sides[1], "gradient_ratio_log_adjusted", also=left_out)
+
+
+def _settled(design: SurveyDesign, codes: Sequence[Ints], used: Mask) -> tuple[Mask, list[Ints]]:
+    """Leave out thin levels of any classification until none is thin: leaving one out can make another thin."""
+    while True:
+        kept = []
+        for code in codes:
+            levels, n = np.unique(code[used], return_counts=True)
+            clusters = np.array([len(np.unique(design.cluster[used & (code == level)])) for level in levels])
+            kept.append(levels[(n >= MINIMUM_FOR_SPREAD) & (clusters >= MINIMUM_CLUSTERS)] if len(levels) else levels)
+        still = used & np.all([np.isin(code, levels) for code, levels in zip(codes, kept, strict=True)], axis=0)
+        if still.sum() == used.sum():
+            return used, kept
+        used = still
 
 
 def _thin(names: Sequence[str], kept: Sequence[Ints]) -> str:
@@ -628,7 +736,7 @@ def _thin(names: Sequence[str], kept: Sequence[Ints]) -> str:
     return f"fewer than two levels of {listed(thin)} have {MINIMUM_FOR_SPREAD} respondents"
 
 
-def _totals(design: SurveyDesign, keys: list[Ints], used: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:  # noqa: ANN401
+def _totals(design: SurveyDesign, keys: list[Ints], used: Mask) -> Any:  # noqa: ANN401
     return replicated_totals(
         keys,
         design.cluster[used],
@@ -681,9 +789,13 @@ def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
         fewest = min(int(clusters[cell]) for cell in needed)
         base: dict[str, Any] = {"n": smallest, "n_organisations": fewest, **key}
         if smallest == 0 or fewest < 2:
-            ledger.refuse(table.measure, statistic, "scale_point", "one of its cells is empty", **base)
+            reason = "one of its cells is empty" if smallest == 0 else "one of its cells comes from one organisation"
+            ledger.refuse(table.measure, statistic, "scale_point", reason, **base)
             continue
         inference = infer(layers, fewest)
+        if float(inference.std_error) < NIL:
+            ledger.refuse(table.measure, statistic, "scale_point", "the answers in its cells do not vary", **base)
+            continue
         ledger.add(
             table.measure,
             statistic,
@@ -724,12 +836,14 @@ def _high_share(ledger: _Ledger, measures: Sequence[Measure], role: Axis, stage:
                 ledger.refuse(name, "high_both_share", "proportion", "nobody answered", **base)
                 continue
             se = float(np.nan_to_num(inference.std_error[i]))
+            se = se if se > NIL else 0.0
             interval = korn_graubard(float(inference.estimate[i]), se, n, int(clusters[i]))
             ledger.add(
                 name,
                 "high_both_share",
                 "proportion",
-                draws=interval.quantile(_ranks(inference.draws[:, i])) if "stage" in key else None,
+                draws=interval.quantile(_ranks(inference.draws[:, i])),
+                hits=int(rows[i, 1]),
                 estimate=interval.estimate,
                 std_error=se if se > 0 else math.nan,
                 conf_low=interval.conf_low,
