@@ -550,10 +550,6 @@ def _superiority(
     pair = np.minimum(n[:, None], n[None, :])
     error = (layers[1:] - layers[0]) * small_sample_factor(pair)
     std_error = np.sqrt(np.mean(error**2, axis=0))
-    upper = np.triu_indices(len(index), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        largest = np.nanmax(np.abs(error[:, *upper]) / std_error[upper], axis=1)
-    critical = float(np.quantile(largest, 0.95, method="higher") * t_scale(pair.min()))
     top, bottom = int(np.argmax(side.spread.shrunken)), int(np.argmin(side.spread.shrunken))
     value, se = float(layers[0, top, bottom]), float(std_error[top, bottom])
     pairs: dict[str, Any] = {"role": side.labels[top], "role_2": side.labels[bottom]}
@@ -561,6 +557,10 @@ def _superiority(
         reason = "no interval: the answers of the two roles do not vary"
         ledger.refuse(table.measure, "probability_superiority", "index", reason, **pairs)
         return
+    upper = np.triu_indices(len(index), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        largest = np.nanmax(np.abs(error[:, *upper]) / std_error[upper], axis=1)
+    critical = float(np.quantile(largest, 0.95, method="higher") * t_scale(pair.min()))
     ledger.add(
         table.measure,
         "probability_superiority",
