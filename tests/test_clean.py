@@ -67,6 +67,7 @@ def cleaned(tmp_path):
     return run
 
 
+DECLARED = "nothing to mend: set aside by a rule that was declared before the data were read; "
 ONE_FAULT = [
     ({"resp_id": ""}, "resp_id_missing", "resp_id", "", "give the respondent"),
     ({"org_id": " "}, "org_id_missing", "org_id", " ", "give the organisation"),
@@ -141,15 +142,15 @@ ONE_FAULT = [
         "speeder",
         "end",
         "1.5 minutes",
-        "shorter than 2 minutes",
+        DECLARED + "shorter than 2 minutes",
     ),
-    ({"attn": "3"}, "attention_failed", "attn", "3", "the instruction was to answer High"),
+    ({"attn": "3"}, "attention_failed", "attn", "3", DECLARED + "the instruction was to answer High"),
     (
         {"role": "CFO", "conf": "2", "prep": "2", "budget": "2"},
         "straight_liner",
         "",
         "2 throughout",
-        "the same answer to 3 items",
+        DECLARED + "the same answer to 3 items",
     ),
 ]
 

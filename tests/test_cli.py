@@ -179,6 +179,13 @@ def test_check_tells_every_problem_and_fails_on_errors_alone(study, capsys, monk
     assert json.loads(capsys.readouterr().out)[0]["rule"] == "role_unknown"
     found[:] = [Problem("a.csv", 0, "x", "unknown_column", severity="warning")]
     assert main(["check", str(study / "data/raw/w1/a.csv")]) == 0
+    capsys.readouterr()
+    found[:] = [Problem("a.csv", 4, "end", "speeder", "r2", "1.0 minutes", "nothing to mend", severity="quality")]
+    assert main(["check", str(study / "data/raw/w1/a.csv")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "quality: a.csv, row 4, column end: '1.0 minutes' speeder. nothing to mend",
+        "a.csv: 1 problem (1 quality); nothing was changed",
+    ]
 
 
 def test_ctrl_c_ends_with_a_line_and_no_kernel(study):

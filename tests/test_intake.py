@@ -227,6 +227,16 @@ def test_a_wrong_role_a_stage_out_of_range_and_a_duplicate_are_each_named(tmp_pa
     assert sorted(study_folder.rglob("*")) == before, "checking writes nothing"
 
 
+def test_a_row_that_a_declared_rule_sets_aside_is_no_error_of_the_sender(deliver, instrument):
+    read = deliver("resp_id,org_id,wave,role,attn,conf,prep\nr1,o1,w1,CEO,3,4,5\n")
+    (found,) = [p for p in problems_of([read], instrument) if p.rule == "attention_failed"]
+    assert found.severity == "quality"
+    assert found.mend == (
+        "nothing to mend: set aside by a rule that was declared before the data were read; "
+        "the instruction was to answer High"
+    )
+
+
 def test_every_problem_of_a_row_is_listed_in_the_order_of_the_rules(deliver, instrument):
     read = deliver("resp_id,org_id,wave,role,stage_fn,conf\nr1,,w1,CFOO,7,six\n")
     found = [(p.rule, p.column, p.value) for p in problems_of([read], instrument) if p.severity == "error"]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError
-from fieldwork.intake import Answers, Delivery, read_answers, shown
+from fieldwork.intake import SETS_ASIDE, Answers, Delivery, read_answers, shown
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def clean(
     answers = read_answers(deliveries, instrument)
     faults = answers.faults
     severity = faults["rule"].map(lambda name: answers.rules[name].severity)
-    errors = faults[severity == "error"]
+    errors = faults[severity.isin(SETS_ASIDE)]
     if other_waves == "stop":
         _refuse_other_waves(answers, errors, instrument)
     _refuse_unreadable_dates(answers, errors)

@@ -16,6 +16,7 @@ import signal
 import sys
 import textwrap
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -423,9 +424,13 @@ def _check(options: argparse.Namespace) -> int:
             value = f" '{problem.value}'" if problem.value else ""
             print(f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip())
         files = listed(path.name for path in options.files)
-        said = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}" if problems else "no problem"
+        by_severity = Counter(problem.severity for problem in problems)
+        parts = ", ".join(
+            f"{by_severity[kind]} {kind}" for kind in ("error", "quality", "warning") if by_severity[kind]
+        )
+        said = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} ({parts})" if problems else "no problem"
         print(f"{files}: {said}; nothing was changed")
-    # A warning is a row that is kept and counted; only what would be set aside needs a mend.
+    # Warnings are kept and counted, and a declared rule of quality sets aside rows that nobody can mend.
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answers, read_answers
 from fieldwork.intake.check import check_files, problems_of
 from fieldwork.intake.delivery import Delivery, delivered, read_deliveries, read_delivery
-from fieldwork.intake.problems import RULES, Problem, Rule, rules_of, shown
+from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown
 
 __all__ = [
     "NOT_DELIVERED",
     "NOT_SHOWN",
     "ROUTED_OUT",
     "RULES",
+    "SETS_ASIDE",
     "Answers",
     "Delivery",
     "Problem",

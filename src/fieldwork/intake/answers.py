@@ -33,6 +33,7 @@ NOT_DELIVERED = "not_delivered"  # the column is not in the file
 _NO_FAULTS = pd.DataFrame({"place": np.array([], dtype="int64")}).assign(column="", value="", rule="", mend="")
 # Beyond so many distinct wrong texts of one column, the nearest answer is no longer looked up for each.
 _OFFERS = 1_000
+_DECLARED = "nothing to mend: set aside by a rule that was declared before the data were read; "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -577,6 +578,7 @@ def _quality(
             mend = "the same answers as another respondent: ask the sender whether it is a copy"
         if len(wrong):
             value = value if len(value) == len(wrong) else [""] * len(wrong)
+            mend = f"{_DECLARED}{mend}" if rule.action == "exclude" else mend
             out.append(_listed(values.index[wrong], column, value, rule.name, mend))
     return out
 

@@ -1,7 +1,8 @@
 """What can be wrong with a delivery: the rules in order of precedence, and the record of one fault.
 
 A row is set aside under the first rule that it breaks, in the order of `RULES`; every further fault of the row is named
-beside it. Rules of severity `warning` keep the row and are counted as flags.
+beside it. Rules of severity `quality`, which the instrument declares, set a row aside although its sender has nothing to
+mend. Rules of severity `warning` keep the row and are counted as flags.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from fieldwork.errors import InstrumentError
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["HIDDEN", "RULES", "Problem", "Rule", "rules_of", "shown"]
+__all__ = ["HIDDEN", "RULES", "SETS_ASIDE", "Problem", "Rule", "rules_of", "shown"]
+
+SETS_ASIDE = ("error", "quality")  # severities of the rules under which a row is set aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Rule:
     Attributes
     ----------
     name : str        Stable name, as stored in the quarantine and in the flow.
-    severity : str    `error`: the row is set aside; `warning`: the row is kept and counted.
+    severity : str    `error`: the row is set aside, and can be mended; `quality`: the row is set aside by a rule that
+                      the instrument declares; `warning`: the row is kept and counted.
     words : str       What happened to the row, for the data-quality page.
     """
 
@@ -93,10 +97,10 @@ def rules_of(instrument: Instrument) -> dict[str, Rule]:
                 hint="rename the rule",
             )
     declared = [
-        Rule(rule.name, "error" if rule.action == "exclude" else "warning", rule.label or _WORDS[rule.kind])
+        Rule(rule.name, "quality" if rule.action == "exclude" else "warning", rule.label or _WORDS[rule.kind])
         for rule in instrument.quality
     ]
-    ordered = sorted([*RULES, *declared], key=lambda rule: rule.severity)  # stable: errors before warnings
+    ordered = sorted([*RULES, *declared], key=lambda rule: rule.severity)  # stable; error, quality, warning
     return {rule.name: rule for rule in ordered}
 
 
@@ -113,7 +117,7 @@ class Problem:
     resp_id : str     Respondent as delivered.
     value : str       Value as delivered, cut at 80 characters, invisible characters written out.
     mend : str        What the sender can do.
-    severity : str    `error` or `warning`.
+    severity : str    `error`, `quality` or `warning`, see `Rule`.
     """
 
     file: str
