@@ -163,8 +163,20 @@ def test_column_names_are_trimmed_but_not_folded(deliver):
     assert read.columns == ("resp_id", "org_id", "wave", "role", "Conf")
     assert read.unknown == ("Conf",)
     offers = {problem.column: problem.mend for problem in read.problems}
-    assert offers["Conf"] == "is it conf?"
-    assert offers["conf"] == "is it Conf?"
+    assert (
+        offers["Conf"]
+        == "is it conf? then rename it; else map it in the instrument (column = ...), or leave it: kept in 01_clean.unknown_columns.csv"
+    )
+    assert (
+        offers["conf"] == "is it Conf? then rename that column; else deliver it, or leave it: its answers are missing"
+    )
+
+
+def test_columns_without_a_near_name_have_a_mend_too(deliver):
+    read = deliver("resp_id,org_id,wave,role,conf,zzz\nr1,o1,w1,CEO,4,x\n")
+    offers = {problem.column: problem.mend for problem in read.problems}
+    assert offers["zzz"] == "map it in the instrument (column = ...), or leave it: kept in 01_clean.unknown_columns.csv"
+    assert offers["prep"] == "deliver it, or leave it: its answers are missing"
 
 
 def test_short_and_long_rows_are_never_padded_or_shifted(deliver, instrument):

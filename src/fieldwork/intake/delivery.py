@@ -101,8 +101,8 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     _refuse_absent_keys(absent, filled, instrument, name)
     problems = [
         *([_remark(name, "", "trailing_separator", "remove the last comma of each row")] * read.trailing_separator),
-        *(_remark(name, column, "column_absent", _offer(column, filled)) for column in absent),
-        *(_remark(name, column, "column_unknown", _offer(column, absent)) for column in filled),
+        *(_remark(name, column, "column_absent", _absent(column, filled)) for column in absent),
+        *(_remark(name, column, "column_unknown", _unknown(column, absent)) for column in filled),
     ]
     return Delivery(
         file=name,
@@ -217,6 +217,13 @@ def _remark(name: str, column: str, rule: str, mend: str) -> Problem:
     return Problem(file=name, row=1, column=shown(column), rule=rule, mend=mend, severity="warning")
 
 
-def _offer(column: str, others: Sequence[str]) -> str:
-    near = nearest(column, others)
-    return f"is it {shown(near)}?" if near else ""
+def _unknown(column: str, absent: Sequence[str]) -> str:
+    near = nearest(column, absent)
+    offer = f"is it {near}? then rename it; else " if near else ""
+    return f"{offer}map it in the instrument (column = ...), or leave it: kept in 01_clean.unknown_columns.csv"
+
+
+def _absent(column: str, unknown: Sequence[str]) -> str:
+    near = nearest(column, unknown)
+    offer = f"is it {shown(near)}? then rename that column; else " if near else ""
+    return f"{offer}deliver it, or leave it: its answers are missing"
