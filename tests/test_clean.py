@@ -243,25 +243,69 @@ def test_missing_answers_keep_their_reason(cleaned):
 
 
 def test_the_responses_table_is_the_instruments(cleaned):
-    found = cleaned({}, header=[name for name in HEADER if name != "conf"]).responses
+    found = cleaned({}, header=[name for name in HEADER if name != "attn"]).responses
     assert list(found.columns) == INSTRUMENT.columns()
     kinds = found.dtypes.astype(str).to_dict()
     assert kinds["resp_id"] == kinds["role"] == kinds["start"] == "string"
     assert kinds["conf"] == kinds["blk_roi"] == kinds["pri_a"] == kinds["stall"] == "Int8"
     assert kinds["weeks"] == "Float64"
-    assert found["conf"].isna().all()
+    assert found["attn"].isna().all()
 
 
 def test_an_absent_column_is_named_and_its_answers_have_a_reason(cleaned):
-    found = cleaned({}, header=[name for name in HEADER if name != "conf"])
-    assert found.flow.absent_columns == ("conf",)
+    found = cleaned({}, header=[name for name in HEADER if name != "attn"])
+    assert found.flow.absent_columns == ("attn",)
     assert found.flow.remarks == {"column_absent": 1}
-    assert found.missing.set_index("item")["reason"]["conf"] == "not_delivered"
+    assert found.missing.set_index("item")["reason"]["attn"] == "not_delivered"
+
+
+def measured(tmp_path, *headers):
+    paths = [tmp_path / f"{letter}.csv" for letter in "abc"[: len(headers)]]
+    for number, (path, measures) in enumerate(zip(paths, headers, strict=True)):
+        path.write_text(f"resp_id,org_id,wave,role,{measures}\nr{number},o,w1,CEO,4,3\n", encoding="utf-8")
+    return clean(read_deliveries(paths, INSTRUMENT), INSTRUMENT)
+
+
+def test_a_measure_that_no_file_holds_stops_the_run(tmp_path):
+    with pytest.raises(DataError) as caught:
+        measured(tmp_path, "confi,prep", "extra,prep")
+    assert str(caught.value) == (
+        "DataError: no delivered file has the column conf, which carries the adoption gradient\n"
+        "  where     a.csv, b.csv, row 1, column conf\n"
+        "  expected  conf (Confidence)\n"
+        "  got       confi, extra\n"
+        "  hint      rename confi in a.csv to conf"
+    )
+    with pytest.raises(DataError, match="the columns conf and prep, which carry the adoption gradient") as caught:
+        measured(tmp_path, "zzz,yyy")
+    assert caught.value.hint == (
+        "deliver conf and prep; an item that was not asked in this wave is closed in the instrument with last_wave"
+    )
+
+
+def test_a_measure_that_one_file_holds_goes_on(tmp_path):
+    found = measured(tmp_path, "conf,prep", "confi,prep")
+    assert found.flow.absent_columns[:2] == ("attn", "blk_cost")
+    assert found.responses["conf"].tolist() == [4, pd.NA]
+
+
+def test_a_measure_that_the_wave_does_not_ask_is_not_missed(tmp_path):
+    text = (CASES / "instruments" / "instrument.toml").read_text(encoding="utf-8")
+    path = tmp_path / "instrument.toml"
+    path.write_text(
+        text.replace('label = "Preparedness"', 'label = "Preparedness"\nlast_wave = "w0"'), encoding="utf-8"
+    )
+    path.write_text(path.read_text().replace('items = ["conf", "prep", "budget"]', 'items = ["conf", "budget"]'))
+    instrument = Instrument.load(path, "w1")
+    (tmp_path / "a.csv").write_text("resp_id,org_id,wave,role,conf\nr1,o,w1,CEO,4\n", encoding="utf-8")
+    assert len(clean([read_delivery(tmp_path / "a.csv", instrument)], instrument).responses) == 1
 
 
 def test_unknown_columns_are_kept_apart_as_delivered(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("resp_id,org_id,wave,role,extra,\n1,o,w1,CEO,=1+1,\n2,o,w1,CEO,,\n", encoding="utf-8")
+    path.write_text(
+        "resp_id,org_id,wave,role,conf,prep,extra,\n1,o,w1,CEO,4,4,=1+1,\n2,o,w1,CEO,4,4,,\n", encoding="utf-8"
+    )
     found = clean([read_delivery(path, INSTRUMENT)], INSTRUMENT)
     assert found.flow.unknown_columns == ("extra",)
     assert found.unknown_columns.to_dict("records") == [
@@ -297,7 +341,7 @@ def test_a_weight_that_cannot_weigh_is_set_aside(tmp_path, weight):
     path.write_text(text + '\n[items.w]\nkind = "number"\nlabel = "Weight"\n', encoding="utf-8")
     instrument = Instrument.load(path, "w1")
     (tmp_path / "a.csv").write_text(
-        f"resp_id,org_id,wave,role,w\n1,o,w1,CEO,1.5\n2,o,w1,CEO,{weight}\n", encoding="utf-8"
+        f"resp_id,org_id,wave,role,conf,prep,w\n1,o,w1,CEO,4,4,1.5\n2,o,w1,CEO,4,4,{weight}\n", encoding="utf-8"
     )
     found = clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
     assert found.quarantine[["row", "column", "value", "rule", "mend"]].to_numpy().tolist() == [

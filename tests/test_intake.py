@@ -249,6 +249,16 @@ def test_a_row_that_a_declared_rule_sets_aside_is_no_error_of_the_sender(deliver
     )
 
 
+def test_a_mistyped_measure_is_an_error_of_the_check(tmp_path):
+    (tmp_path / "a.csv").write_text("resp_id,org_id,wave,role,confi,prep\nr1,o1,w1,CEO,4,4\n", encoding="utf-8")
+    (found,) = [p for p in check_files([tmp_path / "a.csv"], Study.open(CASES)) if p.severity == "error"]
+    assert (found.file, found.row, found.column, found.rule) == ("a.csv", 1, "conf", "measure_absent")
+    assert (
+        found.mend
+        == "no delivered file has the column conf, which carries the adoption gradient: rename confi in a.csv to conf"
+    )
+
+
 def test_every_problem_of_a_row_is_listed_in_the_order_of_the_rules(deliver, instrument):
     read = deliver("resp_id,org_id,wave,role,stage_fn,conf\nr1,,w1,CFOO,7,six\n")
     found = [(p.rule, p.column, p.value) for p in problems_of([read], instrument) if p.severity == "error"]

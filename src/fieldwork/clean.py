@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError
-from fieldwork.intake import SETS_ASIDE, Answers, Delivery, read_answers, shown
+from fieldwork.intake import SETS_ASIDE, Answers, Delivery, measures_absent, read_answers, shown
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def clean(
         `stop`: a row of another wave means that the wrong file was put there. `set_aside`: the files hold all waves.
 
     Answers keep their codes; a missing answer is missing in `responses` and has its reason in `missing`. Raises
-    DataError for a row of another wave, for a file none of whose dates can be read, and if rows were ever lost.
+    DataError for an item of the adoption gradient that no file holds, for a row of another wave, for a file none of
+    whose dates can be read, and if rows were ever lost.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -151,6 +152,8 @@ def clean(
     >>> cleaned.responses["resp_id"].tolist(), cleaned.flow.by_rule
     (['001'], {'value_unknown': 1})
     """
+    if lacking := measures_absent(deliveries, instrument):
+        raise lacking
     answers = read_answers(deliveries, instrument)
     faults = answers.faults
     severity = faults["rule"].map(lambda name: answers.rules[name].severity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answers, read_answers
 from fieldwork.intake.check import check_files, problems_of
-from fieldwork.intake.delivery import Delivery, delivered, read_deliveries, read_delivery
+from fieldwork.intake.delivery import Delivery, delivered, measures_absent, read_deliveries, read_delivery
 from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Rule",
     "check_files",
     "delivered",
+    "measures_absent",
     "problems_of",
     "read_answers",
     "read_deliveries",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fieldwork.errors import DataError
 from fieldwork.intake.answers import read_answers
-from fieldwork.intake.delivery import Delivery, read_delivery
+from fieldwork.intake.delivery import Delivery, measures_absent, read_delivery
 from fieldwork.intake.problems import Problem, shown
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
             found.append(_unreadable(Path(path), error))
     order = {Path(path).name: place for place, path in enumerate(paths)}
     found += [problem for delivery in deliveries for problem in delivery.problems]
+    if lacking := measures_absent(deliveries, instrument):
+        found.append(_lacking(deliveries[0], lacking))
     found += problems_of(deliveries, instrument)
     return sorted(found, key=lambda problem: (order[problem.file], problem.row))
 
@@ -58,6 +60,16 @@ def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[
         )
         for file, row, respondent, fault in zip(at["file"], at["row"], at["resp_id"], faults.itertuples(), strict=True)
     ]
+
+
+def _lacking(delivery: Delivery, error: DataError) -> Problem:
+    return Problem(
+        file=delivery.file,
+        row=1,
+        column=error.where.rpartition("column ")[2],
+        rule="measure_absent",
+        mend=f"{error.title}: {error.hint}",
+    )
 
 
 def _unreadable(path: Path, error: DataError) -> Problem:
