@@ -1,5 +1,6 @@
 """Reading: every cell as text, every row accounted for, every fault named by file, row, column, value and mend."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -84,7 +85,6 @@ def test_an_undecodable_byte_is_counted_across_blocks(deliver):
         (HEADER.encode() + b",role\n", "a column is delivered twice"),
         (HEADER.encode() + b'\nr1,o1,w1,CEO,4,"never closed\n', "the file cannot be split into cells"),
         (HEADER.encode() + b'\nr1,o1,w1,CEO,4,"closed" late\n', "the file cannot be split into cells"),
-        (HEADER.encode() + b"\nr1,o1,w1,CEO,4," + b"x" * 200_000 + b"\n", "the file cannot be split into cells"),
     ],
     ids=[
         "empty",
@@ -96,7 +96,6 @@ def test_an_undecodable_byte_is_counted_across_blocks(deliver):
         "twice",
         "quote",
         "late quote",
-        "large cell",
     ],
 )
 def test_a_file_that_is_no_delivery_stops(deliver, content, title):
@@ -104,6 +103,30 @@ def test_a_file_that_is_no_delivery_stops(deliver, content, title):
     assert error.title == title
     assert error.where.startswith("a.csv")
     assert error.hint
+
+
+def test_a_long_answer_is_read(deliver):
+    text = "x" * 200_000
+    assert list(deliver(f"{HEADER}\nr1,o1,w1,CEO,4,{text}\n").rows["comments"]) == [text]
+
+
+@pytest.mark.parametrize("quote", ["", '"'], ids=["bare", "quoted"])
+def test_a_cell_beyond_the_bound_stops_with_its_column(deliver, quote):
+    cell = quote + "x\n"[: 1 + bool(quote)] * ((1 << 24) + 1) + quote
+    error = refused(deliver, f"{HEADER}\nr1,o1,w1,CEO,4,fine\nr2,o1,w1,CEO,4,{cell}\n")
+    assert str(error) == (
+        "DataError: a cell is too long to be an answer\n"
+        "  where     a.csv, row 3, column comments\n"
+        "  expected  cells of at most 16,777,216 characters\n"
+        "  got       a longer cell\n"
+        "  hint      shorten the cell, or close the double quote that opens it"
+    )
+
+
+def test_the_bound_of_cells_is_that_of_the_reading_alone(deliver):
+    before = csv.field_size_limit()
+    deliver(f"{HEADER}\nr1,o1,w1,CEO,4,fine\n")
+    assert csv.field_size_limit() == before
 
 
 @pytest.mark.parametrize("name", ["a.pkl", "a.pickle", "a.npy", "a.joblib"])

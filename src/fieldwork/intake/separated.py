@@ -8,10 +8,11 @@ encoding and once to parse, and both readings must have the same SHA-256.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["Irregular", "Separated", "read_separated"]
 
 _BLOCK = 1 << 20
 _BATCH = 20_000
+_LONGEST = 1 << 24  # characters of a cell; Python's own bound of 131,072 is less than a transcript may have
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -104,7 +106,7 @@ def read_separated(path: Path, *, name: str, separator: str = ",") -> Separated:
 
     Rows are numbered as a spreadsheet numbers them: a quoted line break does not start a row, an empty line counts but
     holds no row. Raises DataError naming the file and the line for an encoding that is not what it claims to be, a
-    quote that never closes, a cell beyond 131,072 characters, another separator, an empty file, or a file that changes
+    quote that never closes, a cell beyond 16,777,216 characters, another separator, an empty file, or a file that changes
     while it is read.
 
     >>> import tempfile
@@ -208,8 +210,12 @@ def _undecodable(name: str, encoding: str, line: int, at: int, byte: int) -> Dat
 
 def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int) -> Separated:
     raw = _Hashing(path)
-    with io.BufferedReader(raw, _BLOCK) as buffered, io.TextIOWrapper(buffered, encoding, newline="") as text:
-        records = _records(csv.reader(text, delimiter=separator, strict=True), name)
+    with (
+        io.BufferedReader(raw, _BLOCK) as buffered,
+        io.TextIOWrapper(buffered, encoding, newline="") as text,
+        _longest_cell(_LONGEST),
+    ):
+        records = _records(text, name, separator)
         header = next((cells for _, cells in records if cells), [])
         _refuse_other_separators(header, name, separator)
         width = len(header) + surplus
@@ -229,12 +235,34 @@ def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int
     return Separated(tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256)
 
 
-def _records(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list[str]]]:
-    row = 0
+@contextlib.contextmanager
+def _longest_cell(characters: int) -> Iterator[None]:
+    """Set the bound of the csv module, which holds for the whole process, for the time of one reading."""
+    before = csv.field_size_limit(characters)
     try:
-        for row, cells in enumerate(reader, start=1):
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _records(text: Iterable[str], name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    row = 0
+    header: list[str] = []
+    lines: list[str] = []  # of the row that is being read
+
+    def kept() -> Iterator[str]:
+        for line in text:
+            lines.append(line)
+            yield line
+
+    try:
+        for row, cells in enumerate(csv.reader(kept(), delimiter=separator, strict=True), start=1):
+            lines.clear()
+            header = header or cells
             yield row, cells
     except csv.Error as error:
+        if "field larger" in str(error):
+            raise _too_long(lines, header, f"{name}, row {row + 1}", separator) from error
         raise DataError(
             "the file cannot be split into cells",
             where=f"{name}, row {row + 1}",
@@ -242,6 +270,21 @@ def _records(reader: Iterator[list[str]], name: str) -> Iterator[tuple[int, list
             got=str(error),
             hint="look for a quote that is not closed or not doubled in this row or above it",
         ) from error
+
+
+def _too_long(lines: list[str], header: list[str], where: str, separator: str) -> DataError:
+    """Name the column of a cell beyond the bound, by reading the lines of its row once more without the bound."""
+    with _longest_cell(sum(map(len, lines)) + 1):
+        cells = next(csv.reader(lines, delimiter=separator))
+    place = next(place for place, cell in enumerate(cells) if len(cell) > _LONGEST)
+    column = shown(header[place].strip()) if place < len(header) else str(place + 1)
+    return DataError(
+        "a cell is too long to be an answer",
+        where=f"{where}, column {column}",
+        expected=f"cells of at most {_LONGEST:,} characters",
+        got="a longer cell",
+        hint="shorten the cell, or close the double quote that opens it",
+    )
 
 
 def _refuse_other_separators(header: list[str], name: str, separator: str) -> None:
