@@ -73,7 +73,7 @@ def test_no_study_anywhere(tmp_path):
         "StudyError: no study here\n"
         f"  where     {tmp_path}\n"
         "  expected  a folder with study.toml, here or above\n"
-        "  hint      name the folder with --study DIR, or make one with: fieldwork new DIR"
+        "  hint      name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR"
     )
 
 
@@ -138,6 +138,7 @@ def test_unknown_wave(tmp_path):
         ("", '[data]\nraw = "/tmp/raw"\n', "for a folder of your machine use -p raw=DIR"),
         ("", '[data]\nfiles = ["../secret.csv"]\n', "data.files"),
         ("", '[data]\nfiles = ["a.exe"]\n', "data.files"),
+        ("", '[data]\nfiles = ["q1.xlsx"]\n', "'q1.xlsx'\n  hint      save it as CSV (UTF-8)"),
         ("", '[instruments]\nfolder = ".."\n', "instruments.folder"),
         ("", "[run]\nseed = true\n", "run.seed"),
         ("", "[run]\nreplicates = 1\n", "a whole number from 2"),
@@ -177,7 +178,7 @@ class TestRawFiles:
         assert str(caught.value) == (
             "StudyError: there is no delivery of wave 2025\n"
             "  where     data/raw/2025\n"
-            "  expected  a folder with files of kind .csv, .tsv, .xlsx, .sav, .zsav, .parquet\n"
+            "  expected  a folder with files of kind .csv, .tsv\n"
             "  got       nothing there\n"
             "  hint      put the data there, or point to their folder: fieldwork run -p raw=DIR"
         )
@@ -198,9 +199,19 @@ class TestRawFiles:
     def test_a_file_of_another_kind_is_not_passed_over(self, tmp_path):
         folder = make(tmp_path) / "data" / "raw" / "2025"
         folder.mkdir(parents=True)
-        (folder / "q1.xls").write_text("x", encoding="utf-8")
-        with pytest.raises(StudyError, match="of no kind that can be read"):
-            Study.open(tmp_path).raw_files()
+        (folder / "a.csv").write_text("x", encoding="utf-8")
+        for name in ("q1.xls", "q1.xlsx", "q1.sav", "q1.parquet"):
+            (folder / name).write_text("x", encoding="utf-8")
+            with pytest.raises(StudyError) as caught:
+                Study.open(tmp_path).raw_files()
+            assert str(caught.value) == (
+                "StudyError: a file in the folder of deliveries is of no kind that can be read\n"
+                f"  where     data/raw/2025/{name}\n"
+                "  expected  .csv, .tsv\n"
+                f"  got       '{name}'\n"
+                "  hint      save it as CSV (UTF-8), or move it out of the folder"
+            )
+            (folder / name).unlink()
 
     def test_raw_may_lie_outside_and_may_be_named_for_one_run(self, tmp_path):
         elsewhere = tmp_path / "elsewhere"

@@ -21,7 +21,7 @@ __all__ = ["BANNER", "DATA_SUFFIXES", "DISCLOSURE", "PROVENANCES", "STATEMENT", 
 
 PROVENANCES = ("simulated", "delivered", "real")
 BANNER = "Simulated data with a known truth: no executive was interviewed, and no figure here describes the world."
-DATA_SUFFIXES = (".csv", ".tsv", ".xlsx", ".sav", ".zsav", ".parquet")
+DATA_SUFFIXES = (".csv", ".tsv")  # those that intake reads
 
 # Thresholds that a study may tighten; disclosure.Policy holds their floors and sources.
 DISCLOSURE = ("minimum_respondents", "minimum_organisations", "minimum_of_share")
@@ -151,7 +151,7 @@ class Study:
             "no study here",
             where=str(start),
             expected="a folder with study.toml, here or above",
-            hint="name the folder with --study DIR, or make one with: fieldwork new DIR",
+            hint="name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR",
         )
 
     def raw_files(self) -> tuple[Path, ...]:
@@ -175,7 +175,7 @@ class Study:
                     where=self._shown(path),
                     expected=listed(DATA_SUFFIXES),
                     got=f"'{path.name}'",
-                    hint="export it as CSV (UTF-8), or move it out of the folder",
+                    hint="save it as CSV (UTF-8), or move it out of the folder",
                 )
         if not data:
             raise self._no_data(folder)
@@ -290,7 +290,7 @@ class _Reader:
                 "this folder is not a study",
                 where=str(self.folder),
                 expected="study.toml in it",
-                hint="name the folder with --study DIR, or make one with: fieldwork new DIR",
+                hint="name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR",
             ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise StudyError(
@@ -319,8 +319,10 @@ class _Reader:
         files = self._words("data", "files")
         for name in files:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or path.suffix.lower() not in DATA_SUFFIXES:
-                raise self._wrong("data.files", f"files inside data.raw of kind {listed(DATA_SUFFIXES)}", name)
+            unread = path.suffix.lower() not in DATA_SUFFIXES
+            if path.is_absolute() or ".." in path.parts or "\\" in name or unread:
+                hint = "save it as CSV (UTF-8)" if unread else ""
+                raise self._wrong("data.files", f"files inside data.raw of kind {listed(DATA_SUFFIXES)}", name, hint)
         return files
 
     def _raw(self) -> Path:

@@ -161,7 +161,7 @@ def _reader(path: Path, name: str, within: Path | None) -> Callable[..., Separat
             where=name,
             expected=listed(_READERS),
             got=suffix or "no ending",
-            hint="save it as CSV UTF-8",
+            hint="save it as CSV (UTF-8)",
         )
     if within is not None and not path.resolve().is_relative_to(within.resolve()):
         raise DataError(
