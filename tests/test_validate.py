@@ -265,3 +265,13 @@ def test_a_blank_in_an_item_put_to_a_random_part_is_no_refusal(cleaned):
     assert before.eq(1).sum() == 17
     assert after.eq(1).sum() == 0
     assert after.isna().sum() == 17
+
+
+def test_a_respondent_without_a_role_counts_with_everybody_only(cleaned, validation):
+    responses = cleaned.responses.copy()
+    role = INSTRUMENT.keys.role
+    responses.loc[responses.index[:12], role] = pd.NA
+    facts = data_quality(validation, cleaned.flow.as_dict(), responses, cleaned.missing, INSTRUMENT)
+    before = data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, cleaned.missing, INSTRUMENT)
+    total = {f["item"]: f["base"] for f in facts["item_nonresponse"] if not f["role"]}
+    assert total == {f["item"]: f["base"] for f in before["item_nonresponse"] if not f["role"]}

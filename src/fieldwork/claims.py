@@ -533,4 +533,6 @@ def _why(
             f"the interval lies {side} the margin of {margin}, "
             f"but not after adjustment for the {claim.family} family (p = {p:.4f}, wanted {bar:g})"
         )
-    return f"the interval contains the margin of {margin}{which}"
+    open_ended = binding["conf_low"] is None and binding["conf_high"] is None
+    said = "is open at both ends: the sample says nothing of it" if open_ended else f"contains the margin of {margin}"
+    return f"the interval {said}{which}"

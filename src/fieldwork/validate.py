@@ -611,9 +611,8 @@ def _nonresponse_by_role(
         asked, empty = lacking[name].notna(), lacking[name].eq(1).fillna(value=False)
         cells = [("", int(asked.sum()), int(empty.sum()))]
         if role is not None:
-            parts = [
-                (r, int((asked & (role == r)).sum()), int((empty & (role == r)).sum())) for r in instrument.role_ids
-            ]
+            named = {r: role.eq(r).fillna(value=False) for r in instrument.role_ids}
+            parts = [(r, int((asked & own).sum()), int((empty & own).sum())) for r, own in named.items()]
             hidden = _hidden([base for _, base, _ in parts])
             cells += [(r, 0 if hide else base, n) for (r, base, n), hide in zip(parts, hidden, strict=True)]
         facts += [
