@@ -283,6 +283,28 @@ def test_a_measure_that_no_file_holds_stops_the_run(tmp_path):
     )
 
 
+def test_a_delivery_of_headers_alone_is_no_delivery(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(",".join(HEADER) + "\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        clean(read_deliveries(sorted(tmp_path.glob("*.csv")), INSTRUMENT), INSTRUMENT)
+    assert str(caught.value) == (
+        "DataError: nothing was delivered\n"
+        "  where     a.csv, b.csv\n"
+        "  expected  one row per respondent below the header\n"
+        "  got       a header and no rows\n"
+        "  hint      export the delivery again, or ask the sender for it"
+    )
+
+
+def test_a_header_without_rows_beside_a_delivery_is_remarked(tmp_path):
+    (tmp_path / "a.csv").write_text(csv_of([{}]), encoding="utf-8")
+    (tmp_path / "b.csv").write_text(",".join(HEADER) + "\n", encoding="utf-8")
+    found = clean(read_deliveries(sorted(tmp_path.glob("*.csv")), INSTRUMENT), INSTRUMENT)
+    assert found.flow.remarks == {"no_rows": 1}
+    assert [(file.file, file.delivered) for file in found.flow.files] == [("a.csv", 1), ("b.csv", 0)]
+
+
 def test_a_measure_that_one_file_holds_goes_on(tmp_path):
     found = measured(tmp_path, "conf,prep", "confi,prep")
     assert found.flow.absent_columns[:2] == ("attn", "blk_cost")

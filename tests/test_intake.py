@@ -284,6 +284,13 @@ def test_a_mistyped_measure_is_an_error_of_the_check(tmp_path):
     )
 
 
+def test_a_header_without_rows_is_an_error_of_the_check(tmp_path):
+    (tmp_path / "a.csv").write_text(f"{HEADER},prep\n", encoding="utf-8")
+    (found,) = [p for p in check_files([tmp_path / "a.csv"], Study.open(CASES)) if p.severity == "error"]
+    assert (found.file, found.row, found.rule) == ("a.csv", 1, "no_rows")
+    assert found.mend == "the file has a header and no rows: export the delivery again"
+
+
 def test_every_problem_of_a_row_is_listed_in_the_order_of_the_rules(deliver, instrument):
     read = deliver("resp_id,org_id,wave,role,stage_fn,conf\nr1,,w1,CFOO,7,six\n")
     found = [(p.rule, p.column, p.value) for p in problems_of([read], instrument) if p.severity == "error"]

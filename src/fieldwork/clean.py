@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from fieldwork.errors import DataError
+from fieldwork.errors import DataError, listed
 from fieldwork.intake import SETS_ASIDE, Answers, Delivery, measures_absent, read_answers, shown
 from fieldwork.schema import QUARANTINE, conform
 
@@ -135,8 +135,8 @@ def clean(
         `stop`: a row of another wave means that the wrong file was put there. `set_aside`: the files hold all waves.
 
     Answers keep their codes; a missing answer is missing in `responses` and has its reason in `missing`. Raises
-    DataError for an item of the adoption gradient that no file holds, for a row of another wave, for a file none of
-    whose dates can be read, and if rows were ever lost.
+    DataError where the files have no rows, for an item of the adoption gradient that no file holds, for a row of
+    another wave, for a file none of whose dates can be read, and if rows were ever lost.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -152,6 +152,14 @@ def clean(
     >>> cleaned.responses["resp_id"].tolist(), cleaned.flow.by_rule
     (['001'], {'value_unknown': 1})
     """
+    if not any(delivery.delivered for delivery in deliveries):
+        raise DataError(
+            "nothing was delivered",
+            where=listed(delivery.file for delivery in deliveries),
+            expected="one row per respondent below the header",
+            got="a header and no rows" if deliveries else "no file",
+            hint="export the delivery again, or ask the sender for it",
+        )
     if lacking := measures_absent(deliveries, instrument):
         raise lacking
     answers = read_answers(deliveries, instrument)

@@ -99,7 +99,10 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     unknown = [column for column in columns if column not in instrument.layout]
     filled = [column for column in unknown if not column.startswith("(column ") or (rows[column] != "").any()]
     _refuse_absent_keys(absent, filled, instrument, name)
+    empty = not (len(rows) or read.irregular)
+    no_rows = Problem(name, 1, "", "no_rows", mend="the file has a header and no rows: export the delivery again")
     problems = [
+        *([no_rows] * empty),
         *([_remark(name, "", "trailing_separator", "remove the last comma of each row")] * read.trailing_separator),
         *(_remark(name, column, "column_absent", _absent(column, filled)) for column in absent),
         *(_remark(name, column, "column_unknown", _unknown(column, absent)) for column in filled),

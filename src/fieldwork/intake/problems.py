@@ -40,6 +40,7 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule("file_unreadable", "error", "the file could not be read as a delivery"),
+    Rule("no_rows", "error", "the file has a header and no rows"),
     Rule("measure_absent", "error", "no file has the column of an item that carries the adoption gradient"),
     Rule("short_row", "error", "fewer cells than the header has columns"),
     Rule("long_row", "error", "more cells than the header has columns"),
