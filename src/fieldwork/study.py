@@ -74,6 +74,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "disclosure": DISCLOSURE,
     "statement": tuple(STATEMENT),
 }
+_NO_STUDY = "name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _PAPERS = (".md", ".txt", ".pdf", ".docx", ".html", ".sha256", ".toml", ".json")
 
@@ -151,7 +152,7 @@ class Study:
             "no study here",
             where=str(start),
             expected="a folder with study.toml, here or above",
-            hint="name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR",
+            hint=_NO_STUDY,
         )
 
     def raw_files(self) -> tuple[Path, ...]:
@@ -290,7 +291,7 @@ class _Reader:
                 "this folder is not a study",
                 where=str(self.folder),
                 expected="study.toml in it",
-                hint="name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR",
+                hint=_NO_STUDY,
             ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise StudyError(
