@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -118,7 +119,11 @@ def test_a_failing_chapter_is_told_without_a_traceback(study, capsys):
         (["run", "-p", "sede=3"], 2, "did you mean seed?"),
         (["run", "-p", "seed=x"], 2, "a whole number"),
         (["run", "-p", "wave=w2"], 2, "use --wave"),
-        (["run", "--replicates", "3"], 2, "no chapter has a parameter 'replicates'"),
+        (["run", "--replicates", "40"], 2, "no chapter has a parameter 'replicates'"),
+        (["run", "--replicates", "39"], 2, "expected  40 or more; 1000 is usual\n  got       '39'"),
+        (["run", "--replicates", "-1"], 2, "expected  40 or more; 1000 is usual\n  got       '-1'"),
+        (["explain", "-p", "replicates=0"], 2, "expected  40 or more; 1000 is usual\n  got       '0'"),
+        (["explain", "-p", "replicates=12"], 2, "ParameterError: too few replicates to tell how sure a result is\n"),
         (["run", "--only", "b"], 2, "there is no chapter 'b'"),
         (["run", "--wave", "w2"], 1, "w1"),
         (["run", "--study", "/nowhere"], 1, "study.toml"),
@@ -135,6 +140,55 @@ def test_words_that_are_off_and_faults_of_the_study_differ_by_exit_code(study, c
     assert not (study / "reports/w1/index.html").exists()
 
 
+def read_only(monkeypatch):
+    """Let nothing be written, as on a disk that is mounted read-only; root would get past the modes of files."""
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK and access(path, mode))
+
+    def refuse(path, *_args, **_options):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    monkeypatch.setattr("pathlib.Path.write_text", refuse)
+
+
+def test_a_study_that_cannot_be_written_is_explained_and_not_run(study, capsys, monkeypatch):
+    os.utime(study / "data/raw/w1/a.csv", (1, 1))
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        assert main(["explain"]) == 0
+        assert "a            cannot run" in capsys.readouterr().out
+        assert main(["run"]) == 1
+        assert capsys.readouterr().err == (
+            "RunError: the study cannot be written\n"
+            f"  where     {study}\n"
+            "  expected  a folder that takes .fieldwork/ and what a run makes\n"
+            "  got       Read-only file system\n"
+            f"  hint      make {study} writable, or copy the study to a folder that is\n"
+        )
+    assert not (study / ".fieldwork").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [(os.W_OK, "make the folder {} writable, or work in a copy"), (os.R_OK, "make {}/a.csv readable")]
+)
+def test_a_refusal_says_what_is_to_be_opened(study, capsys, monkeypatch, mode, told):
+    folder = study / "data/raw/w1"
+
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a.csv"))
+
+    monkeypatch.setattr("fieldwork.intake.check_files", refuse)
+    monkeypatch.setattr("os.access", lambda _path, asked: asked != mode)
+    assert main(["check", str(folder / "a.csv")]) == 1
+    assert capsys.readouterr().err == (
+        "RunError: the system refused\n"
+        f"  where     {folder / 'a.csv'}\n"
+        "  got       Permission denied\n"
+        f"  hint      {told.format(folder)}\n"
+    )
+
+
 @pytest.mark.usefixtures("study")
 def test_an_error_is_json_where_json_is_asked_for(capsys):
     assert main(["claims", "--json"]) == 1
@@ -147,6 +201,12 @@ def test_every_help_ends_with_an_example(capsys, command):
         main([command, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"  fieldwork {command}")
+
+
+def test_the_example_of_run_has_enough_replicates(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "--replicates 500" in capsys.readouterr().out
 
 
 def test_version(capsys):

@@ -141,7 +141,7 @@ def test_unknown_wave(tmp_path):
         ("", '[data]\nfiles = ["q1.xlsx"]\n', "'q1.xlsx'\n  hint      save it as CSV (UTF-8)"),
         ("", '[instruments]\nfolder = ".."\n', "instruments.folder"),
         ("", "[run]\nseed = true\n", "run.seed"),
-        ("", "[run]\nreplicates = 1\n", "a whole number from 2"),
+        ("", "[run]\nreplicates = 39\n", "run.replicates\n  expected  40 or more; 1000 is usual\n  got       39\n"),
         ("", '[disclosure]\nminimum_respondents = "10"\n', "disclosure.minimum_respondents"),
         ("", "[disclosure]\nminimum_respondent = 10\n", "did you mean 'minimum_respondents'?"),
         ("", "[statement]\nsponsr = 'x'\n", "did you mean 'sponsor'?"),

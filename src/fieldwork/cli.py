@@ -9,6 +9,7 @@ is over before pandas would have loaded.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -67,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug:
             raise
-        fault = RunError("the system refused", where=str(error.filename or ""), got=error.strerror or str(error))
-        _tell(fault, as_json=as_json)
+        _tell(_refused(error), as_json=as_json)
         return 1
     except Exception as error:  # a fault of ours: told in one line, and whole with --debug
         if debug:
@@ -78,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             RunError("something went wrong inside", got=f"{type(error).__name__}: {error}", hint=hint), as_json=as_json
         )
         return 1
+
+
+def _refused(error: OSError) -> RunError:
+    """Say what the system refused, and which file or folder has to be opened to the user."""
+    path = Path(str(error.filename or ""))
+    hint = ""
+    if error.filename and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        unreadable = path.is_file() and not os.access(path, os.R_OK)
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        hint = f"make {path} readable" if unreadable else f"make the folder {folder} writable, or work in a copy"
+    return RunError("the system refused", where=str(error.filename or ""), got=error.strerror or str(error), hint=hint)
 
 
 def _tell(error: FieldworkError, *, as_json: bool) -> None:
@@ -197,7 +208,7 @@ class _Desk:
         from fieldwork.run import spec  # noqa: PLC0415 - a command loads what it needs
         from fieldwork.run.plan import Judge  # noqa: PLC0415
         from fieldwork.run.store import Store  # noqa: PLC0415
-        from fieldwork.study import Study  # noqa: PLC0415
+        from fieldwork.study import LEAST_REPLICATES, REPLICATES_EXPECTED, Study  # noqa: PLC0415
 
         given = _pairs(options.given, "-p")
         for name in ("seed", "replicates"):
@@ -207,6 +218,14 @@ class _Desk:
             if name in given:
                 hint = f"use --{name}" if name != "out" else "it is set by the run"
                 raise UsageError(f"-p does not set '{name}'", got=f"-p {name}={given[name]}", hint=hint)
+        if re.fullmatch(r"[+-]?\d{1,18}", given.get("replicates", "")) and int(given["replicates"]) < LEAST_REPLICATES:
+            raise ParameterError(
+                "too few replicates to tell how sure a result is",
+                where=f"-p replicates={given['replicates']}",
+                expected=REPLICATES_EXPECTED,
+                got=repr(given["replicates"]),
+                hint="leave it out to take the study's own number",
+            )
         if "raw" in given:
             given["raw"] = str(Path(given["raw"]).resolve())
         self.study = Study.open(options.study or Study.find(), options.wave, raw=given.get("raw", ""))
@@ -335,7 +354,7 @@ def _run(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     desk = _Desk(options)
     units = {unit.step.name: unit for unit in desk.plan()}
-    desk.store.memo.save()
+    desk.store.save_memo()
     if options.what:
         return _explain_one(desk, units, options.what, as_json=options.json)
     if options.json:
@@ -517,7 +536,7 @@ _Command = tuple[str, str, Callable[[argparse.Namespace], int], Callable[[argpar
 _COMMANDS: dict[str, _Command] = {
     "run": (
         "run the chapters that are out of date, and make the pages",
-        "fieldwork run\nfieldwork run --wave 2026Q1 --replicates 200 --only 04_gradient",
+        "fieldwork run\nfieldwork run --wave 2026Q1 --replicates 500 --only 04_gradient",
         _run,
         _add_run,
     ),

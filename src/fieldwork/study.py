@@ -17,7 +17,17 @@ from fieldwork.errors import StudyError, listed, nearest
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["BANNER", "DATA_SUFFIXES", "DISCLOSURE", "PROVENANCES", "STATEMENT", "Study", "valid_name"]
+__all__ = [
+    "BANNER",
+    "DATA_SUFFIXES",
+    "DISCLOSURE",
+    "LEAST_REPLICATES",
+    "PROVENANCES",
+    "REPLICATES_EXPECTED",
+    "STATEMENT",
+    "Study",
+    "valid_name",
+]
 
 PROVENANCES = ("simulated", "delivered", "real")
 BANNER = "Simulated data with a known truth: no executive was interviewed, and no figure here describes the world."
@@ -74,6 +84,10 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "disclosure": DISCLOSURE,
     "statement": tuple(STATEMENT),
 }
+# With fewer, less than one replicate lies beyond each end of a 95% interval.
+LEAST_REPLICATES = 40
+REPLICATES_EXPECTED = f"{LEAST_REPLICATES} or more; 1000 is usual"
+
 _NO_STUDY = "name the folder with --study DIR, or draw one of simulated data: fieldwork simulate --world NAME --out DIR"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _PAPERS = (".md", ".txt", ".pdf", ".docx", ".html", ".sha256", ".toml", ".json")
@@ -272,7 +286,7 @@ class _Reader:
             wave=wave,
             waves=waves,
             seed=self._count("run", "seed", 1, low=0),
-            replicates=self._count("run", "replicates", 1000, low=2),
+            replicates=self._count("run", "replicates", 1000, low=LEAST_REPLICATES, expected=REPLICATES_EXPECTED),
             raw=Path(raw).resolve() if raw else self._raw(),
             files=tuple(self._files()),
             processed=self._inside("data", "processed", "data/processed") / wave,
@@ -353,11 +367,11 @@ class _Reader:
         value = self._value(section, key, default, lambda found: isinstance(found, str), "a text in quotes")
         return str(value).strip()
 
-    def _count(self, section: str, key: str, default: int, *, low: int) -> int:
+    def _count(self, section: str, key: str, default: int, *, low: int, expected: str = "") -> int:
         def good(found: object) -> bool:
             return isinstance(found, int) and not isinstance(found, bool) and low <= found < 2**63
 
-        return int(self._value(section, key, default, good, f"a whole number from {low}"))
+        return int(self._value(section, key, default, good, expected or f"a whole number from {low}"))
 
     def _words(self, section: str, key: str) -> list[str]:
         def good(found: object) -> bool:

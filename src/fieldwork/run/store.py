@@ -9,6 +9,7 @@ published, and `failed/` the executed notebook of a chapter's last failure.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fieldwork.errors import RunError
 from fieldwork.provenance import Memo, canonical, sha256_file, write_atomic
@@ -27,6 +28,7 @@ from fieldwork.run.fingerprint import Fingerprint
 __all__ = ["Record", "Store"]
 
 _KEY_SHOWN = 16
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,9 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one run; RunError naming the holder when another run has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Hold the study for one run; RunError naming the holder when another run has it, or what must be writable."""
         path = self.folder / "lock"
-        with path.open("a+", encoding="utf-8") as file:
+        with self._opened(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -92,6 +93,27 @@ class Store:
                 yield
             finally:
                 file.truncate(0)
+
+    def _opened(self, path: Path) -> TextIO:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return path.open("a+", encoding="utf-8")
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            raise RunError(
+                "the study cannot be written",
+                where=str(self.study),
+                expected="a folder that takes .fieldwork/ and what a run makes",
+                got=error.strerror or str(error),
+                hint=f"make {self.study} writable, or copy the study to a folder that is",
+            ) from error
+
+    def save_memo(self) -> None:
+        """Save the memo of file hashes where the study can be written; elsewhere files are hashed again next time."""
+        folder = self.folder if self.folder.is_dir() else self.study
+        if os.access(folder, os.W_OK):
+            self.memo.save()
 
     def clear_stage(self) -> None:
         """Remove what interrupted runs left in the staging folder; only the holder of the lock may."""
