@@ -199,7 +199,8 @@ def test_a_module_of_which_nothing_was_answered_was_skipped(tmp_path):
     more = "".join(f'\n[items.{name}]\nkind = "flag"\nlabel = "{name}"\nmodule = "more"\n' for name in ("m1", "m2"))
     (tmp_path / "more.toml").write_text(text + more, encoding="utf-8")
     instrument = Instrument.load(tmp_path / "more.toml", "w1")
-    (tmp_path / "a.csv").write_text("resp_id,org_id,wave,role,m1,m2\n1,o,w1,CEO,,\n2,o,w1,CEO,1,\n", encoding="utf-8")
+    rows = "resp_id,org_id,wave,role,conf,prep,m1,m2\n1,o,w1,CEO,4,3,,\n2,o,w1,CEO,4,3,1,\n"
+    (tmp_path / "a.csv").write_text(rows, encoding="utf-8")
     found = clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
     lacking = non_response(found.responses, found.missing, instrument)
     assert lacking["m1"].isna().tolist() == [True, False]
