@@ -266,7 +266,7 @@ def measured(tmp_path, *headers):
     return clean(read_deliveries(paths, INSTRUMENT), INSTRUMENT)
 
 
-def test_a_measure_that_no_file_holds_stops_the_run(tmp_path):
+def test_a_misspelt_measure_stops_the_run(tmp_path):
     with pytest.raises(DataError) as caught:
         measured(tmp_path, "confi,prep", "extra,prep")
     assert str(caught.value) == (
@@ -276,11 +276,12 @@ def test_a_measure_that_no_file_holds_stops_the_run(tmp_path):
         "  got       confi, extra\n"
         "  hint      rename confi in a.csv to conf"
     )
-    with pytest.raises(DataError, match="the columns conf and prep, which carry the adoption gradient") as caught:
-        measured(tmp_path, "zzz,yyy")
-    assert caught.value.hint == (
-        "deliver conf and prep; an item that was not asked in this wave is closed in the instrument with last_wave"
-    )
+
+
+def test_a_measure_that_was_not_delivered_is_remarked(tmp_path):
+    found = measured(tmp_path, "zzz,yyy")
+    assert {"conf", "prep"} <= set(found.flow.absent_columns)
+    assert found.responses["conf"].isna().all()
 
 
 def test_a_delivery_of_headers_alone_is_no_delivery(tmp_path):

@@ -120,31 +120,29 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
 
 
 def measures_absent(deliveries: Sequence[Delivery], instrument: Instrument) -> DataError | None:
-    """Return the error of a wave whose adoption gradient was asked but of which no file holds an item; None when sound.
+    """Return the error of a misspelt measure: no file holds it, and one has an unknown column much like it.
 
-    One column mistyped would otherwise pass as an item that nobody answered. An item that the wave does not ask is not
-    in the instrument of the wave, and is not missed.
+    It would otherwise pass as an item that nobody answered. A measure that was simply not delivered is remarked, and what
+    needs it is not assessable.
     """
     items = [
         item
         for item in instrument.measures("adoption_gradient")
         if all(set(item.delivered_columns().values()) <= set(delivery.absent) for delivery in deliveries)
     ]
-    if not (items and deliveries):
-        return None
-    columns = {column: item for item in items for column in item.delivered_columns().values()}
     unknown = {column: delivery.file for delivery in reversed(deliveries) for column in delivery.unknown}
+    columns = {column: item for item in items for column in item.delivered_columns().values()}
     offers = {column: nearest(column, unknown) for column in columns}
-    near = [f"rename {shown(found)} in {unknown[found]} to {column}" for column, found in offers.items() if found]
-    named = " and ".join(columns)
-    many = len(columns) > 1
+    columns = {column: item for column, item in columns.items() if offers[column]}
+    if not columns:
+        return None
+    named, many = " and ".join(columns), len(columns) > 1
     return DataError(
         f"no delivered file has the column{'s' * many} {named}, which carr{'y' if many else 'ies'} the adoption gradient",
         where=f"{listed(delivery.file for delivery in deliveries)}, row 1, column {next(iter(columns))}",
         expected=listed(f"{column} ({item.label})" for column, item in columns.items()),
-        got=listed([shown(column) for column in sorted(unknown)], limit=8) or "no other column",
-        hint="; ".join(near)
-        or f"deliver {named}; an item that was not asked in this wave is closed in the instrument with last_wave",
+        got=listed([shown(column) for column in sorted(unknown)], limit=8),
+        hint="; ".join(f"rename {shown(offers[c])} in {unknown[offers[c]]} to {c}" for c in columns),
     )
 
 
