@@ -22,7 +22,8 @@ import pandas as pd
 from fieldwork.errors import FieldworkError
 from fieldwork.statistics import CumulativeLinkMixedModel
 
-READING = """Truth: role effects 0.6, -0.6, 0; stage effects 0.5, 0; standard deviation 1 between organisations. `covered` is the share of
+READING = """\
+Truth: role effects 0.6, -0.6, 0; stage effects 0.5, 0; standard deviation 1 between organisations. `covered` is the share of
 95% intervals that hold the truth, `without correction` the same with plain Wald intervals, `rejects nil` the share that
 excludes 0 (type I error where the truth is 0, power elsewhere). With 500 studies 0.931 to 0.969 holds 19 of 20 cells.
 
