@@ -301,3 +301,14 @@ def test_a_fit_that_stops_early_says_so():
     model = CumulativeLinkMixedModel.from_formula("rating ~ temp + contact", WINE, "judge")
     with pytest.raises(ConvergenceError, match="did not converge"):
         maximise(model.problem, limit=1)
+
+
+@pytest.mark.parametrize("adjust", ["holm", "tukey"])
+def test_adjusted_contrasts_agree_with_emmeans(adjust):
+    reference = VALUES["contrasts"][adjust]
+    table = fit("conf ~ role + stage_fn", CLUSTERED, "org_id").marginal_means("role").contrasts(adjust=adjust)
+    assert table["contrast"].tolist() == reference["label"]
+    assert table["estimate"].tolist() == pytest.approx(reference["estimate"], abs=2e-4)
+    assert table["std_error"].tolist() == pytest.approx(reference["std_error"], abs=ERROR)
+    assert table["p_adjusted"].tolist() == pytest.approx(reference["p_adjusted"], rel=5e-3, abs=1e-9)
+    assert set(table["adjustment"]) == {adjust}

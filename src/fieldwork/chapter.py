@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
 from fieldwork.provenance import sha256_file
@@ -89,10 +90,15 @@ class Chapter:
     ) -> Chapter:
         """Open a chapter with the parameters of its notebook; an empty text or 0 means the study's own.
 
+        Numerical libraries are held to one thread from here on in this process, so that no result depends on how many
+        there are.
+
         Raises StudyError for a study, wave or name that does not hold.
         """
         if not valid_name(name):
             raise _bad_name(name)
+        # Products of matrices differ in their last bit with the number of threads; a chapter by hand must be the run's.
+        threadpool_limits(limits=1)
         opened = Study.open(study, wave, raw=raw)
         return cls(
             name=name,

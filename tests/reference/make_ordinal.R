@@ -48,6 +48,12 @@ put("\n[emmeans.wine.temp]\nsource = \"emmeans::emmeans(clmm, ~ temp), latent sc
     "\nestimate = ", num(em$emmean), "\nstd_error = ", num(em$SE))
 cc <- summary(pairs(emmeans(fit, ~ temp)))
 put("\n[emmeans.wine.contrast]\nsource = \"pairs(emmeans)\"\nlabel = ", txt(as.character(cc$contrast)), "\nestimate = ", num(cc$estimate), "\nstd_error = ", num(cc$SE))
+big <- clmm(conf ~ role + stage_fn + (1 | org_id), data = clustered, nAGQ = 11, control = tight)
+for (how in c("holm", "tukey")) {
+  cc <- summary(pairs(emmeans(big, ~ role)), adjust = how)
+  put("\n[contrasts.", how, "]\nsource = \"pairs(emmeans(clmm, ~ role)), adjust = '", how, "'\"\nlabel = ", txt(as.character(cc$contrast)),
+      "\nestimate = ", num(cc$estimate), "\nstd_error = ", num(cc$SE), "\np_adjusted = ", num(cc$p.value))
+}
 clustered$high <- as.integer(as.integer(as.character(clustered$conf)) >= 4)
 b <- glmer(high ~ role + stage_fn + (1 | org_id), data = clustered, family = binomial, nAGQ = 11,
            control = glmerControl(optimizer = "bobyqa", optCtrl = list(maxfun = 1e5), tolPwrss = 1e-12))
