@@ -1,7 +1,7 @@
 """Speed of the cumulative link mixed model beside what a user would otherwise pick, in one run.
 
     python -m benchmarks.ordinal                 1.2, 12 and 120 thousand answers, 10 roles x 5 stages, 11 nodes
-    python -m benchmarks.ordinal --sizes 200 2000
+    python -m benchmarks.ordinal --sizes 300 2000
 
 Prints CPU seconds (median of the repeats for ours, one run for peers), ratios and log-likelihoods. Peers: R `ordinal::clmm`
 (Laplace, up to 2,000 answers) and a Laplace fit written for R's TMB; what is not installed is said.
