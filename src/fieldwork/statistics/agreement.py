@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from fieldwork.errors import DesignError, listed
-from fieldwork.statistics.replicates import cluster_keys
+from fieldwork.statistics.replicates import named_stream
 from fieldwork.statistics.spread import OneWay, one_way
 
 __all__ = [
@@ -621,10 +621,6 @@ def _compositions(total: int, parts: int) -> Floats:
     return np.diff(edges, axis=1) - 1.0
 
 
-def _stream(seed: int, name: str) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=int(cluster_keys([name], seed)[0])))
-
-
 def null_distribution(
     index: Index,
     respondents: int,
@@ -677,7 +673,7 @@ def null_distribution(
             logs = _log_choose(everyone, teams).sum(axis=1) - _log_choose(everyone.sum(), np.float64(respondents))
         probability = np.exp(logs)
         return _sorted(index(teams), probability / probability.sum(), exact=True)
-    rng = _stream(seed, f"{name}/{respondents}")
+    rng = named_stream(seed, f"{name}/{respondents}")
     size = (draws, items) if items else (draws,)
     if everyone is None:
         drawn = rng.multinomial(respondents, shares, size=size)
@@ -895,14 +891,14 @@ def consensus_test(
     alpha_p, alpha_critical = np.empty(count), np.empty(count)
     for g in range(count):
         mine = member == g
-        lengths = _shuffled_lengths(z[mine], w[mine] / w[mine].sum(), draws, _stream(seed, f"{name}/{names[g]}"))
+        lengths = _shuffled_lengths(z[mine], w[mine] / w[mine].sum(), draws, named_stream(seed, f"{name}/{names[g]}"))
         alpha_p[g] = (1.0 + np.count_nonzero(lengths >= alpha[g] - 1e-12)) / (1.0 + draws)
         rank = math.ceil((1.0 - level) * (draws + 1) - 1e-9)
         alpha_critical[g] = np.sort(lengths)[rank - 1] if rank <= draws else np.nan
     differ_p, between_p = np.ones((count, count)), np.ones((count, count))
     for g, h in itertools.combinations(range(count), 2):
         mine = (member == g) | (member == h)
-        stream = _stream(seed, f"{name}/{names[g]}/{names[h]}")
+        stream = named_stream(seed, f"{name}/{names[g]}/{names[h]}")
         pair = _dealt_out(z[mine], w[mine], int((member == g).sum()), draws, stream)
         differ_p[g, h] = differ_p[h, g] = pair[0]
         between_p[g, h] = between_p[h, g] = pair[1]

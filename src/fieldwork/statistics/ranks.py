@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.replicates import cluster_keys
+from fieldwork.statistics.replicates import named_stream
 
 __all__ = ["RankSets", "normal_errors", "rank_sets"]
 
@@ -71,7 +71,7 @@ def normal_errors(covariance: npt.ArrayLike, draws: int = 10_000, *, seed: int =
             got=f"smallest eigenvalue {float(values[0]):.3g}",
             hint="leave out groups without a standard error",
         )
-    rng = np.random.Generator(np.random.Philox(key=int(cluster_keys([name], seed)[0])))
+    rng = named_stream(seed, name)
     return np.asarray(
         rng.standard_normal((draws, len(V))) @ (vectors * np.sqrt(np.clip(values, 0.0, None))).T, dtype=np.float64
     )
