@@ -40,7 +40,8 @@ Where intervals do not reach 0.93 to 0.97, and why:
   margin that the claim asks for; `gradient_ratio_log` does not share the fault and must agree before H4 is supported.
 - `role_part`, `stage_part` and `high_both_share` cover 0.97 to 0.99: the degrees of freedom are those of the smallest cell,
   and the interval of a share is exact. They are wider than they need be, never too narrow.
-- `role x stage` means cover 0.932 to 0.938: eight respondents a cell at this size. The gate publishes none below ten.
+- `role x stage` means cover 0.938 to 0.942 over all cells, of eight respondents each at this size. The gate publishes none
+  below ten.
 - A spread or range whose truth is nil can be missed from one side only; there 0.97 to 0.99 is what the level asks for.
   `stage_sd_adjusted` lies at 0.93 to 0.95.
 - `range_raw` carries no interval. Its bias is the point: half a scale point where nothing differs.
