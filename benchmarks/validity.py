@@ -213,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "",
         f"Made by `python -m benchmarks.validity --studies {options.studies}`.",
         "",
+        READING,
     ]
     if options.only in {None, "coverage"}:
         tables = [coverage(w, 90, options.studies, options.workers) for w in ("role_divergence", "stage_only", "null")]

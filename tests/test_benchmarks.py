@@ -6,6 +6,7 @@ from benchmarks import ordinal, validity, validity_ordinal
 def test_the_command_judges_studies_of_the_null_world(capsys):
     assert validity.main(["--only", "null", "--null-studies", "2", "--workers", "1"]) == 0
     shown = capsys.readouterr().out
+    assert "Where intervals do not reach" in shown
     assert "| H4 |" in shown
     assert "naive: raw range of roles wider, conf" in shown
 
