@@ -17,16 +17,20 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from fieldwork.claims import Register, against_margins, judge
-from fieldwork.constructs.adoption_gradient import Contrast, Gradient, Measure, estimate
+from fieldwork.constructs.adoption_gradient import Contrast, Measure, estimate
 from fieldwork.constructs.cells import Axis, survey_design
 from fieldwork.disclosure import Policy, publish
 from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, truth, worlds
 from fieldwork.weight import Margin, Margins, rake
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.ledger import Estimates
 
 READING = """\
 Samples are drawn from worlds whose truth is enumerated, and go through the functions of the chapters. `covered` is the share
@@ -54,7 +58,7 @@ KEY = ["measure", "statistic", "role", "role_2", "stage"]
 
 def estimate_study(
     world: str, organisations: int, seed: int, *, executives: int = 0, replicates: int = 1000
-) -> Gradient:
+) -> Estimates:
     """Draw one study of a world and estimate it as chapters 03 and 04 do; `executives` thins it to that many."""
     layout = EXECUTIVES
     drawn = simulate_responses(worlds()[world], layout, organisations=organisations, seed=seed)

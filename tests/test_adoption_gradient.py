@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fieldwork.constructs.adoption_gradient import Contrast, Measure, _interval, estimate
+from fieldwork.constructs.adoption_gradient import Contrast, Measure, estimate
 from fieldwork.constructs.cells import Axis, cell_table, survey_design
+from fieldwork.constructs.ledger import interval_of
 from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import DataError
 from fieldwork.schema import ESTIMATES
@@ -198,7 +199,7 @@ def test_kitagawa_oracle():
     ]  # fmt: skip
 
 
-def test_draws_agree_with_the_interval(estimated):
+def test_draws_agree_with_theinterval_of(estimated):
     row = one(estimated.estimates[estimated.estimates["measure"] == "conf"], "role_sd_corrected")
     draws = estimated.draws.query("measure == 'conf' and statistic == 'role_sd_corrected'")["draws"].item()
     assert len(draws) == 400
@@ -383,9 +384,9 @@ def test_a_small_group_that_answered_alike_is_held_back(study):
 
 def test_an_end_beyond_every_ratio_is_shown_as_the_cap():
     draws = np.array([np.inf] * 99 + [1.0])
-    assert _interval(draws)["conf_low"] == pytest.approx(np.log(100))
-    assert _interval(draws)["conf_high"] == np.inf
-    assert _interval(-draws)["conf_high"] == pytest.approx(-np.log(100))
+    assert interval_of(draws)["conf_low"] == pytest.approx(np.log(100))
+    assert interval_of(draws)["conf_high"] == np.inf
+    assert interval_of(-draws)["conf_high"] == pytest.approx(-np.log(100))
 
 
 def test_every_interval_can_be_claimed(estimated):

@@ -461,7 +461,7 @@ class TestRefusals:
         assert refused(tmp_path, "", "[qualty]\n") == (
             "InstrumentError: unknown key 'qualty'\n"
             "  where     small.toml, the file\n"
-            "  expected  instrument, keys, roles, stages, scales, lists, items, missing, quality\n"
+            "  expected  instrument, keys, slots, roles, stages, scales, lists, items, missing, quality\n"
             "  got       'qualty'\n"
             "  hint      did you mean 'quality'?"
         )
@@ -717,3 +717,21 @@ class TestOspo:
                 columns = list(item.delivered_columns().values())
                 answered = delivered[columns].ne("").any(axis=1)
                 assert not (answered & ~instrument.asked(item.name, stage).fillna(value=False)).any(), item.name
+
+
+class TestSlots:
+    """An analysis asks for a question by its purpose; a survey may call it otherwise."""
+
+    def test_the_item_of_that_name_fills_the_slot(self, tmp_path):
+        instrument = small(tmp_path)
+        assert [item.name for item in instrument.slot("conf")] == ["conf"]
+        assert instrument.slot("owner") == ()
+
+    def test_another_item_may_fill_it(self, tmp_path):
+        instrument = small(tmp_path, "", '[slots]\nowner = "conf"\n')
+        assert [item.name for item in instrument.slot("owner")] == ["conf"]
+
+    def test_a_slot_names_an_item_that_exists(self, tmp_path):
+        message = refused(tmp_path, "", '[slots]\nowner = "cnf"\n')
+        assert "slots.owner" in message
+        assert "did you mean 'conf'?" in message or "did you mean conf?" in message

@@ -18,7 +18,7 @@ from fieldwork import schema
 ROOT = Path(__file__).resolve().parents[1]
 OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
 BIN = Path(sys.executable).parent
-CHAPTERS = ("01_clean", "02_validate", "03_weight", "04_gradient", "09_claims", "10_findings")
+CHAPTERS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem[0].isdigit()))
 TABLES = ("reports/{w}/estimates.parquet", "reports/{w}/estimates.csv", "data/processed/{w}/04_gradient.parquet")
 pytestmark = pytest.mark.study
 

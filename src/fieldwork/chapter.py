@@ -30,7 +30,7 @@ from fieldwork.study import Study, valid_name
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Chapter", "guarded"]
+__all__ = ["Chapter", "Internal", "guarded"]
 
 Folder = Literal["processed", "reports"]
 
@@ -53,6 +53,22 @@ _TYPES: dict[pa.DataType, Any] = {
     pa.string(): pd.StringDtype(),
     pa.large_string(): pd.StringDtype(),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Internal:
+    """What the chapters with constructs saved, as one: before the gate, never to be shown.
+
+    Attributes
+    ----------
+    estimates : pd.DataFrame    Rows of the estimates table, in the order of the chapters.
+    draws : pd.DataFrame        Key of each row that claims may be tested on, and its draws.
+    bases : pd.DataFrame        The thinnest group behind each row, for the gate.
+    """
+
+    estimates: pd.DataFrame
+    draws: pd.DataFrame
+    bases: pd.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,20 @@ class Chapter:
             raise self._damaged(path, error) from error
         frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
         return frame
+
+    def internal(self, *chapters: str) -> Internal:
+        """Read the estimates, draws and bases of several chapters as one; RunError when one has not been run."""
+        parts = [
+            pd.concat([self.read(f"{chapter}{what}") for chapter in chapters], ignore_index=True)
+            for what in ("", ".draws", ".bases")
+        ]
+        return Internal(*parts)
+
+    def save_estimates(self, estimates: pd.DataFrame, draws: pd.DataFrame, bases: pd.DataFrame) -> None:
+        """Save what a construct made under the chapter's name: estimates, `.draws` and `.bases`, the last two internal."""
+        self.save(estimates)
+        self.save(draws, f"{self.name}.draws.parquet", csv=False)
+        self.save(bases, f"{self.name}.bases.parquet", csv=False)
 
     def read_json(self, name: str, *, folder: Folder = "processed") -> Any:  # noqa: ANN401 - whatever the file holds
         """Read a JSON file that an earlier chapter saved, e.g. `01_clean.flow`."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fieldwork import schema
 from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard
@@ -32,7 +32,6 @@ __all__ = [
     "MINIMUM_FOR_SPREAD",
     "MINIMUM_INFORMANTS",
     "Contrast",
-    "Gradient",
     "Measure",
     "estimate",
     "estimate_for",
@@ -45,9 +44,6 @@ MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
 MINIMUM_FOR_RANGE = 40  # respondents per role, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations per role, so that no spread rests on a role that the gate holds back
 MINIMUM_INFORMANTS = 3  # per organisation, measures.md section 2, conventions
-NIL = 1e-9  # a standard error below this is rounding of an exact zero
-CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
-SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,85 +82,6 @@ class Contrast:
     stage_2: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gradient:
-    """Rows of the internal estimates table, and the draws behind those that claims compare.
-
-    Attributes
-    ----------
-    estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, full precision, before the gate.
-    draws : pd.DataFrame        Key of the estimates table but for wave, and `draws`, an array (B,) per row. Internal.
-    bases : pd.DataFrame        Columns of `schema.BASES`: the thinnest group behind each row, for the gate. Internal.
-    """
-
-    estimates: pd.DataFrame
-    draws: pd.DataFrame
-    bases: pd.DataFrame
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """Collects rows and draws of one construct."""
-
-    design: SurveyDesign
-    wave: str
-    chapter: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    drawn: list[dict[str, Any]] = field(default_factory=list)
-    bases: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(
-        self,
-        measure: str,
-        statistic: str,
-        unit: str,
-        draws: Floats | None = None,
-        *,
-        smallest: tuple[int, int] | None = None,
-        hits: int | None = None,
-        alike: bool = False,
-        **fields: Any,  # noqa: ANN401
-    ) -> None:
-        """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate."""
-        row: dict[str, Any] = {
-            "wave": self.wave,
-            "chapter": self.chapter,
-            "construct": CONSTRUCT,
-            "measure": measure,
-            "statistic": statistic,
-            "unit": unit,
-            "method": "cluster_bootstrap",
-            "replicates": self.design.replicates,
-            "seed": self.design.seed,
-            "status": "ok",
-        }
-        row.update({name: _finite(value) for name, value in fields.items()})
-        if not self.design.has_organisations:
-            row["n_organisations"] = pd.NA
-        self.rows.append(row)
-        key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
-        n, organisations = smallest or (row.get("n", pd.NA), row.get("n_organisations", pd.NA))
-        if not self.design.has_organisations:
-            organisations = pd.NA
-        self.bases.append(
-            {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
-        )
-        if draws is not None:
-            self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
-
-    def table(self) -> Gradient:
-        columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
-        bases = schema.frame(self.bases, schema.BASES)
-        return Gradient(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
-
-    def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401
-        self.add(measure, statistic, unit, status="not_assessable", reason=reason, **fields)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    return pd.NA if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def estimate(
     design: SurveyDesign,
     measures: Sequence[Measure],
@@ -176,7 +93,7 @@ def estimate(
     organisation_stage: Axis | None = None,
     adjust_for: Sequence[Axis] = (),
     contrasts: Sequence[Contrast] = (),
-) -> Gradient:
+) -> Estimates:
     """Estimate the Organisational Adoption Gradient and its companions for each measure.
 
     For role means theta_r, OAG = `role_sd_corrected` = sqrt(max(Var_r(theta_r) - noise, 0)) in scale points, a
@@ -202,7 +119,7 @@ def estimate(
     range_difference, icc1, icc2, probability_superiority, system_sd, role_sd_adjusted, stage_sd_adjusted,
     gradient_ratio_log_adjusted, naive_gap, role_part, stage_part, high_both_share.
     """
-    ledger = _Ledger(design, wave, chapter)
+    ledger = Ledger(design, wave, chapter, CONSTRUCT)
     for measure in measures:
         table = cell_table(design, measure.name, measure.index(design.responses), measure.scores, role, stage)
         _means(ledger, table)
@@ -219,7 +136,7 @@ def estimate(
 
 def estimate_for(
     instrument: Instrument, design: SurveyDesign, contrasts: Sequence[tuple[str, str, str, str]] = ()
-) -> Gradient:
+) -> Estimates:
     """Estimate the gradient of every measure that the instrument tags with the construct; see `estimate`.
 
     Roles, stages, scales and what to adjust for are the instrument's. `contrasts` are (role, stage, role_2, stage_2). A
@@ -237,7 +154,7 @@ def estimate_for(
         if not there
     ]
     if lacking:
-        ledger = _Ledger(design, instrument.wave, "04_gradient")
+        ledger = Ledger(design, instrument.wave, "04_gradient", CONSTRUCT)
         ledger.refuse("", "role_sd_corrected", "scale_point", f"the instrument of this wave has no {listed(lacking)}")
         return ledger.table()
     return estimate(
@@ -269,7 +186,7 @@ def _effective(n: Floats | Ints, variance: Floats, std_error: Floats) -> Floats:
         return np.where(std_error > 0, np.minimum(variance / std_error**2, n), n)
 
 
-def _means(ledger: _Ledger, table: CellTable) -> None:
+def _means(ledger: Ledger, table: CellTable) -> None:
     roles, stages = table.role.labels, table.stage.labels
     K = len(table.scores)
     places: list[tuple[str, Floats, Ints, Ints, list[dict[str, str]]]] = [
@@ -335,7 +252,7 @@ class _Side:
 
 
 def _side(
-    ledger: _Ledger, measure: str, labels: tuple[str, ...], layers: Floats, n: Ints, clusters: Ints, name: str,
+    ledger: Ledger, measure: str, labels: tuple[str, ...], layers: Floats, n: Ints, clusters: Ints, name: str,
     within: float, organisations: int,
 ) -> _Side | None:  # fmt: skip
     """Spread of the levels whose base carries it; None with fewer than two of them."""
@@ -371,7 +288,7 @@ def _pooled_within(weight: Floats, scores: Floats, n: Ints) -> float:
     return float(((n[kept] - 1) * s2).sum() / (n[kept] - 1).sum()) if kept.any() else math.nan
 
 
-def _gradient(ledger: _Ledger, table: CellTable) -> None:
+def _gradient(ledger: Ledger, table: CellTable) -> None:
     n_role, n_stage = table.rows[:-1].sum(axis=(1, 2)), table.rows[:, :-1].sum(axis=(0, 2))
     everyone = int(table.organisations[-1, -1])
     sides = {}
@@ -406,38 +323,27 @@ def _gradient(ledger: _Ledger, table: CellTable) -> None:
         n_organisations=role.clusters,
         status=status,
         reason=reason,
-        **_interval(role.spread.range_draws - stage.spread.range_draws),
+        **interval_of(role.spread.range_draws - stage.spread.range_draws),
     )
 
 
-def _enough(ledger: _Ledger) -> str:
+def _enough(ledger: Ledger) -> str:
     organisations = f" from {MINIMUM_CLUSTERS} organisations" if ledger.design.has_organisations else ""
     return f"{MINIMUM_FOR_SPREAD} respondents{organisations}"
 
 
-def _too_few(ledger: _Ledger, n: Ints) -> str:
+def _too_few(ledger: Ledger, n: Ints) -> str:
     return (
         f"a spread needs two groups of at least {_enough(ledger)}; "
         f"of {len(n)} groups {int((n >= MINIMUM_FOR_SPREAD).sum())} have the respondents"
     )
 
 
-def _left_out(ledger: _Ledger, dropped: Sequence[str]) -> str:
+def _left_out(ledger: Ledger, dropped: Sequence[str]) -> str:
     return f"without {listed(dropped, limit=20)}: fewer than {_enough(ledger)}" if dropped else ""
 
 
-def _interval(draws: Floats, level: float = 0.95) -> dict[str, Any]:
-    """Percentiles of confidence draws; an end at infinity is left open, an undefined draw counts against either end."""
-    tail = (1.0 - level) / 2.0
-    low = float(np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, method="lower"))
-    high = float(np.quantile(np.where(np.isnan(draws), np.inf, draws), 1.0 - tail, method="higher"))
-    # The other infinity is no open end: it says "larger than any ratio", and is shown as the cap.
-    low, high = (CAP if low == math.inf else low), (-CAP if high == -math.inf else high)
-    std_error = float(np.std(draws, ddof=1)) if np.isfinite(draws).all() else math.nan
-    return {"conf_low": low, "conf_high": high, "std_error": std_error, "conf_level": level}
-
-
-def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n: Ints) -> None:
+def _spread_rows(ledger: Ledger, measure: str, side: _Side | None, name: str, n: Ints) -> None:
     prefix = "" if name == "role" else "stage_"
     if side is None:
         for statistic in (f"{name}_sd_corrected", f"{prefix}range_raw", f"{prefix}range_shrunken"):
@@ -454,7 +360,7 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
         estimate=side.spread.sd_corrected,
         status="flagged" if left_out else "ok",
         reason=left_out,
-        **_interval(side.spread.sd_draws),
+        **interval_of(side.spread.sd_draws),
         **base,
     )
     reason, status = _range_note(ledger, side)
@@ -467,7 +373,7 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
         estimate=side.spread.range_shrunken,
         status=status,
         reason=reason,
-        **_interval(side.spread.range_draws),
+        **interval_of(side.spread.range_draws),
         **base,
     )
     ledger.add(
@@ -484,7 +390,7 @@ def _spread_rows(ledger: _Ledger, measure: str, side: _Side | None, name: str, n
     )
 
 
-def _range_note(ledger: _Ledger, side: _Side) -> tuple[str, str]:
+def _range_note(ledger: Ledger, side: _Side) -> tuple[str, str]:
     parts = []
     if side.dropped:
         parts.append(_left_out(ledger, side.dropped))
@@ -493,7 +399,7 @@ def _range_note(ledger: _Ledger, side: _Side) -> tuple[str, str]:
     return "; ".join(parts), "flagged" if parts else "ok"
 
 
-def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
+def _role_rows(ledger: Ledger, table: CellTable, side: _Side) -> None:
     """ICCs, shrunken means, and superiority of the most over the least advanced role."""
     s = side.spread
     base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
@@ -509,7 +415,7 @@ def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
             "index",
             draws=share,
             estimate=s.sd_corrected**2 / whole,
-            **_interval(share),
+            **interval_of(share),
             **shared,
         )
     else:
@@ -522,7 +428,7 @@ def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
             "index",
             draws=reliability,
             estimate=s.reliability,
-            **_interval(reliability),
+            **interval_of(reliability),
             **shared,
         )
     else:
@@ -538,9 +444,7 @@ def _role_rows(ledger: _Ledger, table: CellTable, side: _Side) -> None:
     _superiority(ledger, table, side, rows, clusters)
 
 
-def _superiority(
-    ledger: _Ledger, table: CellTable, side: _Side, rows: dict[str, int], clusters: dict[str, int]
-) -> None:
+def _superiority(ledger: Ledger, table: CellTable, side: _Side, rows: dict[str, int], clusters: dict[str, int]) -> None:
     index = [table.role.labels.index(label) for label in side.labels]
     weight = table.by_role()[:, index]
     share = weight / weight.sum(axis=-1, keepdims=True)
@@ -589,7 +493,7 @@ def _thinner(role: _Side, stage: _Side) -> tuple[int, int]:
 
 
 def _compare(
-    ledger: _Ledger, measure: str, role: _Side | None, stage: _Side | None, statistic: str, also: str = ""
+    ledger: Ledger, measure: str, role: _Side | None, stage: _Side | None, statistic: str, also: str = ""
 ) -> None:
     if role is None or stage is None:
         short = "role" if role is None else "stage"
@@ -613,11 +517,11 @@ def _compare(
         n_organisations=role.clusters,
         status="flagged" if reasons else "ok",
         reason="; ".join(reasons),
-        **_interval(draws),
+        **interval_of(draws),
     )
 
 
-def _system(ledger: _Ledger, measure: Measure) -> None:
+def _system(ledger: Ledger, measure: Measure) -> None:
     """Mean over organisations of the SD among their own executives (n - 1), organisations with three informants or more."""
     design = ledger.design
     if not design.has_organisations:
@@ -653,7 +557,7 @@ def _system(ledger: _Ledger, measure: Measure) -> None:
 
 
 def _adjusted(
-    ledger: _Ledger, measure: Measure, role: Axis, organisation_stage: Axis, adjust_for: Sequence[Axis]
+    ledger: Ledger, measure: Measure, role: Axis, organisation_stage: Axis, adjust_for: Sequence[Axis]
 ) -> None:
     """Spreads of role and organisation stage, each adjusted for the other and for the firmographics."""
     design = ledger.design
@@ -712,7 +616,7 @@ def _adjusted(
                 n_organisations=side.clusters,
                 status="flagged" if left_out else "ok",
                 reason=left_out,
-                **_interval(side.spread.sd_draws),
+                **interval_of(side.spread.sd_draws),
             )
     _compare(ledger, measure.name, sides[0], sides[1], "gradient_ratio_log_adjusted", also=left_out)
 
@@ -747,7 +651,7 @@ def _totals(design: SurveyDesign, keys: list[Ints], used: Mask) -> Any:  # noqa:
     )
 
 
-def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
+def _kitagawa(ledger: Ledger, table: CellTable, contrast: Contrast) -> None:
     """Split mu(r, s) - mu(r2, s2) into a role part at equal stage and a stage part at equal role; they add exactly.
 
     The base is that of the smallest cell: a contrast is as strong as that, and a contrast with a cell that the gate holds
@@ -814,7 +718,7 @@ def _kitagawa(ledger: _Ledger, table: CellTable, contrast: Contrast) -> None:
         )
 
 
-def _high_share(ledger: _Ledger, measures: Sequence[Measure], role: Axis, stage: Axis) -> None:
+def _high_share(ledger: Ledger, measures: Sequence[Measure], role: Axis, stage: Axis) -> None:
     """Share that answered in the top two points of every measure, by role and by role within stage."""
     design = ledger.design
     answers = [measure.index(design.responses) for measure in measures]

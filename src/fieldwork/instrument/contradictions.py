@@ -37,6 +37,7 @@ class Contradictions:
         for item in this.items:
             self._item(item)
         self._keys()
+        self._slots()
         for rule in this.quality:
             self._rule(rule)
 
@@ -105,6 +106,12 @@ class Contradictions:
         for answer in route.within if on.options else ():
             if str(answer) not in {*known, *map(str, on.codes)}:
                 self._among(str(answer), known, "option", here)
+
+    def _slots(self) -> None:
+        this = self.instrument
+        known = [*(item.name for item in this.items), *(family.name for family in this.families), *this.not_asked]
+        for slot, name in this.slots.items():
+            self._among(name, known, "item or family", f"slots.{slot}")
 
     def _keys(self) -> None:
         this = self.instrument

@@ -50,6 +50,7 @@ class Instrument(Part):
     wave: str
     file: str = ""
     keys: Keys = Keys()
+    slots: dict[str, str] = Field(default_factory=dict)
     roles: tuple[Option, ...] = ()
     stages: tuple[Option, ...] = ()
     scales: dict[str, Scale] = Field(default_factory=dict)
@@ -104,6 +105,15 @@ class Instrument(Part):
         if name in self._families:
             return tuple(self._by_name[member] for member in self._families[name].members)
         return (self.item(name),)
+
+    def slot(self, name: str) -> tuple[Item, ...]:
+        """Return the items that fill a slot of the analysis: none where the wave does not ask them.
+
+        A slot is what an analysis needs one question for, named as measures.md section 4 names its variable (`owner`,
+        `stall`, `inf`). The item or family of that name fills it, unless `[slots]` of the file names another.
+        """
+        filled = self.slots.get(name, name)
+        return self.family(filled) if filled in self._families or filled in self else ()
 
     def measures(self, construct: str) -> tuple[Item, ...]:
         """Return the items tagged with a construct, in order."""

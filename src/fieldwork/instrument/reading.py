@@ -20,7 +20,7 @@ __all__ = ["NAMES", "tables"]
 
 Table = dict[str, Any]
 
-NAMES = ("instrument", "keys", "roles", "stages", "scales", "lists", "items", "missing", "quality")
+NAMES = ("instrument", "keys", "slots", "roles", "stages", "scales", "lists", "items", "missing", "quality")
 _HEAD = ("id", "version", "title", "waves")
 _SCALE = ("points",)
 # Keys that an entry of the file may carry beside the fields of the model that it becomes.
@@ -93,6 +93,7 @@ class _Reader:
             "wave": self.wave,
             "file": self.file,
             "keys": self._table(raw.get("keys", {}), "keys"),
+            "slots": self._table(raw.get("slots", {}), "slots"),
             "roles": self.lists["roles"],
             "stages": self.lists["stages"],
             "scales": scales,

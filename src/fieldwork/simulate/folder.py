@@ -17,12 +17,14 @@ from fieldwork.instrument import Instrument
 from fieldwork.simulate.delivery import deliveries, population_margins, refuse_sizes, soil, wave_names
 from fieldwork.simulate.interview import layout_of
 from fieldwork.simulate.population import BLOCK, Population
-from fieldwork.simulate.truth import TruthRow, truth
+from fieldwork.simulate.truths import whole_truth
 from fieldwork.simulate.world import World, worlds
 from fieldwork.study import Study
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from fieldwork.simulate.truth import TruthRow
 
 __all__ = ["write_study"]
 
@@ -90,7 +92,7 @@ def write_study(
         margins = population_margins(population, instrument)
         if margins:
             _write(folder / "instruments" / f"{name}.margins.toml", _margins_text(margins, world, name))
-        rows += truth(population, waves=(name,), first=number) if instrument.role_ids else []
+        rows += whole_truth(population, instrument, name, number) if instrument.role_ids else []
     _write(folder / "truth.json", _records(rows))
     _write(folder / "study.toml", _study_text(study, world, names, command))
     return folder

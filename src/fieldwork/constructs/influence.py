@@ -1,0 +1,26 @@
+"""Role Influence Index (RII): who is seen to sway decisions, self-ratings held out; gatekeepers and validators.
+
+Own code: it is one of the constructs that the project exists for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fieldwork.constructs.ledger import Estimates, Ledger
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.cells import SurveyDesign
+    from fieldwork.instrument import Instrument
+
+__all__ = ["estimate_for"]
+
+CONSTRUCT = "influence"
+CHAPTER = "07_influence"
+
+
+def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
+    """Estimate the construct for every item that the instrument tags with it."""
+    ledger = Ledger(design, instrument.wave, CHAPTER, CONSTRUCT)
+    ledger.refuse("inf", "influence", "scale_point", "not built yet")
+    return ledger.table()

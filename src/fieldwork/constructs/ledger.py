@@ -1,0 +1,160 @@
+"""The book that a construct keeps: rows of the estimates table, the draws behind them, and the thinnest group of each.
+
+Every construct writes into one of these, so that keys, refusals and bases have one form and the gate reads one table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fieldwork import schema
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.cells import SurveyDesign
+    from fieldwork.statistics.replicates import Floats, Inference
+
+__all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "interval_of"]
+
+SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
+NIL = 1e-9  # a standard error below this is rounding of an exact zero
+CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Rows of the internal estimates table, and the draws behind those that claims compare.
+
+    Attributes
+    ----------
+    estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, full precision, before the gate.
+    draws : pd.DataFrame        Key of the estimates table but for wave, and `draws`, an array (B,) per row. Internal.
+    bases : pd.DataFrame        Columns of `schema.BASES`: the thinnest group behind each row, for the gate. Internal.
+    """
+
+    estimates: pd.DataFrame
+    draws: pd.DataFrame
+    bases: pd.DataFrame
+
+    @classmethod
+    def joined(cls, parts: Sequence[Estimates]) -> Estimates:
+        """Return the rows of several constructs as one table, in their order."""
+        return cls(
+            schema.conform(pd.concat([part.estimates for part in parts], ignore_index=True), schema.ESTIMATES),
+            pd.concat([part.draws for part in parts], ignore_index=True),
+            schema.conform(pd.concat([part.bases for part in parts], ignore_index=True), schema.BASES),
+        )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Collects rows and draws of one construct.
+
+    Attributes
+    ----------
+    design : SurveyDesign    Responses, weights and replicates that the rows come from.
+    wave, chapter, construct : str    Go into every row.
+    """
+
+    design: SurveyDesign
+    wave: str
+    chapter: str
+    construct: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    drawn: list[dict[str, Any]] = field(default_factory=list)
+    bases: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        measure: str,
+        statistic: str,
+        unit: str,
+        draws: Floats | None = None,
+        *,
+        smallest: tuple[int, int] | None = None,
+        hits: int | None = None,
+        alike: bool = False,
+        **fields: Any,  # noqa: ANN401
+    ) -> None:
+        """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
+
+        `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `fields` are
+        columns of the estimates table; what is not finite is stored as missing.
+        """
+        row: dict[str, Any] = {
+            "wave": self.wave,
+            "chapter": self.chapter,
+            "construct": self.construct,
+            "measure": measure,
+            "statistic": statistic,
+            "unit": unit,
+            "method": "cluster_bootstrap",
+            "replicates": self.design.replicates,
+            "seed": self.design.seed,
+            "status": "ok",
+        }
+        row.update({name: _finite(value) for name, value in fields.items()})
+        if not self.design.has_organisations:
+            row["n_organisations"] = pd.NA
+        self.rows.append(row)
+        key = {name: row.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}
+        n, organisations = smallest or (row.get("n", pd.NA), row.get("n_organisations", pd.NA))
+        if not self.design.has_organisations:
+            organisations = pd.NA
+        self.bases.append(
+            {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
+        )
+        if draws is not None:
+            self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
+
+    def add_inferred(
+        self,
+        measure: str,
+        statistic: str,
+        unit: str,
+        inference: Inference,
+        **fields: Any,  # noqa: ANN401
+    ) -> None:
+        """Add a row from a scalar `Inference`: estimate, standard error, 95% t interval and its confidence draws.
+
+        A standard error that is nil gives no interval and no draws, and says so: one cluster, or all answers alike.
+        """
+        se = float(inference.std_error)
+        if math.isfinite(se) and se >= NIL:
+            self.add(
+                measure, statistic, unit, draws=inference.draws, estimate=float(inference.estimate), std_error=se,
+                conf_low=float(inference.conf_low), conf_high=float(inference.conf_high), conf_level=0.95, **fields,
+            )  # fmt: skip
+            return
+        spoken = {"status": "flagged", "reason": "no interval: one organisation, or all answers alike"}
+        self.add(measure, statistic, unit, estimate=float(inference.estimate), **{**fields, **spoken})
+
+    def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401
+        """Add a row that says `not_assessable` and why, with the number that is missing."""
+        self.add(measure, statistic, unit, status="not_assessable", reason=reason, **fields)
+
+    def table(self) -> Estimates:
+        """Return what was collected."""
+        columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
+        bases = schema.frame(self.bases, schema.BASES)
+        return Estimates(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
+
+
+def interval_of(draws: Floats, level: float = 0.95) -> dict[str, Any]:
+    """Percentiles of confidence draws; an end at infinity is left open, an undefined draw counts against either end."""
+    tail = (1.0 - level) / 2.0
+    low = float(np.quantile(np.where(np.isnan(draws), -np.inf, draws), tail, method="lower"))
+    high = float(np.quantile(np.where(np.isnan(draws), np.inf, draws), 1.0 - tail, method="higher"))
+    # The other infinity is no open end: it says "larger than any ratio", and is shown as the cap.
+    low, high = (CAP if low == math.inf else low), (-CAP if high == -math.inf else high)
+    std_error = float(np.std(draws, ddof=1)) if np.isfinite(draws).all() else math.nan
+    return {"conf_low": low, "conf_high": high, "std_error": std_error, "conf_level": level}
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    return pd.NA if isinstance(value, float) and not math.isfinite(value) else value

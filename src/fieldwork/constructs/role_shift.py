@@ -1,0 +1,26 @@
+"""Role Shift Index (RSI): where each role sits on the adoption spectrum, and how far it has moved.
+
+Own code: it is one of the constructs that the project exists for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fieldwork.constructs.ledger import Estimates, Ledger
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.cells import SurveyDesign
+    from fieldwork.instrument import Instrument
+
+__all__ = ["estimate_for"]
+
+CONSTRUCT = "role_shift"
+CHAPTER = "08_movement"
+
+
+def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
+    """Estimate the construct for every item that the instrument tags with it."""
+    ledger = Ledger(design, instrument.wave, CHAPTER, CONSTRUCT)
+    ledger.refuse("stage_fn", "ridit", "index", "not built yet")
+    return ledger.table()
