@@ -76,6 +76,16 @@ _STATISTICS = {
     "system_sd": "Spread within organisations",
     "icc1": "Share of variance between roles, ICC(1)",
     "icc2": "Reliability of role means, ICC(2)",
+    "role_mean_model": "Mean by the model (marginal)",
+    "role_log_odds": "Log odds against the mean of roles (conditional)",
+    "stage_log_odds": "Log odds against the mean of stages (conditional)",
+    "role_sd_latent": "Spread between roles, log odds (conditional)",
+    "stage_sd_latent": "Spread between stages, log odds (conditional)",
+    "gradient_ratio_log_model": "Spread of roles against stages by the model (log ratio, conditional)",
+    "organisation_sd_latent": "Spread between organisations, log odds",
+    "icc_latent": "Share of latent variance between organisations",
+    "proportional_odds_f": "Test that a role has one effect at every cut-point (F)",
+    "lens_disagreement": "Share of roles on which cell table and model disagree",
 }
 
 
