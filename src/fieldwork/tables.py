@@ -85,6 +85,14 @@ _STATISTICS = {
     "organisation_sd_latent": "Spread between organisations, log odds",
     "icc_latent": "Share of latent variance between organisations",
     "proportional_odds_f": "Test that a role has one effect at every cut-point (F)",
+    "item_nonresponse": "Asked and not answered",
+    "role_mean_bounds": "Mean, with bounds under non-response",
+    "cronbach_alpha": "Reliability, Cronbach's alpha",
+    "omega_total": "Reliability, McDonald's omega",
+    "endpoint_share": "Share of answers at either end of the scale",
+    "dif_f": "Test of differential functioning across roles (F)",
+    "circumstance_effect": "Effect at equal role",
+    "role_sd_given": "Spread between roles, circumstance held fixed",
     "lens_disagreement": "Share of roles on which cell table and model disagree",
 }
 
@@ -392,7 +400,8 @@ def _label(instrument: Instrument, key: str, value: str) -> str:
         roles = {role.id: role.label for role in instrument.roles}
         return " and ".join(roles.get(part, part) for part in value.split("+"))
     if key in {"stage", "segment"}:
-        return " v ".join(stages.get(part, part) for part in value.split(" v "))
+        plain = " v ".join(stages.get(part, part) for part in value.split(" v "))
+        return _segment(instrument, value) if "=" in value or value.endswith(" held fixed") else plain
     if key == "statistic":
         return statistic_label(value)
     if key == "measure" and value:
@@ -401,6 +410,16 @@ def _label(instrument: Instrument, key: str, value: str) -> str:
         except InstrumentError:  # a derived measure, which no question asks for by that name
             return value.replace("_", " ")
     return value
+
+
+def _segment(instrument: Instrument, value: str) -> str:
+    """Return what readers call `item=option`, or `item held fixed`; what the instrument does not know stands as it is."""
+    name, _, option = value.removesuffix(" held fixed").partition("=")
+    label = _label(instrument, "measure", name)
+    if value.endswith(" held fixed"):
+        return f"{label} held fixed"
+    known = {each.id: each.label for item in instrument.items if item.name == name for each in item.options}
+    return f"{label}: {known.get(option, option)}"
 
 
 def _telling(records: Sequence[Mapping[Hashable, Any]]) -> dict[str, str]:

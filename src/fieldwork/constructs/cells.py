@@ -21,7 +21,7 @@ from fieldwork.weight import Margins, rake_cells
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Axis", "CellTable", "SurveyDesign", "axis", "cell_table", "design_for", "survey_design"]
+__all__ = ["Axis", "CellTable", "SurveyDesign", "axis", "cell_table", "design_for", "survey_design", "weighted_sums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,32 @@ def cell_table(
     rows[r, s, k] = totals.rows
     organisations = _distinct(design.cluster[used], roles[used], stages[used], (R, S))
     return CellTable(measure, role, stage, np.asarray(scores, dtype=np.float64), weight, rows, organisations)
+
+
+def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray[np.bool_]) -> Floats:
+    """Sum columns of numbers over respondents, by weight, in every layer.
+
+    Parameters
+    ----------
+    values : (n, p) numbers, one row per respondent of the design; rows outside `used` may hold anything.
+    used : (n,) bool, the respondents that count.
+
+    Returns (1 + B, p); layer 0 is the observed one. A column of ones gives the sum of weights.
+    """
+    columns = np.asarray(values, dtype=np.float64)[used]
+    n, p = columns.shape
+    place = np.tile(np.arange(p), n)
+    totals = replicated_totals(
+        [place],
+        np.repeat(design.cluster[used], p),
+        (columns * design.weight[used, None]).reshape(-1),
+        design.multiplier,
+        layer_factor=design.layer_factor,
+        factor_cell=None if design.factor_cell is None else np.repeat(design.factor_cell[used], p),
+    )
+    out = np.zeros((design.replicates + 1, p))
+    out[:, totals.levels[:, 0]] = totals.weight
+    return out
 
 
 def _distinct(cluster: Ints, roles: Ints, stages: Ints, shape: tuple[int, int]) -> Ints:
