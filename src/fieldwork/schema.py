@@ -110,6 +110,21 @@ BASES = Table(
         Column("smallest_organisations", "Int64", "organisations in the thinnest group"),
         Column("hits", "Int64", "respondents who gave the answer, of a share"),
         Column("alike", "boolean", "all respondents gave one answer"),
+        Column("largest_share", "Float64", "share of the weight that the largest organisation carries"),
+        Column("two_largest_share", "Float64", "share of the weight that the two largest organisations carry"),
+    ),
+)
+
+RELEASED = Table(
+    "released",
+    (
+        *(
+            column
+            for column in ESTIMATES.columns
+            if column.name
+            in {"wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"}
+        ),
+        Column("n", "Int64", "exact base of the row when it was released"),
     ),
 )
 

@@ -34,7 +34,15 @@ BANNER = "Simulated data with a known truth: no executive was interviewed, and n
 DATA_SUFFIXES = (".csv", ".tsv")  # those that intake reads
 
 # Thresholds that a study may tighten; disclosure.Policy holds their floors and sources.
-DISCLOSURE = ("minimum_respondents", "minimum_organisations", "minimum_of_share")
+DISCLOSURE = (
+    "minimum_respondents",
+    "minimum_organisations",
+    "minimum_of_share",
+    "largest_organisation",
+    "two_largest_organisations",
+    "p_percent",
+    "smallest_difference",
+)
 
 # Rows of the methods statement that a study fills in; what the pipeline can count it counts itself (measures.md, 3).
 STATEMENT = {

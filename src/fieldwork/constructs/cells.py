@@ -70,6 +70,7 @@ class SurveyDesign:
     factor_cell : (n,) int or None  Raking cell; None when nothing is raked.
     layer_factor : (1 + B, G) or None    Raking factor of each cell in each layer, 1 in the observed layer.
     seed, replicates : int          Root seed and B.
+    role, stage : Axis or None      The survey's roles and stages, for the concentration of weight in each.
     """
 
     responses: pd.DataFrame
@@ -81,6 +82,28 @@ class SurveyDesign:
     layer_factor: Floats | None
     seed: int
     replicates: int
+    role: Axis | None = None
+    stage: Axis | None = None
+
+    def concentration(self, roles: str = "", stage: str = "") -> tuple[float, float]:
+        """Share of the weight of a group that its largest organisation carries, and its two largest.
+
+        `roles` is one label or several joined by `+`, `stage` one label; empty: all. nan for an empty group and for labels
+        that are not the survey's.
+        """
+        inside = np.ones(len(self.weight), dtype=bool)
+        for axis_, labels in ((self.role, roles), (self.stage, stage)):
+            if not labels:
+                continue
+            wanted = labels.split("+")
+            if axis_ is None or not set(wanted) <= set(axis_.labels):
+                return math.nan, math.nan
+            places = [axis_.labels.index(label) for label in wanted]
+            inside &= np.isin(axis_.index(self.responses[axis_.name]), places)
+        if not inside.any():
+            return math.nan, math.nan
+        carried = np.sort(np.bincount(self.cluster[inside], self.weight[inside]))[::-1]
+        return float(carried[0] / carried.sum()), float(carried[:2].sum() / carried.sum())
 
 
 def survey_design(
@@ -92,6 +115,8 @@ def survey_design(
     margins: Margins | None,
     replicates: int,
     seed: int,
+    role: Axis | None = None,
+    stage: Axis | None = None,
 ) -> SurveyDesign:
     """Join responses and weights, draw the replicates of their organisations, and re-rake inside each.
 
@@ -104,6 +129,7 @@ def survey_design(
     respondent, organisation : column names; organisation "" makes every respondent a cluster.
     margins : the margins that the weights were raked to; None for none.
     replicates, seed : number of replicates and root seed.
+    role, stage : the survey's classifications, where it has them.
 
     Raises DataError when a respondent has no weight.
     """
@@ -137,8 +163,9 @@ def survey_design(
             cap=math.inf,
         )
     return SurveyDesign(
-        data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates
-    )
+        data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates,
+        role, stage,
+    )  # fmt: skip
 
 
 def design_for(
@@ -159,6 +186,8 @@ def design_for(
         margins=margins,
         replicates=replicates,
         seed=seed,
+        role=axis(instrument, instrument.keys.role) if instrument.keys.role else None,
+        stage=axis(instrument, instrument.keys.stage) if instrument.keys.stage else None,
     )
 
 

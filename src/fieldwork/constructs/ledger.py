@@ -141,6 +141,13 @@ class Ledger:
     def table(self) -> Estimates:
         """Return what was collected."""
         columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
+        carried: dict[tuple[str, str], tuple[float, float]] = {}
+        for row in self.bases:
+            for roles in {row["role"], row["role_2"] or row["role"]}:
+                if (roles, row["stage"]) not in carried:
+                    carried[roles, row["stage"]] = self.design.concentration(roles, row["stage"])
+            shares = [carried[roles, row["stage"]] for roles in (row["role"], row["role_2"] or row["role"])]
+            row["largest_share"], row["two_largest_share"] = (_finite(max(each)) for each in zip(*shares, strict=True))
         bases = schema.frame(self.bases, schema.BASES)
         return Estimates(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
 

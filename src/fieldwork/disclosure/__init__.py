@@ -1,0 +1,262 @@
+"""The only door to publication: who may be shown, what must go with what is held back, and to which precision.
+
+Own code: the gate is one of the things that the project exists for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fieldwork import schema
+from fieldwork.disclosure.complement import lines_of, protect
+from fieldwork.disclosure.policy import Policy
+
+__all__ = ["Policy", "publish"]
+
+NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "p_value", "p_adjusted")
+BASES = ("n", "n_organisations", "n_effective")
+SMALL_BASE = 30
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+def publish(
+    estimates: pd.DataFrame,
+    policy: Policy,
+    bases: pd.DataFrame | None = None,
+    released: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Pass internal estimates through the gate and round them to publication precision.
+
+    A row is `suppressed`, with every number and base emptied, when
+
+    - it rests on fewer respondents or organisations than the policy's minimum, in the thinnest group behind it;
+    - it is a share with fewer than three people on one side, or says of a group of fewer than 30 that all answered alike;
+    - one organisation, or two, carry too much of the weight behind it: (n, k) and p% rules;
+    - without it a held-back cell could be worked out from its margins (`complement`), and with that cell every row of the
+      same role, stage, answer and measure, and every contrast that rests on the cell;
+    - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
+    - it was released before on a base that differs by 1 to 9 people, whose answers would be the difference.
+
+    Parameters
+    ----------
+    estimates : columns of `schema.ESTIMATES`, before rounding.
+    policy : thresholds.
+    bases : columns of `schema.BASES`, what the row itself does not tell: thinnest group, people behind a share, answers
+        alike, concentration; without it the row's own base is taken.
+    released : columns of `schema.RELEASED`, the exact bases of every row that an earlier release of the wave has shown.
+
+    A row on fewer than 30 respondents is `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied
+    below the minimum. Precision: bases to the nearest 5; estimates and intervals to 2 decimals (shares: whole per cent);
+    standard errors to 3; p-values to 4. A survey that names no organisations has no organisation rule: `n_organisations` is
+    empty there.
+
+    Returns a new frame with the columns of `schema.ESTIMATES`, sorted by its key.
+
+    >>> rows = [{"statistic": "role_mean", "unit": "scale_point", "estimate": 3.456, "n": 42, "status": "ok"},
+    ...         {"statistic": "role_mean", "unit": "scale_point", "estimate": 4.0, "n": 9, "status": "ok", "role": "CEO"}]
+    >>> publish(schema.frame(rows, schema.ESTIMATES), Policy())[["estimate", "n", "status"]].values.tolist()
+    [[3.46, 40, 'ok'], [<NA>, <NA>, 'suppressed']]
+    """
+    out = schema.conform(estimates, schema.ESTIMATES, where="disclosure.publish")
+    behind = _behind(out, bases)
+    assessed = out["status"].isin(["ok", "flagged"]).to_numpy()
+    held = np.zeros(len(out), dtype=bool)
+    for rule, reason in _primary(out, behind, policy):
+        new = assessed & rule & ~held
+        out.loc[new, "reason"] = reason
+        held |= new
+    for rule, reason in _differences(out, behind, policy, released):
+        new = assessed & rule & ~held
+        out.loc[new, "reason"] = reason
+        held |= new
+    with_it = assessed & _complementary(out, behind, held, policy) & ~held
+    out.loc[with_it, "reason"] = "held back: without it, what is held back beside it could be worked out"
+    held |= with_it
+    few = (behind.n < policy.minimum_respondents) | (behind.organisations < policy.minimum_organisations)
+    out.loc[held, "status"] = "suppressed"
+    out.loc[held, ["conf_level", *NUMBERS, *BASES]] = pd.NA
+    out.loc[held, "adjustment"] = ""
+    out.loc[~assessed & few, list(BASES)] = pd.NA
+    own = out["n"].astype("Float64").fillna(0).to_numpy(dtype=np.float64)
+    small = assessed & ~held & (own < SMALL_BASE) & (out["status"] == "ok").to_numpy()
+    out.loc[small, "status"] = "flagged"
+    note = f"small base: fewer than {SMALL_BASE} respondents"
+    out.loc[small, "reason"] = [f"{reason}; {note}" if reason else note for reason in out.loc[small, "reason"]]
+    return _rounded(out).sort_values(list(schema.ESTIMATE_KEY), kind="stable").reset_index(drop=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What stands behind each row, as arrays (rows,).
+
+    Attributes
+    ----------
+    n, organisations : thinnest group; inf where not known. own : the row's own base.
+    hits, misses : people on either side of a share. alike : 1 where all gave one answer.
+    largest, two_largest : share of the weight that one and two organisations carry; 0 where not known.
+    """
+
+    n: Floats
+    organisations: Floats
+    own: Floats
+    hits: Floats
+    misses: Floats
+    alike: Floats
+    largest: Floats
+    two_largest: Floats
+
+
+def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
+    def numbers(column: pd.Series, missing: float) -> Floats:
+        return np.asarray(column.astype("Float64").fillna(missing), dtype=np.float64)
+
+    own = numbers(out["n"], 0.0)
+    n, organisations = own, numbers(out["n_organisations"], np.inf)
+    hits = np.round(numbers(out["estimate"], 0.0) * n)
+    alike, largest, two_largest = np.zeros(len(out)), np.zeros(len(out)), np.zeros(len(out))
+    if bases is not None:
+        key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
+        joined = out[key].merge(schema.conform(bases, schema.BASES), on=key, how="left", validate="one_to_one")
+        n = np.minimum(n, numbers(joined["smallest_n"], np.inf))
+        organisations = np.minimum(organisations, numbers(joined["smallest_organisations"], np.inf))
+        told = joined["hits"].notna().to_numpy()
+        hits = np.where(told, numbers(joined["hits"], 0.0), hits)
+        alike = joined["alike"].fillna(value=False).to_numpy(dtype=np.float64)
+        largest, two_largest = numbers(joined["largest_share"], 0.0), numbers(joined["two_largest_share"], 0.0)
+    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest)
+
+
+def _primary(out: pd.DataFrame, behind: _Behind, policy: Policy) -> Iterator[tuple[Flags, str]]:
+    """Yield what a row's own base forbids, the first reason first."""
+    few = (behind.n < policy.minimum_respondents) | (behind.organisations < policy.minimum_organisations)
+    yield (
+        few,
+        (
+            f"held back: fewer than {policy.minimum_respondents} respondents or {policy.minimum_organisations} organisations"
+        ),
+    )
+    share = (out["unit"] == "proportion").to_numpy() & out["estimate"].notna().to_numpy()
+    lonely = share & ((behind.hits < policy.minimum_of_share) | (behind.misses < policy.minimum_of_share))
+    yield lonely, f"held back: fewer than {policy.minimum_of_share} people gave, or did not give, this answer"
+    alike = behind.alike.astype(bool) & (behind.n < SMALL_BASE)
+    yield alike, f"held back: fewer than {SMALL_BASE} respondents, who all answered alike"
+    rest = 1.0 - behind.two_largest
+    dominated = (
+        (behind.largest > policy.largest_organisation + 1e-9)
+        | (behind.two_largest > policy.two_largest_organisations + 1e-9)
+        | ((behind.two_largest > 0) & (rest < policy.p_percent / 100.0 * behind.largest))
+    )
+    yield dominated, "held back: one or two organisations carry too much of its weight"
+
+
+def _differences(
+    out: pd.DataFrame, behind: _Behind, policy: Policy, released: pd.DataFrame | None
+) -> Iterator[tuple[Flags, str]]:
+    """Yield what a second table of almost the same people would give away: nested segments, and earlier releases."""
+    whole_key = ["construct", "measure", "statistic", "role", "role_2", "stage", "item"]
+    whole = out.assign(base=behind.own)[out["segment"] == ""].set_index(whole_key)["base"]
+    beside = pd.Series(pd.MultiIndex.from_frame(out[whole_key]).map(whole.to_dict()), dtype="Float64")
+    lacking = np.asarray(beside.fillna(-1.0), dtype=np.float64) - behind.own
+    nested = (out["segment"] != "").to_numpy() & (lacking > 0) & (lacking < policy.smallest_difference)
+    yield nested, f"held back: the whole beside it has fewer than {policy.smallest_difference} people more"
+    if released is not None and len(released):
+        before = schema.conform(released, schema.RELEASED)
+        key = list(schema.ESTIMATE_KEY)
+        earlier = out[key].merge(before.groupby(key, as_index=False)["n"].agg(list), on=key, how="left")["n"]
+        moved = np.array(
+            [
+                isinstance(seen, list) and any(0 < abs(now - n) < policy.smallest_difference for n in seen)
+                for seen, now in zip(earlier, behind.own, strict=True)
+            ]
+        )
+        yield moved, f"held back: an earlier release of it differs by fewer than {policy.smallest_difference} people"
+
+
+def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy) -> Flags:
+    """Return what must go with the held rows: further cells and margins, and rows that would give a held cell away."""
+    held = held.copy()
+    dear = 1.0 + 9.0 * _contrasted(out)
+    # A row held for the sake of another group does not speak for its own role.
+    own = behind.n >= behind.own
+    lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
+    while True:
+        before = held.copy()
+        for lines in lines_of(out):
+            if not held[lines.cells].any():
+                continue
+            counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
+            # A share that is held for one or two people is protected in people who gave, and who did not give, the answer.
+            counts += [(side, lonely, float(policy.minimum_of_share)) for side in (behind.hits, behind.misses)]
+            for count, of, threshold in counts:
+                mine = held[lines.cells] & of[lines.cells]
+                if not mine.any():
+                    continue
+                cells, margins = protect(
+                    lines,
+                    count[lines.cells],
+                    held[lines.cells],
+                    held[lines.margins],
+                    threshold=threshold,
+                    cost=(behind.own * dear)[lines.cells],
+                )
+                held[lines.cells[cells]] = True
+                held[lines.margins[margins]] = True
+        held |= _tied(out, held & own)
+        if (held == before).all():
+            return held
+
+
+def _tied(out: pd.DataFrame, held: Flags) -> Flags:
+    """Rows that speak of a held cell in other words: of its role, stage, segment and answer, or a contrast of its cells."""
+    gone = set(
+        out.loc[
+            held & (out["role"] != "").to_numpy(), ["construct", "measure", "role", "stage", "segment", "item"]
+        ].itertuples(index=False, name=None)
+    )
+    if not gone:
+        return np.zeros(len(out), dtype=bool)
+    rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
+    return np.fromiter(
+        (not gone.isdisjoint(_cells(*row)) for row in rows.itertuples(index=False, name=None)), bool, len(out)
+    )
+
+
+def _contrasted(out: pd.DataFrame) -> Flags:
+    """Return which rows are cells that a contrast rests on: they are the last to be held for the sake of others."""
+    rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
+    contrasts = rows[rows["segment"].str.contains(" v ", regex=False)]
+    wanted = {cell for row in contrasts.itertuples(index=False, name=None) for cell in _cells(*row)}
+    keys = rows.drop(columns="role_2").itertuples(index=False, name=None)
+    return np.fromiter((key in wanted for key in keys), bool, len(rows))
+
+
+def _cells(
+    construct: str, measure: str, role: str, role_2: str, stage: str, segment: str, item: str
+) -> list[tuple[str, ...]]:
+    """List the cells that a row speaks of, as keys of the rows that show them."""
+    roles = [name for name in (role, role_2) if name]
+    if " v " in segment:
+        return [(construct, measure, name, part, "", item) for name in roles for part in segment.split(" v ")]
+    return [(construct, measure, name, stage, segment, item) for name in roles]
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    decimals = {"estimate": 2, "conf_low": 2, "conf_high": 2, "std_error": 3, "p_value": 4, "p_adjusted": 4}
+    for name, places in decimals.items():
+        values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        # Adding zero turns -0.0 into 0.0, which would print as "-0".
+        table[name] = pd.array(np.round(values, places) + 0.0, dtype="Float64")
+        table[name] = table[name].mask(np.isnan(values))
+    for name in BASES:
+        values = table[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        rounded = pd.array(np.floor(values / 5 + 0.5) * 5, dtype="Float64")
+        table[name] = pd.Series(rounded, index=table.index).mask(np.isnan(values))
+        if name != "n_effective":
+            table[name] = table[name].astype("Int64")
+    return table

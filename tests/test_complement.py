@@ -1,0 +1,201 @@
+"""Complementary suppression: closed tables by hand, random ones by attack, and the gate as a whole against the attacker."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.attacker import everything, recovered
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fieldwork import schema
+from fieldwork.disclosure import Policy, publish
+from fieldwork.disclosure.complement import feasible, lines_of, protect
+
+
+def table(counts, *, unit="scale_point", shares=None, statistic="role_mean", total=True):
+    """Rows of a role x stage table with margins, as a construct would write them."""
+    counts = np.asarray(counts)
+    roles, stages = [f"r{i}" for i in range(len(counts))], [f"s{j}" for j in range(counts.shape[1])]
+    base = {"wave": "w", "construct": "c", "measure": "m", "unit": unit, "status": "ok", "n_organisations": 50}
+    value = {"estimate": 3.0} if shares is None else {}
+    rows = [
+        {**base, "statistic": statistic, "role": r, "stage": s, "n": int(counts[i, j]),
+         "estimate": 3.0 if shares is None else float(shares[i][j])}
+        for i, r in enumerate(roles)
+        for j, s in enumerate(stages)
+        if counts[i, j]
+    ]  # fmt: skip
+    rows += [{**base, **value, "estimate": 3.0, "statistic": statistic, "role": r, "n": int(counts[i].sum())}
+             for i, r in enumerate(roles)]  # fmt: skip
+    rows += [{**base, "estimate": 3.0, "statistic": "stage_mean", "stage": s, "n": int(counts[:, j].sum())}
+             for j, s in enumerate(stages)]  # fmt: skip
+    if total:
+        rows.append({**base, "estimate": 3.0, "statistic": statistic, "n": int(counts.sum())})
+    return schema.frame(rows, schema.ESTIMATES)
+
+
+def held(published):
+    rows = published[(published["status"] == "suppressed")]
+    return set(zip(rows["role"], rows["stage"], strict=True))
+
+
+class TestByHand:
+    def test_one_small_cell_takes_the_cheapest_rectangle_with_it(self):
+        """Of a 3 x 3 table only r0 s0 is small; the rectangle over r1 and s1 costs 11 + 12 + 13, the others more."""
+        counts = [[4, 11, 40], [12, 13, 40], [40, 40, 40]]
+        published = publish(table(counts), Policy())
+        assert held(published) == {("r0", "s0"), ("r0", "s1"), ("r1", "s0"), ("r1", "s1")}
+        reasons = published[published["status"] == "suppressed"]["reason"]
+        assert (reasons == "held back: without it, what is held back beside it could be worked out").sum() == 3
+
+    def test_nothing_small_nothing_held(self):
+        assert held(publish(table([[20, 30], [40, 50]]), Policy())) == set()
+
+    def test_one_margin_takes_the_smallest_neighbour(self):
+        rows = table([[4, 30, 20, 25]])
+        published = publish(rows[rows["statistic"] == "role_mean"], Policy())
+        assert held(published) == {("r0", "s0"), ("r0", "s2")}
+
+    def test_two_small_cells_that_add_to_little_need_a_third(self):
+        """3 + 4 = 7 known to lie in two cells is still less than ten people."""
+        rows = table([[3, 4, 20, 25]])
+        published = publish(rows[rows["statistic"] == "role_mean"], Policy())
+        assert held(published) == {("r0", "s0"), ("r0", "s1"), ("r0", "s2")}
+
+    def test_a_share_of_one_person_takes_another_role_with_it(self):
+        base = {"wave": "w", "construct": "c", "measure": "m", "statistic": "prevalence", "unit": "proportion",
+                "status": "ok", "n_organisations": 50, "item": "roi"}  # fmt: skip
+        rows = [{**base, "role": f"r{i}", "n": 50, "estimate": share} for i, share in enumerate((0.02, 0.2, 0.5))]
+        rows += [{**base, "n": 150, "estimate": 0.24}]
+        rows += [{**base, "role": "r1", "n": 50, "estimate": 0.9, "statistic": "prevalence_ratio", "unit": "ratio"}]
+        published = publish(schema.frame(rows, schema.ESTIMATES), Policy())
+        gone = published[published["status"] == "suppressed"]
+        assert set(zip(gone["statistic"], gone["role"], strict=True)) == {
+            ("prevalence", "r0"), ("prevalence", "r1"), ("prevalence_ratio", "r1"),
+        }  # fmt: skip
+
+    def test_what_rests_on_a_held_cell_goes_with_it(self):
+        counts = [[4, 11, 40], [12, 13, 40], [40, 40, 40]]
+        contrast = {"wave": "w", "construct": "c", "measure": "m", "unit": "scale_point", "status": "ok", "estimate": 0.1,
+                    "n": 40, "n_organisations": 40, "role": "r0", "role_2": "r2", "segment": "s2 v s0",
+                    "statistic": "role_part"}  # fmt: skip
+        rows = pd.concat([table(counts), schema.frame([contrast], schema.ESTIMATES)], ignore_index=True)
+        published = publish(rows, Policy()).set_index("statistic")
+        assert published.loc["role_part", "status"] == "suppressed"
+
+    def test_cells_of_a_contrast_are_the_last_to_go(self):
+        """The cheap rectangle would take r1 s1 of the contrast; another, ten people dearer, leaves it."""
+        counts = [[4, 11, 15, 40], [12, 13, 15, 40], [40, 40, 40, 40]]
+        contrast = {"wave": "w", "construct": "c", "measure": "m", "unit": "scale_point", "status": "ok", "estimate": 0.1,
+                    "n": 13, "n_organisations": 13, "role": "r1", "role_2": "r2", "segment": "s1 v s3",
+                    "statistic": "naive_gap"}  # fmt: skip
+        rows = pd.concat([table(counts), schema.frame([contrast], schema.ESTIMATES)], ignore_index=True)
+        published = publish(rows, Policy())
+        assert held(published) == {("r0", "s0"), ("r0", "s2"), ("r1", "s0"), ("r1", "s2")}
+
+    def test_feasible_interval(self):
+        lines = next(lines_of(table([[4, 11, 40], [12, 13, 40], [40, 40, 40]])))
+        count = np.array([4, 11, 40, 12, 13, 40, 40, 40, 40], dtype=float)
+        hidden = np.isin(np.arange(9), [0, 1, 3, 4])
+        none = np.zeros(len(lines.margins), dtype=bool)
+        assert feasible(lines, count, hidden, none, 0) == pytest.approx((0.0, 15.0))
+        assert feasible(lines, count, np.isin(np.arange(9), [0, 1]), none, 0) == pytest.approx((4.0, 4.0))
+
+
+class TestNestedSegments:
+    def rows(self, n):
+        base = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_sd_corrected", "unit": "scale_point",
+                "status": "ok", "n_organisations": 50, "estimate": 0.5}  # fmt: skip
+        return schema.frame([{**base, "n": 100}, {**base, "n": n, "segment": "act=never"}], schema.ESTIMATES)
+
+    @pytest.mark.parametrize(
+        ("n", "status"), [(95, "suppressed"), (91, "suppressed"), (90, "ok"), (60, "ok"), (100, "ok")]
+    )
+    def test_a_segment_that_lacks_a_few_people_of_the_whole(self, n, status):
+        published = publish(self.rows(n), Policy()).set_index("segment")
+        assert published.loc["act=never", "status"] == status
+        assert published.loc["", "status"] == "ok"
+
+
+class TestReleases:
+    def rows(self, n):
+        base = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_mean", "unit": "scale_point",
+                "status": "ok", "n_organisations": 50, "estimate": 3.0}  # fmt: skip
+        return schema.frame([{**base, "role": "a", "n": n}, {**base, "role": "b", "n": 60}], schema.ESTIMATES)
+
+    def released(self, n):
+        key = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_mean"}
+        return schema.frame([{**key, "role": "a", "n": n}, {**key, "role": "b", "n": 60}], schema.RELEASED)
+
+    @pytest.mark.parametrize(
+        ("n", "status"), [(50, "ok"), (51, "suppressed"), (59, "suppressed"), (60, "ok"), (45, "suppressed")]
+    )
+    def test_a_second_release_of_almost_the_same_people(self, n, status):
+        published = publish(self.rows(n), Policy(), released=self.released(50)).set_index("role")
+        assert published.loc["a", "status"] == status
+        assert published.loc["b", "status"] == "ok"
+
+
+class TestDominance:
+    def published(self, largest, two):
+        rows = table([[40, 40], [40, 40]])
+        key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
+        bases = rows[key].assign(
+            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False,
+            largest_share=largest, two_largest_share=two,
+        )  # fmt: skip
+        return publish(rows, Policy(), schema.conform(bases, schema.BASES))
+
+    @pytest.mark.parametrize(
+        ("largest", "two", "status"), [(0.2, 0.4, "ok"), (0.35, 0.4, "suppressed"), (0.3, 0.55, "suppressed")]
+    )
+    def test_one_or_two_organisations(self, largest, two, status):
+        assert set(self.published(largest, two)["status"]) == {status}
+
+    def test_the_p_per_cent_rule(self):
+        """With looser (n, k) limits out of the way: others carry 2% where the largest carries 49%."""
+        assert set(self.published(0.33, 0.49)["status"]) == {"ok"}
+        strict = Policy(p_percent=200)
+        rows = table([[40, 40], [40, 40]])
+        key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
+        bases = rows[key].assign(
+            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False,
+            largest_share=0.3, two_largest_share=0.45,
+        )  # fmt: skip
+        published = publish(rows, strict, schema.conform(bases, schema.BASES))
+        assert set(published["status"]) == {"suppressed"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 7), st.integers(1, 5), st.floats(3, 30))
+def test_nothing_is_recovered_from_random_tables(seed, roles, stages, mean):
+    counts = np.random.default_rng(seed).poisson(mean, (roles, stages))
+    exact = table(counts)
+    published = publish(exact, Policy())
+    assert recovered(published, exact) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_protection_adds_nothing_needless(seed):
+    """Giving any one complementary cell back would leave some held cell bare."""
+    counts = np.random.default_rng(seed).poisson(14, (5, 4))
+    lines = next(lines_of(table(np.maximum(counts, 1))))
+    count = np.maximum(counts, 1).reshape(-1).astype(float)
+    small, none = count < 10, np.zeros(len(lines.margins), dtype=bool)
+    added, margins = protect(lines, count, small, none, threshold=10.0)
+    for cell in np.flatnonzero(added):
+        fewer = (small | added) & (np.arange(len(count)) != cell)
+        bare = []
+        for each in np.flatnonzero(fewer):
+            low, high = feasible(lines, count, fewer, margins, int(each))
+            bare.append(high < 10 or high - low < 5)
+        assert any(bare)
+
+
+def test_the_attacker_does_recover_what_primary_suppression_alone_leaves():
+    """The attack must be able to succeed, or its failure says nothing."""
+    exact = table([[4, 11, 40], [12, 13, 40], [40, 40, 40]])
+    published = exact.copy()
+    published.loc[published["n"] < 10, "status"] = "suppressed"
+    assert [(row[-4], row[-3]) for row in everything(published, exact)] == [("r0", "s0")]
