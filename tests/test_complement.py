@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.attacker import everything, recovered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwork import schema
 from fieldwork.disclosure import Policy, publish
 from fieldwork.disclosure.complement import feasible, lines_of, protect
+from tests.attacker import everything, recovered
 
 
 def table(counts, *, unit="scale_point", shares=None, statistic="role_mean", total=True):

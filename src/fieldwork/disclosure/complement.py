@@ -48,8 +48,8 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
 
     Rows of one construct, measure, statistic (`stage_mean` counts as `role_mean`), segment, item and second role form a
     table over role and stage when their unit is a mean or a share. A role's row is the sum of its role x stage rows, the row
-    of all the sum of the roles (or of the stages, where there are no roles). Tables without a margin over two cells or more
-    relate nothing and are left out.
+    of all the sum of the roles (or of the stages, where there are no roles). Tables without a margin relate nothing and are
+    left out.
     """
     data = estimates.reset_index(drop=True)
     able = data["unit"].isin(_UNITS) & (data["status"] != "not_assessable") & (data["role_2"] == "")
@@ -74,10 +74,9 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
                     for m in outer
                 ]
             ).reshape(len(outer), int(cells.sum()))
-            wide = member.sum(axis=1) > 1
             axis = np.where(role[outer] != "", 0, np.where(stage[outer] != "", 1, 2))
-            if wide.any():
-                yield Lines(place[cells], place[outer[wide]], member[wide], axis[wide])
+            if member.any():
+                yield Lines(place[cells], place[outer], member, axis)
 
 
 def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: Flags, cell: int) -> tuple[float, float]:
