@@ -59,9 +59,9 @@ def publish(
     Returns a new frame with the columns of `schema.ESTIMATES`, sorted by its key.
 
     >>> rows = [{"statistic": "role_mean", "unit": "scale_point", "estimate": 3.456, "n": 42, "status": "ok"},
-    ...         {"statistic": "role_mean", "unit": "scale_point", "estimate": 4.0, "n": 9, "status": "ok", "role": "CEO"}]
+    ...         {"statistic": "icc1", "unit": "index", "estimate": 0.2, "n": 9, "status": "ok"}]
     >>> publish(schema.frame(rows, schema.ESTIMATES), Policy())[["estimate", "n", "status"]].values.tolist()
-    [[3.46, 40, 'ok'], [<NA>, <NA>, 'suppressed']]
+    [[<NA>, <NA>, 'suppressed'], [3.46, 40, 'ok']]
     """
     out = schema.conform(estimates, schema.ESTIMATES, where="disclosure.publish")
     behind = _behind(out, bases)
