@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.multiplicity import (
@@ -144,3 +145,12 @@ def test_an_estimate_without_a_variance_is_refused():
     )
     with pytest.raises(DesignError):
         three_sided_p(0.1, 0.1, 20, -0.5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(0, 5))
+def test_adjustments_are_those_of_statsmodels(p_values, untested):
+    named = {str(i): p for i, p in enumerate(p_values)}
+    padded = [*p_values, *[1.0] * untested]
+    for own, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
+        theirs = multipletests(padded, method=method)[1][: len(p_values)]
+        np.testing.assert_allclose(list(own(named, family_size=len(padded)).values()), theirs, rtol=1e-12, atol=1e-15)

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -180,6 +180,27 @@ def _add_simulate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder to make; it must not exist, or be empty")
     words = "a setting of the world, in place of its own"
     sub.add_argument("--set", dest="given", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=words)
+
+
+def _add_plan(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    words = "planned numbers of executives (default 200 400 800)"
+    sub.add_argument("--respondents", type=_positive, nargs="+", default=[200, 400, 800], metavar="N", help=words)
+    sub.add_argument(
+        "--roles", nargs="+", default=[], metavar="ROLE", help="ids of the roles that take part (default: all)"
+    )
+    sub.add_argument("--world", default="role_divergence", metavar="NAME", help="what is supposed to be true")
+    words = "a setting of the world, in place of its own"
+    sub.add_argument("--set", dest="given", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=words)
+    sub.add_argument("--studies", type=_positive, default=40, metavar="N", help="studies drawn per size (default 40)")
+    sub.add_argument("--waves", type=_positive, default=1, metavar="K", help="waves of each study (default 1)")
+    sub.add_argument(
+        "--replicates", type=_positive, default=500, metavar="N", help="replicates per study (default 500)"
+    )
+    sub.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the first study (default 1)")
+    sub.add_argument("--workers", type=_positive, metavar="N", help="studies at one time (default: one per core)")
+    words = "folder for the table and the figure (default: plan, in the study's folder of reports)"
+    sub.add_argument("--out", type=Path, metavar="DIR", help=words)
 
 
 def _positive(text: str) -> int:
@@ -513,6 +534,49 @@ def _claims(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    from fieldwork.figures import planning  # noqa: PLC0415 - matplotlib
+    from fieldwork.figures.style import save  # noqa: PLC0415
+    from fieldwork.plan import plan, sentence  # noqa: PLC0415 - numpy and pandas
+    from fieldwork.run.progress import counting  # noqa: PLC0415
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    with counting("drawing studies", tell=True) as progress:
+        made = plan(
+            study.folder,
+            _chapters(study.folder),
+            respondents=options.respondents,
+            roles=options.roles,
+            world=options.world,
+            settings=_pairs(options.given, "--set"),
+            studies=options.studies,
+            waves=options.waves,
+            replicates=options.replicates,
+            seed=options.seed,
+            workers=options.workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+    folder = options.out or study.reports.parent / "plan"
+    save(planning.draw(made.table, world=made.world, study=study.title), folder)
+    made.table.to_csv(folder / "plan.csv", index=False, lineterminator="\n")
+    if options.json:
+        print(made.table.to_json(orient="records", double_precision=6))
+        return 0
+    able = made.table[made.table["not_assessable"] < 1.0]
+    for claim in dict.fromkeys(able["claim"]):
+        rows = able[able["claim"] == claim]
+        if len(rows):
+            print(f"{claim}  {textwrap.shorten(rows.iloc[0]['text'], 100, placeholder=' …')}")
+            for size in rows["respondents"]:
+                print(f"    {sentence(made, claim, int(size))}")
+    never = [claim for claim in dict.fromkeys(made.table["claim"]) if claim not in set(able["claim"])]
+    if never:
+        print(f"not assessable at any of these sizes: {listed(never, limit=40)}")
+    print(_shown((folder / "plan.svg").resolve()))
+    return 0
+
+
 def _claims_of(path: Path, *, needed: bool) -> list[dict[str, Any]]:
     if not path.is_file():
         if not needed:
@@ -566,5 +630,11 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork claims --wave 2026Q1",
         _claims,
         _add_study,
+    ),
+    "plan": (
+        "say what planned samples could show: precision and power of each claim, by simulation",
+        "fieldwork plan --respondents 200 400 800\nfieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100",
+        _plan,
+        _add_plan,
     ),
 }

@@ -156,13 +156,11 @@ def protect(
 
 def _path(lines: Lines, cost: Floats, held: Flags, held_margins: Flags, cell: int) -> list[int]:
     """List the shown cells of the cheapest closed path through a cell; none where it is closed already, or has one margin."""
-    ends = np.full((2, len(held)), -1)
-    for line in np.flatnonzero(~held_margins & (lines.axis < 2)):
-        ends[lines.axis[line], lines.member[line]] = line
+    ends = _ends(lines, held_margins)
     start, stop = (int(end) for end in ends[:, cell])
     if start < 0 or stop < 0:
         return []
-    # A cell whose margin is not shown moves freely at that end: the node -1 stands for all such ends.
+    # The node -1 stands for all ends without a shown margin.
     steps: dict[int, list[tuple[int, int, float]]] = {}
     for each in np.flatnonzero(np.arange(len(held)) != cell):
         first, second, price = int(ends[0, each]), int(ends[1, each]), 0.0 if held[each] else float(cost[each]) + 1.0
@@ -195,5 +193,43 @@ def _shortest(steps: Mapping[int, Sequence[tuple[int, int, float]]], start: int)
 
 
 def _safe(lines: Lines, count: Floats, held: Flags, held_margins: Flags, cell: int, threshold: float) -> bool:
-    low, high = feasible(lines, count, held, held_margins, cell)
-    return high >= threshold and high - low >= threshold / 2
+    """Tell whether the feasible interval reaches the threshold and is half of it wide; linear programs only where needed."""
+
+    def enough(low: float, high: float) -> bool:
+        return high >= threshold and high - low >= threshold / 2
+
+    inner = _exchanges(lines, count, held, held_margins, cell)
+    return any(enough(*ends) for ends in inner) or enough(*feasible(lines, count, held, held_margins, cell))
+
+
+def _exchanges(
+    lines: Lines, count: Floats, held: Flags, held_margins: Flags, cell: int
+) -> Iterator[tuple[float, float]]:
+    """Yield intervals that lie within the feasible one: what a cell can be by exchange with three others, or with one.
+
+    Around a rectangle of held cells people may be moved without a margin noticing: the cell and its opposite gain what the
+    two others lose. Two held cells with the same margins, or none at one end, exchange between themselves.
+    """
+    ends = _ends(lines, held_margins)
+    hidden = [int(each) for each in np.flatnonzero(held) if each != cell]
+    place = {(int(ends[0, each]), int(ends[1, each])): each for each in hidden}
+    first, second = int(ends[0, cell]), int(ends[1, cell])
+    for beside in hidden:
+        if (ends[:, beside] == ends[:, cell]).all():
+            yield 0.0, float(count[cell] + count[beside])
+        if ends[0, beside] != first:
+            continue
+        for under in hidden:
+            if ends[1, under] == second:
+                opposite = place.get((int(ends[0, under]), int(ends[1, beside])))
+                if opposite is not None and len({cell, beside, under, opposite}) == 4:
+                    down, up = min(count[cell], count[opposite]), min(count[beside], count[under])
+                    yield float(count[cell] - down), float(count[cell] + up)
+
+
+def _ends(lines: Lines, held_margins: Flags) -> Ints:
+    """Shown margin of each cell's role and stage (2, C); -1 where there is none, and the cell moves freely at that end."""
+    ends = np.full((2, lines.member.shape[1]), -1)
+    for line in np.flatnonzero(~held_margins & (lines.axis < 2)):
+        ends[lines.axis[line], lines.member[line]] = line
+    return ends

@@ -85,10 +85,13 @@ def follow(expected: Mapping[str, float | None], workers: int, out: TextIO) -> I
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Follow a task that counts: yields what to call with (thing done, number done, total); silent off a terminal."""
+def counting(what: str, *, tell: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Follow a task that counts: yields what to call with (thing done, number done, total).
+
+    Off a terminal it is silent, or with `tell` prints a plain line for each tenth of the work.
+    """
     if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
+        yield _tenths(what) if tell else lambda _what, _done, _total: None
         return
     from rich.console import Console  # noqa: PLC0415 - not needed off a terminal
     from rich.progress import Progress  # noqa: PLC0415
@@ -100,6 +103,15 @@ def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield step
+
+
+def _tenths(what: str) -> Callable[[str, int, int], None]:
+    def step(_what: str, done: int, total: int) -> None:
+        if done * 10 // total > (done - 1) * 10 // total:
+            sys.stderr.write(f"{what}: {done} of {total}\n")
+            sys.stderr.flush()
+
+    return step
 
 
 class _Bar:
