@@ -369,12 +369,7 @@ def _run(options: argparse.Namespace) -> int:
                 on_event=_by_wave(on_event, turn.study.wave, wave),
             )
     index = desk.study.reports / "index.html"
-    failures = [(name, failure) for name, result in results.items() for failure in result.failures]
-    for name, failure in failures:
-        if not options.json:
-            print(failure if name == wave else f"wave {name}: {failure}", file=sys.stderr)
-        if options.debug and failure.traceback:
-            print(failure.traceback, file=sys.stderr)
+    failures = _tell_failures(results, wave, options)
     if not failures:
         runner.manifest(desk.judge)
     if options.json:
@@ -387,6 +382,17 @@ def _run(options: argparse.Namespace) -> int:
         if not failures:
             print(_shown(index if index.is_file() else desk.study.reports))
     return 1 if failures else 0
+
+
+def _tell_failures(results: Mapping[str, Any], own: str, options: argparse.Namespace) -> int:
+    """Print what failed, with its wave where that is an earlier one, and return how many did."""
+    failures = [(wave, failure) for wave, result in results.items() for failure in result.failures]
+    for wave, failure in failures:
+        if not options.json:
+            print(failure if wave == own else f"wave {wave}: {failure}", file=sys.stderr)
+        if options.debug and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+    return len(failures)
 
 
 def _told_by_wave(expected: Mapping[tuple[str, str], float | None], own: str) -> dict[str, float | None]:
@@ -448,7 +454,12 @@ def _explain(options: argparse.Namespace) -> int:
     told = [(name, unit) for name, found in earlier.items() for unit in found] + [(wave, u) for u in units.values()]
     if options.json:
         answer = [
-            {**({} if name == wave else {"wave": name}), "chapter": unit.step.name, "state": unit.state, "why": unit.reasons}
+            {
+                **({} if name == wave else {"wave": name}),
+                "chapter": unit.step.name,
+                "state": unit.state,
+                "why": unit.reasons,
+            }
             for name, unit in told
         ]
         print(json.dumps(answer, indent=1, ensure_ascii=False))
@@ -490,7 +501,8 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
         "chapter": name,
         "state": unit.state,
         "why": unit.reasons,
-        "after": unit.step.needs + tuple(f"{wave} {name}" for wave in unit.step.reads for name in unit.step.needs_earlier),
+        "after": unit.step.needs
+        + tuple(f"{wave} {name}" for wave in unit.step.reads for name in unit.step.needs_earlier),
         "parameters": {
             p.name: {"type": p.expected, "default": p.default, "meaning": p.meaning} for p in unit.step.offered
         },

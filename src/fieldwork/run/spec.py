@@ -32,7 +32,10 @@ PLACES_OFFERED = ("raw",)
 
 _KEYS = ("name", "kind", "call", "inputs", "outputs")
 _PLACES = ("study", "raw", "instruments", "processed", "reports", "wave")
-_EARLIER = {"earlier": "processed", "earlier_wave": "wave"}  # of an earlier wave, and what they are in a wave's own words
+_EARLIER = {
+    "earlier": "processed",
+    "earlier_wave": "wave",
+}  # of an earlier wave, and what they are in a wave's own words
 _STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
 
@@ -206,9 +209,7 @@ def _may_match(one: str, two: str) -> bool:
     return first[0] == second[0] and agree and (ends[0].endswith(ends[1]) or ends[1].endswith(ends[0]))
 
 
-def read(
-    chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path] | None = None
-) -> Pipeline:
+def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path] | None = None) -> Pipeline:
     """Read `chapters.toml` for one wave of one study.
 
     Parameters

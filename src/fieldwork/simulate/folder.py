@@ -249,7 +249,8 @@ def _study_text(base: Study, world: World, waves: tuple[str, ...], command: str)
         "collection_strategy": "Draws from a model of organisations and executives whose truth is known; nobody was asked.",
         "population": "Existing executives of the world's organisations.",
         "dates": f"No fieldwork took place. Time stamps within {' and '.join(waves)} are simulated.",
-        "attrition": f"At random: {1 - world.retention:.0%} of the first wave's respondents are lost in each later one."
+        "attrition": f"At random: {1 - world.retention:.0%} of the respondents are silent in each later wave, and new "
+        f"organisations take the place of {world.refreshment:.0%} in each."
         if len(waves) > 1
         else "Not applicable: one wave.",
     }

@@ -30,6 +30,7 @@ Flags = NDArray[np.bool_]
 _SIZE, _SECTOR = "size_band", "sector"
 _OF_ORGANISATION = ("country", "rev_band")  # answers that colleagues share; no tag of an instrument says so
 _MAIN = "adoption_gradient"
+_PRACTICE = "act_align"  # slot of the item on alignment work
 _SHOWN = 3  # colleagues whose answers a respondent is asked to guess
 _ONE = ("all",)
 _SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
@@ -243,6 +244,8 @@ class Interview:
             return self._about_a_role(item)
         if item.kind == "single":
             return self._single_maker(item)
+        if self.world.without_practice > 0 and item in self.instrument.slot(_PRACTICE) and item.kind == "ordinal":
+            return self._practice
         makers = {
             "ordinal": self._ordinal,
             "rank": self._rank,
@@ -288,6 +291,11 @@ class Interview:
     def _ordinal(self, item: Item) -> Cells:
         measure = measure_of(item)
         return _points(item, self.drawn.point(measure, self.drawn.latent(measure, self.stage, self.wave)))
+
+    def _practice(self, item: Item) -> Cells:
+        """Tell how often alignment is worked on: never where nobody does, and more than never where somebody does."""
+        answer = self._ordinal(item)
+        return Cells(np.where(self.drawn.practice, np.maximum(answer.index, 1), 0), answer.texts)
 
     def _influence(self, item: Item) -> Cells:
         """Rate a colleague's influence; a role that the organisation lacks is not applicable."""
@@ -366,7 +374,7 @@ class Interview:
         if item.name in marks:
             return _options(item, marks[item.name].astype(np.int64))
         if item.name == "panel_flag":
-            return _options(item, np.full(self.drawn.n, int(self.wave > 1)))
+            return _options(item, np.full(self.drawn.n, int(self.wave > self.drawn.entry)))
         share = self.world.choice.get(item.name, 0.0 if item.name.startswith("qc_") else 0.5)
         return _options(item, (self.drawn.uniform("item", item.name, "flag", self.wave) < share).astype(np.int64))
 
