@@ -78,7 +78,7 @@ STATEMENT = {
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "study": ("name", "title", "provenance", "banner"),
     "data": ("raw", "files", "processed", "reports"),
-    "waves": ("default", "order"),
+    "waves": ("default", "order", "reference", "reference_version"),
     "instruments": ("folder",),
     "run": ("seed", "replicates"),
     "disclosure": DISCLOSURE,
@@ -114,6 +114,8 @@ class Study:
     banner : str                Sentence shown on every page; empty unless simulated.
     wave : str                  The wave it is opened for.
     waves : tuple of str        All waves, oldest first.
+    reference : str             Wave that the Role Shift Index is held against; empty: the first one delivered.
+    reference_version : str     Version of that reference as it was frozen; empty: it was not.
     seed, replicates : int      Root seed and number of replicates.
     raw : Path                  Folder of deliveries.
     files : tuple of str        Files inside `raw` that hold all waves; empty: `<raw>/<wave>/` is read.
@@ -139,6 +141,8 @@ class Study:
     instruments: Path
     disclosure: dict[str, int | float]
     statement: dict[str, str]
+    reference: str = ""
+    reference_version: str = ""
 
     @classmethod
     def open(cls, folder: str | Path, wave: str | None = "", *, raw: str | Path = "") -> Study:
@@ -312,7 +316,15 @@ class _Reader:
             instruments=self._inside("instruments", "folder", "instruments"),
             disclosure=self._thresholds(),
             statement={key: self._text("statement", key) for key in self.raw.get("statement", {})},
+            reference=self._reference(waves),
+            reference_version=self._text("waves", "reference_version", ""),
         )
+
+    def _reference(self, waves: tuple[str, ...]) -> str:
+        reference = self._text("waves", "reference", "")
+        if reference and reference not in waves:
+            raise self._wrong("waves.reference", listed(waves), reference)
+        return reference
 
     def _parse(self) -> dict[str, Any]:
         path = self.folder / "study.toml"

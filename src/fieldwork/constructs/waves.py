@@ -16,15 +16,34 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs.cells import SurveyDesign, design_for
+from fieldwork.constructs.ledger import NIL, Ledger
 from fieldwork.errors import listed
-from fieldwork.statistics.replicates import Floats, Ints, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.weight import Margins
 
 if TYPE_CHECKING:
     from fieldwork.chapter import Chapter
-    from fieldwork.instrument import Instrument
+    from fieldwork.instrument import FollowedRoles, Instrument
 
-__all__ = ["Earlier", "Fielded", "RoleAnswers", "Takers", "earlier_of", "role_answers", "takers"]
+__all__ = [
+    "Earlier",
+    "Fielded",
+    "RoleAnswers",
+    "Takers",
+    "distinct",
+    "earlier_of",
+    "errors_of",
+    "layers_of",
+    "record_of",
+    "refuse_lost",
+    "role_answers",
+    "role_positions",
+    "rows_by_role",
+    "said_of",
+    "scores",
+    "takers",
+    "too_few",
+]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -119,6 +138,16 @@ def takers(earlier: Fielded, later: Fielded) -> Takers:
     back = len(ids[0] & ids[1])
     kind = "repeated cross-section" if back == 0 else "panel" if back == len(ids[1]) else "mixture"
     return Takers(len(ids[1]), back, len(places[1]), len(places[0] & places[1]), kind)
+
+
+def record_of(waves: Sequence[Fielded], earlier: Earlier) -> dict[str, Any]:
+    """Return which waves stood behind an analysis, for the record: those delivered, those not, and who took part again."""
+    *before, now = waves
+    return {
+        "fielded": [wave.name for wave in waves],
+        "absent": list(earlier.absent),
+        "with": {wave.name: takers(wave, now).kind for wave in before},
+    }
 
 
 def _names(wave: Fielded, column: str) -> set[str]:
@@ -219,3 +248,61 @@ def errors_of(layers: Floats, clusters: Ints, *, wide: bool = True) -> Floats:
     """Return sampling errors (B, ...) of layers (1 + B, ...), with the small-sample factor, and t over z where `wide`."""
     factor = small_sample_factor(clusters) * (t_scale(clusters) if wide else 1.0)
     return np.asarray((layers[1:] - layers[0]) * factor, dtype=np.float64)
+
+
+def too_few(waves: Sequence[Fielded], least: int = 2) -> str:
+    """Say why nothing can be said over so few waves; empty where there are enough."""
+    if len(waves) >= least:
+        return ""
+    return f"{least} waves are needed; {len(waves)} {'was' if len(waves) == 1 else 'were'} delivered up to this one"
+
+
+def said_of(*words: str) -> str:
+    """Join what is said of a row."""
+    return "; ".join(word for word in words if word)
+
+
+def scores(wave: Fielded, name: str) -> Floats:
+    """Answers to an ordinal item (n,), nan where there is none."""
+    values = wave.design.responses[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isin(values, wave.instrument.item(name).codes), values, np.nan)
+
+
+def rows_by_role(
+    ledger: Ledger, measure: str, statistic: str, unit: str, roles: Sequence[str], layers: Floats, n: Ints, clusters: Ints,
+    least: int, said: str | Mapping[str, str] = "",
+) -> None:  # fmt: skip
+    """Add a row per role with a t interval, or refuse it where its base is below `least`."""
+    inference = infer(layers, clusters)
+    for i, role in enumerate(roles):
+        base: dict[str, Any] = {"role": role, "n": int(n[i]), "n_organisations": int(clusters[i])}
+        if n[i] < least or clusters[i] < 2:
+            found = f"there are {int(n[i])}" if n[i] < least else "all are of one organisation"
+            ledger.refuse(measure, statistic, unit, f"{least} respondents are needed; {found}", **base)
+            continue
+        words = said if isinstance(said, str) else said.get(role, "")
+        se = float(inference.std_error[i])
+        if se < NIL:
+            reason = f"no interval: all answers alike{f'; {words}' if words else ''}"
+            estimate = float(layers[0, i])
+            ledger.add(measure, statistic, unit, alike=True, estimate=estimate, status="flagged", reason=reason, **base)
+            continue
+        ledger.add(
+            measure, statistic, unit, draws=inference.draws[:, i], estimate=float(layers[0, i]), std_error=se,
+            conf_low=float(inference.conf_low[i]), conf_high=float(inference.conf_high[i]), conf_level=0.95, reason=words,
+            **base,
+        )  # fmt: skip
+
+
+def refuse_lost(ledger: Ledger, measure: str, statistic: str, unit: str, roles: FollowedRoles, now: Fielded) -> None:
+    """Refuse a row for each role of the wave that cannot be followed as itself, and say why."""
+    for role in now.instrument.role_ids:
+        if role in roles.ids:
+            continue
+        whole = roles.into[-1].get(role, "")
+        reason = roles.lost.get(role, "") or f"followed as part of {now.instrument.option_label('role', whole)}"
+        ledger.refuse(measure, statistic, unit, reason, role=role)
+
+
+def _joined(*words: str) -> str:
+    return "; ".join(word for word in words if word)

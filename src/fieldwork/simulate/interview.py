@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item, QualityRule
     from fieldwork.simulate.population import Executives
 
-__all__ = ["Cells", "Interview", "layout_of"]
+__all__ = ["ENTRY_CHANCE", "Cells", "Interview", "layout_of"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -31,6 +31,7 @@ _SIZE, _SECTOR = "size_band", "sector"
 _OF_ORGANISATION = ("country", "rev_band")  # answers that colleagues share; no tag of an instrument says so
 _MAIN = "adoption_gradient"
 _PRACTICE = "act_align"  # slot of the item on alignment work
+ENTRY_CHANCE = 0.4  # chance per quarter, looking back, that a function had entered its stage in it
 _SHOWN = 3  # colleagues whose answers a respondent is asked to guess
 _ONE = ("all",)
 _SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
@@ -490,7 +491,7 @@ class Interview:
         now = _quarter(self.name)
         quarters = np.full(self.drawn.n, now)
         for later in range(len(codes) - 1, reached - 1, -1):
-            gap = self.drawn.stream("stage", "entry", later).geometric(0.4, self.drawn.n)
+            gap = self.drawn.stream("stage", "entry", later).geometric(ENTRY_CHANCE, self.drawn.n)
             quarters = np.where(self.stage >= later, quarters - gap, quarters)
         lags = now - quarters
         not_yet = [str(option.code) for option in item.options[:1]] or [""]

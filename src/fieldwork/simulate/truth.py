@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
     from fieldwork.simulate.population import Measure, Population
 
 
-__all__ = ["TruthRow", "truth"]
+__all__ = ["TrueWave", "TruthRow", "truth"]
 
 Floats = NDArray[np.float64]
 TruthRow = dict[str, str | float]
@@ -28,6 +29,24 @@ TruthRow = dict[str, str | float]
 _NODES = 64
 _CONSTRUCT = "adoption_gradient"
 _ZERO = 1e-9  # a spread below this is rounding of an exact zero
+
+
+@dataclass(frozen=True, slots=True)
+class TrueWave:
+    """A wave of a simulated study, for what is true over several.
+
+    Attributes
+    ----------
+    population : Population     The world laid over the wave's survey.
+    instrument : Instrument     The survey.
+    name : str                  Name of the wave.
+    number : int                Its number from 1, which drifts count from.
+    """
+
+    population: Population
+    instrument: Instrument
+    name: str
+    number: int
 
 
 @dataclass(frozen=True)
