@@ -1,5 +1,6 @@
 """Worlds: enumerated truth against large draws and closed forms, streams by name, deliveries that obey the questionnaire."""
 
+import io
 import json
 from pathlib import Path
 
@@ -373,6 +374,17 @@ def test_refreshment_moves_no_draw_of_those_who_stay():
     both = set(of_panel) & set(of_mixed)
     assert len(both) > 100
     assert all(of_panel[key] == of_mixed[key] for key in both)
+
+
+def test_a_wave_of_newcomers_alone_is_written_as_text(tmp_path):
+    folder = write_study(
+        "no_change", organisations=60, waves=2, seed=4, out=tmp_path / "s", base=ROOT, settings={"refreshment": 1.0}
+    )
+    written = (folder / "data/raw/2026Q2/responses.csv").read_bytes()
+    assert b"\x00" not in written
+    rows = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
+    assert len(rows) > 200
+    assert rows["resp_id"].str.fullmatch("r[0-9a-f]{12}").all()
 
 
 def test_a_panel_flag_marks_those_who_took_part_before(instrument):

@@ -121,7 +121,9 @@ def deliveries(
             keep = np.flatnonzero(drawn.answers_wave(wave))
             twice = keep[drawn.uniform("duplicate", wave)[keep] < population.world.duplicates]
             parts.append(_frame(order, np.concatenate([keep, twice])))
-        yield parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+        # An empty part would leave an empty chunk in each column, which pyarrow's writer turns into noise.
+        held = [part for part in parts if len(part)] or parts[:1]
+        yield held[0] if len(held) == 1 else pd.concat(held, ignore_index=True)
 
 
 def _delivered(instrument: Instrument) -> list[str]:
