@@ -1,5 +1,6 @@
 """Worlds: enumerated truth against large draws and closed forms, streams by name, deliveries that obey the questionnaire."""
 
+import io
 import json
 from pathlib import Path
 
@@ -143,7 +144,8 @@ def values(population: Population) -> dict[tuple[str, ...], float]:
 
 
 def test_the_list_of_worlds_and_of_their_parameters():
-    assert WORLDS == ["role_divergence", "null", "stage_only", "role_only", "confounded"]
+    of_one_wave = ["role_divergence", "null", "stage_only", "role_only", "confounded"]
+    assert [*of_one_wave, "no_change", "converging", "diverging"] == WORLDS
     text = describe()
     for world in worlds().values():
         assert world.title in text
@@ -293,7 +295,7 @@ def test_orthants_are_those_of_the_bivariate_normal(rho):
 
 
 def test_drift_widens_the_later_wave():
-    world = worlds()["role_divergence"].with_settings({"role_drift": 0.2})
+    world = worlds()["role_divergence"].with_settings({"role_drift": 0.2, "practice_drift": 0})
     rows = truth(Population(world, EXECUTIVES), waves=("2026Q1", "2026Q2"))
     spread = [row["value"] for row in rows if row["measure"] == "conf" and row["statistic"] == "role_sd_corrected"]
     assert spread[1] > 1.1 * spread[0]
@@ -337,6 +339,93 @@ def test_later_waves_are_a_panel_of_the_same_executives():
     later = set(zip(second.organisation.tolist(), second.role.tolist(), strict=True))
     assert later < pairs
     assert len(later) / len(pairs) == pytest.approx(0.85, abs=0.03)
+
+
+def takers(world, wave, **settings):
+    drawn = simulate_responses(worlds()[world].with_settings(settings), organisations=400, seed=3, wave=wave)
+    return set(zip(drawn.organisation.tolist(), drawn.role.tolist(), strict=True)), drawn
+
+
+def test_refreshment_makes_a_repeated_cross_section_a_panel_or_a_mixture():
+    first, _ = takers("no_change", 1)
+    for share in (0.0, 0.4, 1.0):
+        second, drawn = takers("no_change", 2, refreshment=share)
+        third, _ = takers("no_change", 3, refreshment=share)
+        again = len(second & first) / len(second)
+        # A place keeps its organisation in 1 - share of cases, and of its executives 0.85 answer again.
+        assert again == pytest.approx((1 - share) * 0.85 / (share + (1 - share) * 0.85), abs=0.05)
+        assert len(third & first) <= len(second & first) + 60
+        assert len(set(zip(drawn.organisation.tolist(), drawn.role.tolist(), strict=True))) == drawn.n
+        if share == 1:
+            assert first.isdisjoint(second | third)
+            assert second.isdisjoint(third)
+            assert drawn.n == pytest.approx(len(first), rel=0.1)
+
+
+def test_refreshment_moves_no_draw_of_those_who_stay():
+    _, panel = takers("no_change", 3)
+    _, mixed = takers("no_change", 3, refreshment=0.5)
+    of_panel = dict(
+        zip(zip(panel.organisation.tolist(), panel.role.tolist(), strict=True), panel.answers["conf"], strict=True)
+    )
+    of_mixed = dict(
+        zip(zip(mixed.organisation.tolist(), mixed.role.tolist(), strict=True), mixed.answers["conf"], strict=True)
+    )
+    both = set(of_panel) & set(of_mixed)
+    assert len(both) > 100
+    assert all(of_panel[key] == of_mixed[key] for key in both)
+
+
+def test_a_wave_of_newcomers_alone_is_written_as_text(tmp_path):
+    folder = write_study(
+        "no_change", organisations=60, waves=2, seed=4, out=tmp_path / "s", base=ROOT, settings={"refreshment": 1.0}
+    )
+    written = (folder / "data/raw/2026Q2/responses.csv").read_bytes()
+    assert b"\x00" not in written
+    rows = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
+    assert len(rows) > 200
+    assert rows["resp_id"].str.fullmatch("r[0-9a-f]{12}").all()
+
+
+def test_a_panel_flag_marks_those_who_took_part_before(instrument):
+    world = worlds()["no_change"].with_settings({"refreshment": 0.5})
+    raw = simulate(world, instrument, organisations=120, waves=2, seed=4).raw
+    before, after = raw.values()
+    assert set(before["panel_flag"]) == {"0"}
+    known = after["resp_id"].isin(before["resp_id"])
+    assert 0.2 < known.mean() < 0.8
+    assert (after["panel_flag"] == np.where(known, "1", "0")).all()
+
+
+def test_alignment_work_is_told_as_it_is_and_parts_the_drift(instrument):
+    world = worlds()["diverging"].with_settings(
+        {"item_missing": 0, "speeders": 0, "straight_liners": 0, "inattentive": 0}
+    )
+    raw = simulate(world, instrument, organisations=300, waves=2, seed=4).raw["2026Q1"]
+    share = raw.groupby("org_id")["act_align"].agg(lambda told: (told == "0").mean())
+    assert set(share) == {0.0, 1.0}
+    assert share.mean() == pytest.approx(0.5, abs=0.1)
+    population = Population(world, layout_of(instrument))
+    conf = population.layout.measures[0]
+    first, later = population.effects(conf, 1), population.effects(conf, 3)
+    assert np.std(later.mean(axis=1)) == pytest.approx(np.std(first.mean(axis=1)) * 1.25**2)
+    assert (population.effects(conf, 3, practice=True) == first).all()
+
+
+def test_roles_count_most_at_the_middle_stage_when_there_is_a_phase():
+    population = Population(worlds()["role_only"].with_settings({"role_phase": 0.8}), EXECUTIVES)
+    spread = population.effects(EXECUTIVES.measures[0]).std(axis=0)
+    assert spread.argmax() == 2
+    assert spread[0] == spread[-1] < spread[1]
+    assert spread.mean() == pytest.approx(
+        Population(worlds()["role_only"], EXECUTIVES).effects(EXECUTIVES.measures[0]).std(axis=0).mean()
+    )
+
+
+def test_use_becomes_steadier_where_its_residual_shrinks(instrument):
+    population = Population(worlds()["role_divergence"], layout_of(instrument))
+    assert population.residual_sd("use_stab_2", 3) == pytest.approx(0.85 * 0.85**2)
+    assert population.residual_sd("conf", 3) == population.residual_sd("use_stab_2", 1) == 0.85
 
 
 def test_raking_to_the_world_s_margins_recovers_the_population():
@@ -506,7 +595,7 @@ def test_another_survey_is_simulated_without_code(newsrooms, world):
     assert set(raw["Q1 phase"]) <= {"0", "1", "-9", ""}
     assert set(raw["trust"]) <= {*"1234567", "-9", ""}
     spread = [r["value"] for r in made.truth if r["statistic"] == "role_sd_corrected" and r["wave"] == "w1"]
-    assert (spread[0] > 0.1) == (world in {"role_divergence", "role_only", "confounded"})
+    assert (spread[0] > 0.1) == (world not in {"null", "stage_only"})
     assert list(made.margins) == ["job"]
 
 

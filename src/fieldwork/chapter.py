@@ -30,7 +30,7 @@ from fieldwork.study import Study, valid_name
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Chapter", "Internal", "guarded"]
+__all__ = ["Chapter", "Internal", "Wave", "guarded"]
 
 Folder = Literal["processed", "reports"]
 
@@ -129,6 +129,18 @@ class Chapter:
     def wave(self) -> str:
         """The wave at work."""
         return self.study.wave
+
+    def waves(self) -> tuple[Wave, ...]:
+        """Return the study's waves up to the one at work, oldest first; one without a delivery stands there as such.
+
+        What a chapter reads of them has to be among its inputs in chapters.toml, with `{earlier}` and `{earlier_wave}`.
+        """
+        before = [
+            Chapter(self.name, study, study.instrument(), None, self.seed, self.replicates) if study.delivered else None
+            for study in self.study.earlier
+        ]
+        opened = [*before, self]
+        return tuple(Wave(self.study.waves[number], number + 1, each) for number, each in enumerate(opened))
 
     def path(self, name: str, folder: Folder = "processed") -> Path:
         """Return where a file of that name is saved; folders within the name are allowed, a way out is not."""
@@ -239,12 +251,15 @@ class Chapter:
         )
         near = nearest(name, known)
         first = name.partition(".")[0]
+        where = f" --wave {self.wave}" if len(self.study.waves) > 1 else ""
         raise RunError(
             f"chapter {self.name} needs {name}, which is not there",
             where=f"{final.parent.relative_to(self.study.folder).as_posix()}",
             expected=name,
             got=listed(known) or "nothing there",
-            hint=f"did you mean {near}?" if near else f"run the chapter that makes it: fieldwork run --only {first}",
+            hint=f"did you mean {near}?"
+            if near
+            else f"run the chapter that makes it: fieldwork run{where} --only {first}",
         )
 
     def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
@@ -269,6 +284,22 @@ class Chapter:
             got=str(error).splitlines()[0][:120] if str(error) else type(error).__name__,
             hint=f"make it again: fieldwork run --only {path.name.partition('.')[0]} --force",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A wave of a study, as a chapter over several waves sees it.
+
+    Attributes
+    ----------
+    name : str                  Name of the wave.
+    number : int                Its place in the study's order, from 1.
+    chapter : Chapter or None   The chapter opened for that wave, to read its tables by; None: the wave has no delivery.
+    """
+
+    name: str
+    number: int
+    chapter: Chapter | None
 
 
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:

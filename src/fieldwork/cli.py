@@ -18,13 +18,17 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import fieldwork
 from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest
+
+if TYPE_CHECKING:
+    from fieldwork.run.store import Store
+    from fieldwork.study import Study
 
 __all__ = ["main"]
 
@@ -225,9 +229,27 @@ def _pairs(words: Iterable[str], flag: str) -> dict[str, str]:
 class _Desk:
     """A study opened for a command, with its graph of chapters and the parameters that were given."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, study: Study, store: Store, given: Mapping[str, str]) -> None:
         from fieldwork.run import spec  # noqa: PLC0415 - a command loads what it needs
         from fieldwork.run.plan import Judge  # noqa: PLC0415
+
+        places: dict[str, str | Path] = {
+            "study": study.folder,
+            "raw": study.raw if study.files else study.raw / study.wave,
+            "instruments": study.instruments,
+            "processed": study.processed,
+            "reports": study.reports,
+            "wave": study.wave,
+        }
+        before = {each.wave: each.processed for each in study.earlier if each.delivered}
+        self.study, self.store, self.given = study, store, given
+        self.pipeline = spec.read(_chapters(study.folder), places, before)
+        self.judge = Judge(self.pipeline, store, given)
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> _Desk:
+        """Open the study that a command names; UsageError or ParameterError for words that are off."""
+        from fieldwork.run import spec  # noqa: PLC0415
         from fieldwork.run.store import Store  # noqa: PLC0415
         from fieldwork.study import LEAST_REPLICATES, REPLICATES_EXPECTED, Study  # noqa: PLC0415
 
@@ -249,20 +271,27 @@ class _Desk:
             )
         if "raw" in given:
             given["raw"] = str(Path(given["raw"]).resolve())
-        self.study = Study.open(options.study or Study.find(), options.wave, raw=given.get("raw", ""))
-        self.study.raw_files()
-        study = self.study
-        places: dict[str, str | Path] = {
-            "study": study.folder,
-            "raw": study.raw if study.files else study.raw / study.wave,
-            "instruments": study.instruments,
-            "processed": study.processed,
-            "reports": study.reports,
-            "wave": study.wave,
-        }
-        self.pipeline = spec.read(_chapters(study.folder), places)
-        self.store = Store(study.folder)
-        self.judge = Judge(self.pipeline, self.store, given)
+        study = Study.open(options.study or Study.find(), options.wave, raw=given.get("raw", ""))
+        study.raw_files()
+        return cls(study, Store(study.folder), given)
+
+    def earlier(self, only: Sequence[str] = ()) -> list[tuple[_Desk, tuple[str, ...]]]:
+        """Return a desk for each earlier wave that the chapters read, oldest first, with its chapters to bring up to date."""
+        wanted = {self.study.wave: self.pipeline.wanted(only)}
+        desks: list[tuple[_Desk, tuple[str, ...]]] = []
+        for study in reversed(self.study.earlier):
+            reading = [step for steps in wanted.values() for step in steps]
+            needed = {name for step in reading if study.wave in step.reads for name in step.needs_earlier}
+            if needed:
+                desk = _Desk(study, self.store, self.given)
+                wanted[study.wave] = desk.pipeline.wanted(needed)
+                desks.append((desk, tuple(step.name for step in wanted[study.wave])))
+        return desks[::-1]
+
+    def without(self, only: Sequence[str] = ()) -> list[str]:
+        """Return the earlier waves that the chapters would read and that have no delivery."""
+        over_waves = any(step.over_waves for step in self.pipeline.wanted(only))
+        return [study.wave for study in self.study.earlier if over_waves and not study.delivered]
 
     @property
     def registered(self) -> Path:
@@ -293,15 +322,22 @@ class _Desk:
                 write_atomic(self.registered_copy, json.dumps(record, indent=1) + "\n")
             write_atomic(self.registered, self.registered_copy.read_text(encoding="utf-8"))
 
-    def plan(self) -> tuple[Any, ...]:
-        """Return what a run would do."""
+    def plan(self, only: tuple[str, ...] = (), earlier: Mapping[str, tuple[Any, ...]] | None = None) -> tuple[Any, ...]:
+        """Return what a run would do, given what it would do first with each earlier wave."""
         from fieldwork.run.plan import plan  # noqa: PLC0415
 
         coming = {}
         if not self.registered.is_file() and self.registered_copy.is_file():
             label = self.registered.relative_to(self.study.folder).as_posix()
             coming[label] = self.store.memo.sha256(self.registered_copy)
-        return plan(self.judge, coming=coming)
+        return plan(self.judge, only=only, coming=coming, earlier=earlier)
+
+    def plan_earlier(self) -> dict[str, tuple[Any, ...]]:
+        """Return what a run would do first with each earlier wave that it reads."""
+        units: dict[str, tuple[Any, ...]] = {}
+        for desk, steps in self.earlier():
+            units[desk.study.wave] = desk.plan(steps, dict(units))
+        return units
 
 
 def _chapters(study: Path) -> Path:
@@ -328,63 +364,132 @@ def _run(options: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         # A scheduler's polite end is treated as Ctrl-C: chapters' processes are ended, finished ones kept.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    desk = _Desk(options)
+    desk = _Desk.of(options)
     workers = options.workers or max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-    desk.register()
-    wave = desk.study.wave
-    expected = {step.name: desk.store.seconds(wave, step.name) for step in desk.pipeline.wanted(options.only)}
+    only = tuple(options.only)
+    wave, without = desk.study.wave, desk.without(only)
+    turns = [*desk.earlier(only), (desk, only)]
+    expected = {
+        (turn.study.wave, step.name): turn.store.seconds(turn.study.wave, step.name)
+        for turn, names in turns
+        for step in turn.pipeline.wanted(names)
+    }
     out = sys.stderr if options.json else sys.stdout
-    with progress.follow(expected, workers, out) as on_event:
-        result = runner.run(
-            desk.judge, workers=workers, only=tuple(options.only), force=options.force, on_event=on_event
-        )
+    if without and not options.json:
+        print(f"no delivery of {listed(without, limit=20)}: analyses over waves go without", flush=True)
+    results: dict[str, runner.Result] = {}
+    with progress.follow(_told_by_wave(expected, wave), workers, out) as on_event:
+        for turn, names in turns:
+            turn.register()
+            results[turn.study.wave] = runner.run(
+                turn.judge,
+                workers=workers,
+                only=names,
+                force=options.force and turn is desk,
+                barred=_barred(turn, names, results),
+                on_event=_by_wave(on_event, turn.study.wave, wave),
+            )
     index = desk.study.reports / "index.html"
-    for failure in result.failures:
-        if not options.json:
-            print(failure, file=sys.stderr)
-        if options.debug and failure.traceback:
-            print(failure.traceback, file=sys.stderr)
-    if not result.failures:
+    failures = _tell_failures(results, wave, options)
+    if not failures:
         runner.manifest(desk.judge)
     if options.json:
-        answer = {
-            "wave": wave,
-            "ran": result.ran,
-            "restored": result.restored,
-            "current": result.current,
-            "failed": [failure.as_dict() for failure in result.failures],
-            "skipped": result.skipped,
-            "index": _shown(index),
-        }
+        told_earlier = [_answer(name, result) for name, result in results.items() if name != wave]
+        answer = {**_answer(wave, results[wave]), "index": _shown(index), "earlier": told_earlier, "without": without}
         print(json.dumps(answer, indent=1, ensure_ascii=False))
     else:
-        counts = {
-            "ran": len(result.ran),
-            "put back": len(result.restored),
-            "current": len(result.current),
-            "failed": len(result.failures),
-            "skipped": len(result.skipped),
-        }
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        print(f"wave {wave}: {told}")
-        if not result.failures:
+        for name, result in results.items():
+            print(f"wave {name}: {_counted(result)}")
+        if not failures:
             print(_shown(index if index.is_file() else desk.study.reports))
-    return 1 if result.failures else 0
+    return 1 if failures else 0
+
+
+def _tell_failures(results: Mapping[str, Any], own: str, options: argparse.Namespace) -> int:
+    """Print what failed, with its wave where that is an earlier one, and return how many did."""
+    failures = [(wave, failure) for wave, result in results.items() for failure in result.failures]
+    for wave, failure in failures:
+        if not options.json:
+            print(failure if wave == own else f"wave {wave}: {failure}", file=sys.stderr)
+        if options.debug and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+    return len(failures)
+
+
+def _told_by_wave(expected: Mapping[tuple[str, str], float | None], own: str) -> dict[str, float | None]:
+    return {_named(wave, step, own): seconds for (wave, step), seconds in expected.items()}
+
+
+def _named(wave: str, step: str, own: str) -> str:
+    """Name a chapter to the user: with its wave where it is not the wave at work."""
+    return step if wave == own else f"{wave} {step}"
+
+
+def _by_wave(tell: Callable[[Any], None], wave: str, own: str) -> Callable[[Any], None]:
+    """Return a listener that names the wave of what happens in an earlier one."""
+    return lambda event: tell(replace(event, step=_named(wave, event.step, own)))
+
+
+def _barred(desk: _Desk, names: tuple[str, ...], results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the chapters that need of an earlier wave what could not be made there, with the cause."""
+    barred = {}
+    for step in desk.pipeline.wanted(names):
+        for wave in step.reads:
+            result = results[wave]
+            lost = {*(failure.step for failure in result.failures), *result.skipped}
+            if cause := next((need for need in step.needs_earlier if need in lost), ""):
+                barred[step.name] = f"{wave} {cause}"
+    return barred
+
+
+def _answer(wave: str, result: Any) -> dict[str, Any]:  # noqa: ANN401 - of `runner`, which is not loaded here
+    return {
+        "wave": wave,
+        "ran": result.ran,
+        "restored": result.restored,
+        "current": result.current,
+        "failed": [failure.as_dict() for failure in result.failures],
+        "skipped": result.skipped,
+    }
+
+
+def _counted(result: Any) -> str:  # noqa: ANN401
+    counts = {
+        "ran": len(result.ran),
+        "put back": len(result.restored),
+        "current": len(result.current),
+        "failed": len(result.failures),
+        "skipped": len(result.skipped),
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def _explain(options: argparse.Namespace) -> int:
-    desk = _Desk(options)
-    units = {unit.step.name: unit for unit in desk.plan()}
+    desk = _Desk.of(options)
+    earlier = desk.plan_earlier()
+    units = {unit.step.name: unit for unit in desk.plan(earlier=earlier)}
     desk.store.save_memo()
     if options.what:
         return _explain_one(desk, units, options.what, as_json=options.json)
+    wave = desk.study.wave
+    told = [(name, unit) for name, found in earlier.items() for unit in found] + [(wave, u) for u in units.values()]
     if options.json:
-        answer = [{"chapter": name, "state": unit.state, "why": unit.reasons} for name, unit in units.items()]
+        answer = [
+            {
+                **({} if name == wave else {"wave": name}),
+                "chapter": unit.step.name,
+                "state": unit.state,
+                "why": unit.reasons,
+            }
+            for name, unit in told
+        ]
         print(json.dumps(answer, indent=1, ensure_ascii=False))
         return 0
-    for name, unit in units.items():
+    for name in desk.without():
+        print(f"{name} has no delivery: analyses over waves go without")
+    for name, unit in told:
         why = "; ".join(unit.reasons)
-        print(f"{name:<12} {_STATES[unit.state]}{f': {why}' if why else ''}")
+        print(f"{_named(name, unit.step.name, wave):<12} {_STATES[unit.state]}{f': {why}' if why else ''}")
     return 0
 
 
@@ -417,7 +522,8 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
         "chapter": name,
         "state": unit.state,
         "why": unit.reasons,
-        "after": unit.step.needs,
+        "after": unit.step.needs
+        + tuple(f"{wave} {name}" for wave in unit.step.reads for name in unit.step.needs_earlier),
         "parameters": {
             p.name: {"type": p.expected, "default": p.default, "meaning": p.meaning} for p in unit.step.offered
         },
@@ -438,8 +544,8 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
         print(
             f"  parameter {parameter.name} = {parameter.default!r} ({parameter.expected}) {parameter.meaning}".rstrip()
         )
-    if unit.step.needs:
-        print(f"  after     {', '.join(unit.step.needs)}")
+    if answer["after"]:
+        print(f"  after     {', '.join(answer['after'])}")
     for word, files in (("input", answer["inputs"]), ("output", answer["outputs"])):
         for label, digest in files.items():
             print(f"  {word:<9} {label}  sha256 {digest[:12]}")

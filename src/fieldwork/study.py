@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ STATEMENT = {
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "study": ("name", "title", "provenance", "banner"),
     "data": ("raw", "files", "processed", "reports"),
-    "waves": ("default", "order"),
+    "waves": ("default", "order", "reference", "reference_version"),
     "instruments": ("folder",),
     "run": ("seed", "replicates"),
     "disclosure": DISCLOSURE,
@@ -122,6 +122,8 @@ class Study:
     banner : str                Sentence shown on every page; empty unless simulated.
     wave : str                  The wave it is opened for.
     waves : tuple of str        All waves, oldest first.
+    reference : str             Wave that the Role Shift Index is held against; empty: the first one delivered.
+    reference_version : str     Version of that reference as it was frozen; empty: it was not.
     seed, replicates : int      Root seed and number of replicates.
     raw : Path                  Folder of deliveries.
     files : tuple of str        Files inside `raw` that hold all waves; empty: `<raw>/<wave>/` is read.
@@ -147,6 +149,8 @@ class Study:
     instruments: Path
     disclosure: dict[str, int | float]
     statement: dict[str, str]
+    reference: str = ""
+    reference_version: str = ""
 
     @classmethod
     def open(cls, folder: str | Path, wave: str | None = "", *, raw: str | Path = "") -> Study:
@@ -185,12 +189,7 @@ class Study:
         """
         if self.files:
             return tuple(self._delivered(name) for name in self.files)
-        folder = self.raw / self.wave
-        if not folder.is_dir():
-            raise self._no_data(folder)
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith((".", "~$")))
-        papers = [p for p in files if p.suffix.lower() in _PAPERS or p.name.upper().startswith(("README", "SHA256"))]
-        data = [path for path in files if path not in papers]
+        data = self._data_files()
         for path in data:
             if path.suffix.lower() not in DATA_SUFFIXES:
                 raise StudyError(
@@ -201,8 +200,31 @@ class Study:
                     hint="save it as CSV (UTF-8), or move it out of the folder",
                 )
         if not data:
-            raise self._no_data(folder)
-        return tuple(data)
+            raise self._no_data(self.raw / self.wave)
+        return data
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the wave has a delivery, of whatever kind; a file that holds all waves is one of each."""
+        if self.files:
+            return all((self.raw / name).is_file() for name in self.files)
+        return bool(self._data_files())
+
+    @property
+    def earlier(self) -> tuple[Study, ...]:
+        """The study opened for each wave before the one at work, oldest first, delivered or not."""
+        return tuple(
+            replace(self, wave=wave, processed=self.processed.parent / wave, reports=self.reports.parent / wave)
+            for wave in self.waves[: self.waves.index(self.wave)]
+        )
+
+    def _data_files(self) -> tuple[Path, ...]:
+        """Files in the wave's folder of deliveries that are neither papers nor hidden."""
+        folder = self.raw / self.wave
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        files = [path for path in files if path.is_file() and not path.name.startswith((".", "~$"))]
+        papers = [p for p in files if p.suffix.lower() in _PAPERS or p.name.upper().startswith(("README", "SHA256"))]
+        return tuple(path for path in files if path not in papers)
 
     def instrument_path(self) -> Path:
         """Return the wave's instrument file: `<wave>.toml`, else `instrument.toml` for all waves."""
@@ -302,7 +324,15 @@ class _Reader:
             instruments=self._inside("instruments", "folder", "instruments"),
             disclosure=self._thresholds(),
             statement={key: self._text("statement", key) for key in self.raw.get("statement", {})},
+            reference=self._reference(waves),
+            reference_version=self._text("waves", "reference_version", ""),
         )
+
+    def _reference(self, waves: tuple[str, ...]) -> str:
+        reference = self._text("waves", "reference", "")
+        if reference and reference not in waves:
+            raise self._wrong("waves.reference", listed(waves), reference)
+        return reference
 
     def _parse(self) -> dict[str, Any]:
         path = self.folder / "study.toml"

@@ -10,12 +10,14 @@ from fieldwork.instrument.answers import BLANK, Reading, Resolved, ResolvedMulti
 from fieldwork.instrument.item import CONSTRUCTS, KINDS, Item
 from fieldwork.instrument.parts import Family, Keys, MissingCode, Option, QualityRule, Route, Scale
 from fieldwork.instrument.questionnaire import Instrument, Source
+from fieldwork.instrument.trend import FollowedRoles, followed_roles, trend_break
 
 __all__ = [
     "BLANK",
     "CONSTRUCTS",
     "KINDS",
     "Family",
+    "FollowedRoles",
     "Instrument",
     "Item",
     "Keys",
@@ -29,4 +31,6 @@ __all__ = [
     "Scale",
     "Source",
     "fold",
+    "followed_roles",
+    "trend_break",
 ]

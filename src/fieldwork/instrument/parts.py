@@ -29,6 +29,8 @@ class Option(Part):
     status : str                 A remark for the dictionary, e.g. `placeholder`.
     column : str                 Delivered column of a multi-select option where it is not `<item>_<id>`.
     first_wave, last_wave : str  Waves between which it was offered; empty: always.
+    split_from : str             Role of which it was part in waves that do not offer it, as before its first wave.
+    merged_into : str            Role of which it is part in waves that do not offer it, as after its last wave.
     """
 
     code: int
@@ -39,6 +41,8 @@ class Option(Part):
     column: str = ""
     first_wave: str = ""
     last_wave: str = ""
+    split_from: str = ""
+    merged_into: str = ""
 
 
 class Scale(Part):

@@ -262,7 +262,26 @@ class _Reader:
                 option["id"] = str(option["code"]).replace("-", "minus_")
             (out if self._holds(option, here) else gone).append(option)
         self.gone[where] = gone
+        if self.waves:
+            # A file for all waves names every role that ever was; a file of one wave need not.
+            self._parts_of_wholes([*out, *gone], where)
         return out
+
+    def _parts_of_wholes(self, options: list[Table], where: str) -> None:
+        """Refuse a part of a whole that the list does not have."""
+        known = [str(option.get("id")) for option in options]
+        for option in options:
+            for key in ("split_from", "merged_into"):
+                whole = option.get(key, "")
+                if whole and (whole not in known or whole == option.get("id")):
+                    near = nearest(str(whole), known)
+                    raise InstrumentError(
+                        f"{key} of '{option.get('id')}' names none of the others",
+                        where=f"{self.file}, {where}, entry {option.get('id')}",
+                        expected=listed(name for name in known if name != option.get("id")),
+                        got=repr(whole),
+                        hint=f"did you mean '{near}'?" if near and near != option.get("id") else "",
+                    )
 
     def _in_wave(self, authored: Table, where: str, fields: Iterable[str]) -> Table:
         """Return an entry with the override of this wave laid over it; check the overrides of all waves."""

@@ -158,18 +158,30 @@ def _missing(step: Step, entry: Input) -> RunError:
 
 
 def plan(
-    judge: Judge, *, only: tuple[str, ...] = (), force: bool = False, coming: Mapping[str, str] | None = None
+    judge: Judge,
+    *,
+    only: tuple[str, ...] = (),
+    force: bool = False,
+    coming: Mapping[str, str] | None = None,
+    earlier: Mapping[str, tuple[Unit, ...]] | None = None,
 ) -> tuple[Unit, ...]:
     """Return, without running anything, what a run would do with each wanted step.
 
-    `coming` holds the hash of files, by label, that are not there now but that the run puts in place first.
+    `coming` holds the hash of files, by label, that are not there now but that the run puts in place first; `earlier` the
+    units of each earlier wave that the run brings up to date before.
     """
     units: dict[str, Unit] = {}
     known: dict[str, str] = dict(coming or {})
     forced = (set(only) or {step.name for step in judge.pipeline.steps}) if force else set()
+    for before in (earlier or {}).values():
+        known |= {label: digest for unit in before if unit.record for label, digest in unit.record.outputs.items()}
     for step in judge.pipeline.wanted(only):
-        pending = [need for need in step.needs if units[need].state in {STALE, WAITING}]
-        blocked = [need for need in step.needs if units[need].state == BLOCKED]
+        met = {need: units[need] for need in step.needs}
+        for wave in step.reads:
+            made = {unit.step.name: unit for unit in (earlier or {}).get(wave, ())}
+            met |= {f"{wave} {need}": made[need] for need in step.needs_earlier if need in made}
+        pending = [need for need, unit in met.items() if unit.state in {STALE, WAITING}]
+        blocked = [need for need, unit in met.items() if unit.state == BLOCKED]
         if step.name in forced:
             units[step.name] = Unit(step, STALE, ("it was asked for with --force",))
         elif blocked:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import graphlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -235,6 +235,7 @@ def run(
     workers: int = 2,
     only: tuple[str, ...] = (),
     force: bool = False,
+    barred: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Run what is out of date and put back what is missing.
@@ -249,6 +250,8 @@ def run(
         Steps to bring up to date, with what they need; all when empty.
     force : bool
         Run the steps of `only` (all when empty) although they are current.
+    barred : mapping
+        Steps that are not to be tried, with the cause: what they need of an earlier wave could not be made.
     on_event : callable
         Told what happens; called from workers' threads as well.
 
@@ -264,12 +267,12 @@ def run(
     with state.store.lock():
         state.store.clear_stage()
         try:
-            _loop(state, sorter, [step.name for step in wanted], workers)
+            _loop(state, sorter, [step.name for step in wanted], workers, set(barred or {}))
         finally:
             state.store.memo.save()
     settled = {*state.done["ran"], *state.done["restored"], *state.done["current"]}
     failed = {failure.step for failure in state.failures}
-    skipped = _skipped(wanted, settled, failed)
+    skipped = _skipped(wanted, settled, failed, barred or {})
     for name, cause in skipped.items():
         on_event(Event("skipped", name, f"{cause} failed"))
     return Result(
@@ -281,12 +284,14 @@ def run(
     )
 
 
-def _loop(state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], workers: int) -> None:
+def _loop(
+    state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], workers: int, barred: set[str]
+) -> None:
     pool: ThreadPoolExecutor | None = None
     try:
         while sorter.is_active():
             fresh = sorted(sorter.get_ready(), key=order.index)
-            sorter.done(*state.admit(fresh))
+            sorter.done(*state.admit(name for name in fresh if name not in barred))
             if state.waiting and pool is None:
                 pool = _pool(workers)
             if pool is not None:
@@ -308,12 +313,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chapter")
 
 
-def _skipped(wanted: tuple[Step, ...], settled: set[str], failed: set[str]) -> dict[str, str]:
+def _skipped(
+    wanted: tuple[Step, ...], settled: set[str], failed: set[str], barred: Mapping[str, str]
+) -> dict[str, str]:
     causes: dict[str, str] = {}
     for step in wanted:
         if step.name not in settled and step.name not in failed:
             blocking = next((need for need in step.needs if need in failed or need in causes), "")
-            causes[step.name] = causes.get(blocking, blocking)
+            causes[step.name] = barred.get(step.name) or causes.get(blocking, blocking)
     return causes
 
 

@@ -1,7 +1,8 @@
 """The graph of chapters, declared once as data in `notebooks/chapters.toml`.
 
 A step is a notebook, or a call of one function, with the files that it reads and the files that it makes. Who follows
-whom is not written down: it follows from the files.
+whom is not written down: it follows from the files. An input with `{earlier}` (results of an earlier wave) or
+`{earlier_wave}` (its name) stands for one input per earlier wave; who makes it there follows from the files as well.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import graphlib
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ PLACES_OFFERED = ("raw",)
 
 _KEYS = ("name", "kind", "call", "inputs", "outputs")
 _PLACES = ("study", "raw", "instruments", "processed", "reports", "wave")
+_EARLIER = {
+    "earlier": "processed",
+    "earlier_wave": "wave",
+}  # of an earlier wave, and what they are in a wave's own words
 _STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
 
@@ -44,11 +49,15 @@ class Input:
     label : str       Path relative to the study; with its placeholder where it lies outside the study.
     path : Path       Where it is.
     optional : bool   Declared with a question mark at the end: the step can do without it.
+    wave : str        Earlier wave that it belongs to; empty: the wave at work, or none.
+    own : str         Label of the same file in the wave at work, where it belongs to an earlier one.
     """
 
     label: str
     path: Path
     optional: bool = False
+    wave: str = ""
+    own: str = ""
 
     @property
     def pattern(self) -> bool:
@@ -98,6 +107,8 @@ class Step:
     outputs : tuple of Output      As declared, and the executed notebook.
     page : str                     Label of the executed notebook; empty for a call.
     needs : tuple of str           Steps that make an input of this one.
+    needs_earlier : tuple of str   Steps that make one in an earlier wave.
+    over_waves : bool              Whether it reads earlier waves, where there are any.
     """
 
     name: str
@@ -107,6 +118,13 @@ class Step:
     outputs: tuple[Output, ...]
     page: str
     needs: tuple[str, ...] = ()
+    needs_earlier: tuple[str, ...] = ()
+    over_waves: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Earlier waves that it reads, oldest first."""
+        return tuple(dict.fromkeys(entry.wave for entry in self.inputs if entry.wave))
 
     @property
     def offered(self) -> tuple[Parameter, ...]:
@@ -191,7 +209,7 @@ def _may_match(one: str, two: str) -> bool:
     return first[0] == second[0] and agree and (ends[0].endswith(ends[1]) or ends[1].endswith(ends[0]))
 
 
-def read(chapters: Path, places: Mapping[str, str | Path]) -> Pipeline:
+def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path] | None = None) -> Pipeline:
     """Read `chapters.toml` for one wave of one study.
 
     Parameters
@@ -200,6 +218,8 @@ def read(chapters: Path, places: Mapping[str, str | Path]) -> Pipeline:
         The file; notebooks lie beside it.
     places : mapping
         Value of each placeholder: study, raw, instruments, processed, reports (folders, of the wave), wave.
+    earlier : mapping
+        Processed folder of each earlier wave that was delivered, by its name, oldest first.
 
     Raises RunError for an unknown key or placeholder, a name used twice, a missing notebook, an output made twice or
     lying outside the study, and for chapters that wait for each other; NotebookError for a notebook without its
@@ -223,7 +243,7 @@ def read(chapters: Path, places: Mapping[str, str | Path]) -> Pipeline:
     _known_keys(content, ("chapter",), _where(chapters))
     if not isinstance(entries, list) or not entries:
         raise RunError("the graph of chapters is empty", where=_where(chapters), expected="[[chapter]] entries")
-    loose = [_step(entry, chapters, places) for entry in entries]
+    loose = [_step(entry, chapters, places, earlier or {}) for entry in entries]
     names = [step.name for step in loose]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise RunError("two chapters have one name", where=_where(chapters), got=listed(doubled))
@@ -251,7 +271,9 @@ def _known_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) ->
             )
 
 
-def _step(entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | Path]) -> Step:
+def _step(
+    entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path]
+) -> Step:
     name = str(entry.get("name", ""))
     where = f"{_where(chapters)}, chapter '{name}'"
     _known_keys(entry, _KEYS, where)
@@ -272,14 +294,15 @@ def _step(entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | P
         value = entry.get(key)
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise RunError(f"a chapter lists its {key}", where=where, expected="a list of paths", got=repr(value))
-    inputs = tuple(_input(text, places, where) for text in entry["inputs"])
+    inputs = tuple(made for text in entry["inputs"] for made in _inputs(text, places, earlier, where))
     outputs = [_output(text, places, where) for text in entry["outputs"]]
     page, content = "", None
     if kind == "notebook":
         content = _notebook(chapters.with_name(f"{name}.ipynb"), where)
         page = _output(f"{{reports}}/chapters/{name}.ipynb", places, where).label
         outputs.append(Output(page, folder=False, optional=False))
-    return Step(name, content, call, inputs, tuple(outputs), page)
+    over_waves = any(f"{{{word}}}" in text for text in entry["inputs"] for word in _EARLIER)
+    return Step(name, content, call, inputs, tuple(outputs), page, over_waves=over_waves)
 
 
 def _notebook(path: Path, where: str) -> Notebook:
@@ -308,9 +331,9 @@ def _notebook(path: Path, where: str) -> Notebook:
 def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str, Path]:
     names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     if unknown := [name for name in names if name not in _PLACES]:
-        raise RunError(
-            "unknown placeholder", where=where, expected=listed(f"{{{name}}}" for name in _PLACES), got=repr(unknown[0])
-        )
+        hint = "only inputs may lie in an earlier wave" if unknown[0] in _EARLIER else ""
+        expected = listed(f"{{{name}}}" for name in _PLACES)
+        raise RunError("unknown placeholder", where=where, expected=expected, got=repr(unknown[0]), hint=hint)
     study = Path(places["study"]).resolve()
     # Resolving the folder but not the file keeps the label of a file that is itself a link.
     path = Path(text.format_map({name: str(value) for name, value in places.items()}))
@@ -322,9 +345,21 @@ def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str
         return text.replace("{wave}", str(places["wave"])).rstrip("/"), path
 
 
-def _input(text: str, places: Mapping[str, str | Path], where: str) -> Input:
-    label, path = _place(text.removesuffix("?").rstrip("/"), places, where)
-    return Input(label, path, optional=text.endswith("?"))
+def _inputs(
+    text: str, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path], where: str
+) -> Iterator[Input]:
+    """Yield what an entry of `inputs` stands for: itself, or one input per earlier wave."""
+    bare, optional = text.removesuffix("?").rstrip("/"), text.endswith("?")
+    own = bare
+    for name, same in _EARLIER.items():
+        own = own.replace(f"{{{name}}}", f"{{{same}}}")
+    label, path = _place(own, places, where)
+    if own == bare:
+        yield Input(label, path, optional)
+        return
+    for wave, folder in earlier.items():
+        there = _place(own, {**places, "processed": folder, "wave": wave}, where)
+        yield Input(*there, optional, wave, label)
 
 
 def _output(text: str, places: Mapping[str, str | Path], where: str) -> Output:
@@ -352,6 +387,7 @@ def _made_once(steps: list[Step], chapters: Path) -> None:
 
 def _ordered(steps: list[Step], chapters: Path) -> tuple[Step, ...]:
     needs: dict[str, list[str]] = {}
+    needs_earlier: dict[str, tuple[str, ...]] = {}
     for step in steps:
         makers = (
             other.name
@@ -359,6 +395,12 @@ def _ordered(steps: list[Step], chapters: Path) -> tuple[Step, ...]:
             if any(output.meets(entry.label) for output in other.outputs for entry in step.inputs)
         )
         needs[step.name] = list(dict.fromkeys(makers))
+        there = (
+            other.name
+            for other in steps
+            if any(output.meets(entry.own) for output in other.outputs for entry in step.inputs if entry.wave)
+        )
+        needs_earlier[step.name] = tuple(dict.fromkeys(there))
     try:
         sequence = tuple(graphlib.TopologicalSorter(needs).static_order())
     except graphlib.CycleError as error:
@@ -376,6 +418,6 @@ def _ordered(steps: list[Step], chapters: Path) -> tuple[Step, ...]:
         depth[name] = 1 + max((depth[need] for need in needs[name]), default=0)
     chosen = sorted(steps, key=lambda step: (depth[step.name], position[step.name]))
     return tuple(
-        Step(s.name, s.notebook, s.call, s.inputs, s.outputs, s.page, tuple(sorted(needs[s.name], key=position.get)))  # type: ignore[arg-type]
+        replace(s, needs=tuple(sorted(needs[s.name], key=position.__getitem__)), needs_earlier=needs_earlier[s.name])
         for s in chosen
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fieldwork.errors import UsageError
 from fieldwork.simulate.interview import Cells, Interview, layout_of, rule_of
-from fieldwork.simulate.population import Population, blocks, executives, stream
+from fieldwork.simulate.population import Population, asked_in, blocks, stream
 from fieldwork.simulate.truth import TruthRow, truth
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def population_margins(population: Population, instrument: Instrument) -> dict[s
 def simulate(world: World, instrument: Instrument, *, organisations: int, waves: int, seed: int) -> Simulated:
     """Draw raw deliveries from a world, with every column of the questionnaire, and enumerate what is true.
 
-    Waves are a panel: the same executives, with new residuals, a share of them lost from wave to wave. Answers of
+    Waves are a panel: the same executives, with new residuals, a share of them silent in each later wave. With `refreshment`
+    new organisations take the place of a share of the others in each further wave. Answers of
     speeders, straight-liners and the inattentive are noise that the instrument's quality rules catch; they are not in
     the truth. (Sincere answers that happen to be a straight line are caught too: with the shipped instrument fewer than
     one in a thousand, which moves no role's mean by more than 0.003 points.) `organisations` are those invited; one that
@@ -112,13 +113,17 @@ def deliveries(
 ) -> Iterator[pd.DataFrame]:
     """Yield one wave's delivery in blocks of organisations, each a frame of text."""
     for block, size in blocks(organisations):
-        drawn = executives(population, organisations=size, seed=seed, block=block)
-        interview = Interview(instrument, drawn, wave, name)
-        columns = interview.ask_all() | _system_columns(interview)
-        order = {column: columns[column] for column in _delivered(instrument) if column in columns}
-        keep = np.flatnonzero(drawn.answers_wave(wave))
-        twice = keep[drawn.uniform("duplicate", wave)[keep] < population.world.duplicates]
-        yield _frame(order, np.concatenate([keep, twice]))
+        parts = []
+        for drawn in asked_in(population, organisations=size, seed=seed, block=block, wave=wave):
+            interview = Interview(instrument, drawn, wave, name)
+            columns = interview.ask_all() | _system_columns(interview)
+            order = {column: columns[column] for column in _delivered(instrument) if column in columns}
+            keep = np.flatnonzero(drawn.answers_wave(wave))
+            twice = keep[drawn.uniform("duplicate", wave)[keep] < population.world.duplicates]
+            parts.append(_frame(order, np.concatenate([keep, twice])))
+        # An empty part would leave an empty chunk in each column, which pyarrow's writer turns into noise.
+        held = [part for part in parts if len(part)] or parts[:1]
+        yield held[0] if len(held) == 1 else pd.concat(held, ignore_index=True)
 
 
 def _delivered(instrument: Instrument) -> list[str]:

@@ -17,6 +17,7 @@ from fieldwork.instrument import Instrument
 from fieldwork.simulate.delivery import deliveries, population_margins, refuse_sizes, soil, wave_names
 from fieldwork.simulate.interview import layout_of
 from fieldwork.simulate.population import BLOCK, Population
+from fieldwork.simulate.truth import TrueWave
 from fieldwork.simulate.truths import whole_truth
 from fieldwork.simulate.world import World, worlds
 from fieldwork.study import Study
@@ -78,6 +79,7 @@ def write_study(
     command = _command(world_name, organisations, waves, seed, settings or {})
     blocks = -(-organisations // BLOCK)
     rows: list[TruthRow] = []
+    before: list[TrueWave] = []
     for number, (name, instrument, population) in enumerate(zip(names, instruments, populations, strict=True), start=1):
         raw = folder / "data" / "raw" / name
         raw.mkdir(parents=True)
@@ -92,7 +94,8 @@ def write_study(
         margins = population_margins(population, instrument)
         if margins:
             _write(folder / "instruments" / f"{name}.margins.toml", _margins_text(margins, world, name))
-        rows += whole_truth(population, instrument, name, number) if instrument.role_ids else []
+        rows += whole_truth(population, instrument, name, number, before) if instrument.role_ids else []
+        before.append(TrueWave(population, instrument, name, number))
     _write(folder / "truth.json", _records(rows))
     _write(folder / "study.toml", _study_text(study, world, names, command))
     return folder
@@ -249,7 +252,8 @@ def _study_text(base: Study, world: World, waves: tuple[str, ...], command: str)
         "collection_strategy": "Draws from a model of organisations and executives whose truth is known; nobody was asked.",
         "population": "Existing executives of the world's organisations.",
         "dates": f"No fieldwork took place. Time stamps within {' and '.join(waves)} are simulated.",
-        "attrition": f"At random: {1 - world.retention:.0%} of the first wave's respondents are lost in each later one."
+        "attrition": f"At random: {1 - world.retention:.0%} of the respondents are silent in each later wave, and new "
+        f"organisations take the place of {world.refreshment:.0%} in each."
         if len(waves) > 1
         else "Not applicable: one wave.",
     }

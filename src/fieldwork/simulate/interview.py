@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item, QualityRule
     from fieldwork.simulate.population import Executives
 
-__all__ = ["Cells", "Interview", "layout_of"]
+__all__ = ["ENTRY_CHANCE", "Cells", "Interview", "layout_of"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,6 +30,8 @@ Flags = NDArray[np.bool_]
 _SIZE, _SECTOR = "size_band", "sector"
 _OF_ORGANISATION = ("country", "rev_band")  # answers that colleagues share; no tag of an instrument says so
 _MAIN = "adoption_gradient"
+_PRACTICE = "act_align"  # slot of the item on alignment work
+ENTRY_CHANCE = 0.4  # chance per quarter, looking back, that a function had entered its stage in it
 _SHOWN = 3  # colleagues whose answers a respondent is asked to guess
 _ONE = ("all",)
 _SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
@@ -243,6 +245,8 @@ class Interview:
             return self._about_a_role(item)
         if item.kind == "single":
             return self._single_maker(item)
+        if self.world.without_practice > 0 and item in self.instrument.slot(_PRACTICE) and item.kind == "ordinal":
+            return self._practice
         makers = {
             "ordinal": self._ordinal,
             "rank": self._rank,
@@ -288,6 +292,11 @@ class Interview:
     def _ordinal(self, item: Item) -> Cells:
         measure = measure_of(item)
         return _points(item, self.drawn.point(measure, self.drawn.latent(measure, self.stage, self.wave)))
+
+    def _practice(self, item: Item) -> Cells:
+        """Tell how often alignment is worked on: never where nobody does, and more than never where somebody does."""
+        answer = self._ordinal(item)
+        return Cells(np.where(self.drawn.practice, np.maximum(answer.index, 1), 0), answer.texts)
 
     def _influence(self, item: Item) -> Cells:
         """Rate a colleague's influence; a role that the organisation lacks is not applicable."""
@@ -366,7 +375,7 @@ class Interview:
         if item.name in marks:
             return _options(item, marks[item.name].astype(np.int64))
         if item.name == "panel_flag":
-            return _options(item, np.full(self.drawn.n, int(self.wave > 1)))
+            return _options(item, np.full(self.drawn.n, int(self.wave > self.drawn.entry)))
         share = self.world.choice.get(item.name, 0.0 if item.name.startswith("qc_") else 0.5)
         return _options(item, (self.drawn.uniform("item", item.name, "flag", self.wave) < share).astype(np.int64))
 
@@ -482,7 +491,7 @@ class Interview:
         now = _quarter(self.name)
         quarters = np.full(self.drawn.n, now)
         for later in range(len(codes) - 1, reached - 1, -1):
-            gap = self.drawn.stream("stage", "entry", later).geometric(0.4, self.drawn.n)
+            gap = self.drawn.stream("stage", "entry", later).geometric(ENTRY_CHANCE, self.drawn.n)
             quarters = np.where(self.stage >= later, quarters - gap, quarters)
         lags = now - quarters
         not_yet = [str(option.code) for option in item.options[:1]] or [""]

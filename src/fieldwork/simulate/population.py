@@ -7,7 +7,7 @@ no other answer, and the first organisations of a large study are those of a sma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ __all__ = ["BLOCK", "EXECUTIVES", "Layout", "Measure", "Population", "Responses"
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_ENTRANTS = 10**9  # numbers of organisations between those that entered in one wave and in the next
 BLOCK = 4096  # organisations drawn at a time; part of the definition of the streams, so not a setting
 
 
@@ -150,7 +151,8 @@ class Population:
 
     def stage_mean(self, wave: int = 1) -> Floats:
         """Mean of the latent stage by role and size (R, Z), for an organisation of average maturity."""
-        lead = self.world.confounding * by_name(self.world.role_stage, self.layout.roles)
+        growth = self.world.confounding * (1.0 + self.world.lead_drift) ** (wave - 1)
+        lead = growth * by_name(self.world.role_stage, self.layout.roles)
         size = self.world.size_stage * _scores(len(self.layout.sizes))
         return np.asarray(self.world.stage_level + self.world.maturity_drift * (wave - 1) + lead[:, None] + size)
 
@@ -170,15 +172,31 @@ class Population:
         """Mean of the latent stage of an organisation of average maturity, as a person reads it."""
         return self.world.stage_level + self.world.maturity_drift * (wave - 1)
 
-    def effects(self, measure: Measure, wave: int = 1) -> Floats:
-        """Level of an item with what role and stage add to it (R, S), in points."""
+    def effects(self, measure: Measure, wave: int = 1, *, practice: bool = False) -> Floats:
+        """Level of an item with what role and stage add to it (R, S), in points.
+
+        `practice` says whether the organisation works on alignment.
+        """
         world, loading = self.world, 1.0 if measure.main else self.world.other_loading
-        growth = world.role_scale * (1.0 + world.role_drift) ** (wave - 1)
+        drift = world.role_drift + (world.practice_drift if practice else 0.0)
+        growth = world.role_scale * (1.0 + drift) ** (wave - 1)
         role = growth * by_name(world.role_effect, self.layout.roles, item=measure.name)
         slope = growth * by_name(world.role_slope, self.layout.roles, item=measure.name)
         position = _scores(len(self.layout.stages))
+        phase = 1.0 + world.role_phase * (0.5 - 4.0 * position**2) if len(position) > 1 else np.ones(1)
         level = world.item_level.get(measure.name, world.level)
-        return np.asarray(level + loading * (role[:, None] + (world.stage_effect + slope[:, None]) * position))
+        return np.asarray(level + loading * (role[:, None] * phase + (world.stage_effect + slope[:, None]) * position))
+
+    def practices(self) -> tuple[tuple[float, bool], ...]:
+        """Share of organisations without and with alignment work, each with whether it is done; kinds that occur alone."""
+        without = self.world.without_practice
+        return tuple((share, practice) for share, practice in ((without, False), (1.0 - without, True)) if share > 0)
+
+    def residual_sd(self, name: str, wave: int = 1) -> float:
+        """Return the standard deviation of an item's residual, in points; a family's drift holds for its members."""
+        drift = self.world.residual_drift
+        family = next((drift[key] for key in (name, name.rpartition("_")[0]) if key in drift), 0.0)
+        return self.world.residual_sd * (1.0 + family) ** (wave - 1)
 
     @cached_property
     def size_effect(self) -> Floats:
@@ -200,10 +218,11 @@ class Population:
 
 @dataclass(frozen=True)
 class Executives:
-    """Executives who answered the first wave in one block of organisations, in order of organisation and role.
+    """Executives who answered the wave in which their organisations entered, one block, in order of organisation and role.
 
     Attributes
     ----------
+    entry : int                             Wave in which the organisations of the block entered the study, from 1.
     first : int                             Number of the block's first organisation.
     has_role : (organisations, R) bool      Which roles exist in each organisation of the block.
     org_size, org_sector : (organisations,) Size band and sector of each organisation of the block, as positions.
@@ -230,6 +249,7 @@ class Executives:
     person: Floats
     acquiescence: Floats
     extreme: NDArray[np.bool_]
+    entry: int = 1
 
     @property
     def n(self) -> int:
@@ -238,7 +258,7 @@ class Executives:
 
     def stream(self, *names: str | int) -> np.random.Generator:
         """Return the block's stream of that name."""
-        return stream(self.seed, *names, "block", self.block)
+        return stream(self.seed, *names, "block", self.block, *_entered(self.entry))
 
     def by_organisation(self, *names: str) -> Floats:
         """Draw one standard normal per organisation and give it to its executives (n,)."""
@@ -253,11 +273,30 @@ class Executives:
         """Draw one number in [0, 1) per executive (n,)."""
         return self.stream(*names).random(self.n)
 
+    @cached_property
+    def practice(self) -> NDArray[np.bool_]:
+        """Whether the executive's organisation works on alignment (n,)."""
+        drawn = self.stream("practice").random(len(self.has_role))
+        return np.asarray(drawn >= self.population.world.without_practice)[self.org]
+
     def answers_wave(self, wave: int) -> NDArray[np.bool_]:
-        """Which executives answer the wave (n,): all the first, a random share each later one."""
-        if wave == 1:
-            return np.ones(self.n, dtype=bool)
-        return np.asarray(self.uniform("retention", wave) < self.population.world.retention)
+        """Which executives answer the wave (n,): all the one in which they entered, a random share each later one.
+
+        Nobody does of an organisation that another has replaced by then.
+        """
+        here = (self.replaced(wave) == self.entry)[self.org]
+        if wave == self.entry:
+            return np.asarray(here)
+        return np.asarray(here & (self.uniform("retention", wave) < self.population.world.retention))
+
+    def replaced(self, wave: int) -> Integers:
+        """Wave in which the organisation now in each place of the block entered (organisations,): 1 for the first ones."""
+        entered = np.ones(len(self.has_role), dtype=np.int64)
+        share = self.population.world.refreshment
+        for later in range(2, wave + 1) if share > 0 else ():
+            drawn = stream(self.seed, "refreshment", later, "block", self.block).random(len(entered))
+            entered[drawn < share] = later
+        return entered
 
     def stage(self, wave: int = 1) -> Integers:
         """Stage of the own function (n,), as a position."""
@@ -282,15 +321,16 @@ class Executives:
             organisation = organisation + np.sqrt(1 - shared) * self.by_organisation(
                 "item", measure.name, "organisation"
             )
+        effects = np.stack([population.effects(measure, wave, practice=practice) for practice in (False, True)])
         return np.asarray(
-            population.effects(measure, wave)[self.role, stage]
+            effects[self.practice.astype(np.int64), self.role, stage]
             + population.size_effect[self.size]
             + population.sector_effect[self.sector]
             + world.maturity_loading * self.maturity
             + world.organisation_sd * organisation
             + world.person_sd * self.person
             + world.acquiescence_sd * self.acquiescence
-            + world.residual_sd * self.normal("item", measure.name, "residual", wave)
+            + population.residual_sd(measure.name, wave) * self.normal("item", measure.name, "residual", wave)
         )
 
     def point(self, measure: Measure, latent: Floats) -> Integers:
@@ -300,8 +340,13 @@ class Executives:
         return np.asarray(np.searchsorted(measure.cuts, stretched))
 
 
-def executives(population: Population, *, organisations: int, seed: int, block: int = 0) -> Executives:
-    """Draw the organisations of one block and the executives in them who answer.
+def _entered(entry: int) -> tuple[str | int, ...]:
+    """Name what was drawn for organisations that entered later; nothing for the first ones, whose draws so never move."""
+    return ("entered", entry) if entry > 1 else ()
+
+
+def executives(population: Population, *, organisations: int, seed: int, block: int = 0, entry: int = 1) -> Executives:
+    """Draw the organisations of one block that entered in one wave and the executives in them who answer.
 
     >>> executives(Population(World("w", "plain"), EXECUTIVES), organisations=3, seed=1).has_role.shape
     (3, 10)
@@ -309,7 +354,7 @@ def executives(population: Population, *, organisations: int, seed: int, block: 
     world, layout = population.world, population.layout
 
     def rng(*names: str) -> np.random.Generator:
-        return stream(seed, *names, "block", block)
+        return stream(seed, *names, "block", block, *_entered(entry))
 
     n, roles = organisations, len(layout.roles)
     size = np.searchsorted(np.cumsum(population.size_share)[:-1], rng("size").random(n), side="right")
@@ -324,7 +369,7 @@ def executives(population: Population, *, organisations: int, seed: int, block: 
         population=population,
         seed=seed,
         block=block,
-        first=block * BLOCK,
+        first=block * BLOCK + (entry - 1) * _ENTRANTS,
         has_role=has_role,
         org_size=size,
         org_sector=sector,
@@ -337,7 +382,14 @@ def executives(population: Population, *, organisations: int, seed: int, block: 
         person=rng("person").standard_normal(count),
         acquiescence=rng("acquiescence").standard_normal(count),
         extreme=rng("extreme").random(count) < world.extreme_share,
+        entry=entry,
     )
+
+
+def asked_in(population: Population, *, organisations: int, seed: int, block: int, wave: int) -> Iterator[Executives]:
+    """Yield the executives of one block who may answer a wave: those of the first wave, and of each that brought new ones."""
+    for entry in range(1, wave + 1 if population.world.refreshment > 0 else 2):
+        yield executives(population, organisations=organisations, seed=seed, block=block, entry=entry)
 
 
 def blocks(organisations: int) -> list[tuple[int, int]]:
@@ -402,25 +454,26 @@ def simulate_responses(
     population = Population(world, layout)
     parts: list[Responses] = []
     for block, size in blocks(organisations):
-        drawn = executives(population, organisations=size, seed=seed, block=block)
-        keep = drawn.answers_wave(wave)
-        stage = drawn.stage(wave)
-        answers = {
-            measure.name: np.asarray(measure.codes)[drawn.point(measure, drawn.latent(measure, stage, wave))][keep]
-            for measure in layout.measures
-        }
-        parts.append(
-            Responses(
-                organisation=drawn.first + drawn.org[keep],
-                role=drawn.role[keep],
-                stage=stage[keep],
-                stage_org=drawn.stage_of_organisation(wave)[keep],
-                size=drawn.size[keep],
-                sector=drawn.sector[keep],
-                answers=answers,
-            )
-        )
+        drawn = asked_in(population, organisations=size, seed=seed, block=block, wave=wave)
+        parts += [_answered(each, layout, wave) for each in drawn]
     return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _answered(drawn: Executives, layout: Layout, wave: int) -> Responses:
+    keep, stage = drawn.answers_wave(wave), drawn.stage(wave)
+    answers = {
+        measure.name: np.asarray(measure.codes)[drawn.point(measure, drawn.latent(measure, stage, wave))][keep]
+        for measure in layout.measures
+    }
+    return Responses(
+        organisation=drawn.first + drawn.org[keep],
+        role=drawn.role[keep],
+        stage=stage[keep],
+        stage_org=drawn.stage_of_organisation(wave)[keep],
+        size=drawn.size[keep],
+        sector=drawn.sector[keep],
+        answers=answers,
+    )
 
 
 def _joined(parts: Sequence[Responses]) -> Responses:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument
     from fieldwork.simulate.population import Measure, Population
 
 
-__all__ = ["TruthRow", "truth"]
+__all__ = ["TrueWave", "TruthRow", "truth"]
 
 Floats = NDArray[np.float64]
 TruthRow = dict[str, str | float]
@@ -28,6 +29,24 @@ TruthRow = dict[str, str | float]
 _NODES = 64
 _CONSTRUCT = "adoption_gradient"
 _ZERO = 1e-9  # a spread below this is rounding of an exact zero
+
+
+@dataclass(frozen=True, slots=True)
+class TrueWave:
+    """A wave of a simulated study, for what is true over several.
+
+    Attributes
+    ----------
+    population : Population     The world laid over the wave's survey.
+    instrument : Instrument     The survey.
+    name : str                  Name of the wave.
+    number : int                Its number from 1, which drifts count from.
+    """
+
+    population: Population
+    instrument: Instrument
+    name: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -71,12 +90,15 @@ class Enumeration:
         below = ndtr((self.population.organisation_cuts - mean[:, None]) / self.population.world.organisation_noise_sd)
         return np.diff(below, axis=1, prepend=0.0, append=1.0)
 
-    def location(self, measure: Measure) -> Floats:
-        """Mean of the latent answer given maturity, role, stage, size and sector (M or 1, R, S, Z, C)."""
+    def location(self, measure: Measure, *, practice: bool = False) -> Floats:
+        """Mean of the latent answer given maturity, role, stage, size and sector (M or 1, R, S, Z, C).
+
+        `practice` says whether the organisation works on alignment; it matters from the second wave on.
+        """
         population, world = self.population, self.population.world
         maturity = self.nodes[0] if world.maturity_loading else np.zeros(1)
         return (
-            population.effects(measure, self.wave)[None, :, :, None, None]
+            population.effects(measure, self.wave, practice=practice)[None, :, :, None, None]
             + population.size_effect[:, None]
             + population.sector_effect
             + (world.maturity_loading * maturity)[:, None, None, None, None]
@@ -101,9 +123,15 @@ class Enumeration:
         yield 1.0 - world.extreme_share, 1.0
         yield world.extreme_share, world.extreme_contraction
 
-    def answer(self, measure: Measure) -> Floats:
-        """Return the expected answer given maturity, role, stage, size and sector (M or 1, R, S, Z, C)."""
-        location, codes = self.location(measure), measure.codes
+    def answer(self, measure: Measure, *, practice: bool | None = None) -> Floats:
+        """Return the expected answer given maturity, role, stage, size and sector (M or 1, R, S, Z, C).
+
+        `practice` asks for organisations with or without alignment work; None for all, as they are mixed.
+        """
+        if practice is None:
+            kinds = self.population.practices()
+            return np.asarray(sum(share * self.answer(measure, practice=kind) for share, kind in kinds))
+        location, codes = self.location(measure, practice=practice), measure.codes
         expected = np.full(location.shape, codes[0])
         for share, contraction in self.styles():
             for cut, low, high in zip(measure.cuts, codes[:-1], codes[1:], strict=True):
@@ -111,9 +139,9 @@ class Enumeration:
                 expected += share * (high - low) * ndtr((location - seen) / self.spread)
         return expected
 
-    def cell_means(self, measure: Measure) -> tuple[Floats, Floats]:
-        """Probability and expected answer of each role and stage (R, S)."""
-        answer = self.answer(measure) @ self.population.sector_share  # (M or 1, R, S, Z)
+    def cell_means(self, measure: Measure, *, practice: bool | None = None) -> tuple[Floats, Floats]:
+        """Probability and expected answer of each role and stage (R, S); `practice` as in `answer`."""
+        answer = self.answer(measure, practice=practice) @ self.population.sector_share  # (M or 1, R, S, Z)
         mass = self.mass.sum(axis=(0, 3))
         return mass, (self.mass * answer).sum(axis=(0, 3)) / mass
 
@@ -143,10 +171,17 @@ class Enumeration:
 
     def both_high(self, first: Measure, second: Measure, role: int, stage: int, threshold: float = 4.0) -> float:
         """Probability that both answers reach the threshold, given role and stage."""
+        kinds = self.population.practices()
+        of = [(share, self._both_high(first, second, role, stage, threshold, practice=kind)) for share, kind in kinds]
+        return float(sum(share * value for share, value in of))
+
+    def _both_high(
+        self, first: Measure, second: Measure, role: int, stage: int, threshold: float, *, practice: bool
+    ) -> float:
         sides: list[tuple[Floats, float]] = []
         for measure in (first, second):
             cut = float(measure.cuts[int(np.searchsorted(measure.codes, threshold)) - 1])
-            sides.append((self.location(measure)[:, role, stage], cut))
+            sides.append((self.location(measure, practice=practice)[:, role, stage], cut))
         correlation = self.covariance / self.spread**2
         share_both = 0.0
         weight = self.mass[:, role, stage]  # (M, Z)

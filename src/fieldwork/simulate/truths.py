@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from fieldwork.simulate.truth import TruthRow, truth
+from fieldwork.simulate.truth import TrueWave, TruthRow, truth
+from fieldwork.simulate.truth_lead_lag import lead_lag_truth
+from fieldwork.simulate.truth_phase import phase_truth
+from fieldwork.simulate.truth_role_shift import role_shift_truth
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -14,12 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["whole_truth"]
 
 # Each takes the population, its instrument, the wave's name and its number from 1.
-_CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = ()
+_CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = (phase_truth,)
+
+# Each takes the waves up to the one that it is to tell of, oldest first.
+_OVER_WAVES: tuple[Callable[[Sequence[TrueWave]], Iterable[TruthRow]], ...] = (role_shift_truth, lead_lag_truth)
 
 
-def whole_truth(population: Population, instrument: Instrument, wave: str, number: int) -> list[TruthRow]:
-    """Return the population value of every statistic that the world determines, one record each, keyed as the estimates."""
+def whole_truth(
+    population: Population, instrument: Instrument, wave: str, number: int, earlier: Sequence[TrueWave] = ()
+) -> list[TruthRow]:
+    """Return the population value of every statistic that the world determines, one record each, keyed as the estimates.
+
+    `earlier` are the waves before this one, oldest first, for what is compared between waves.
+    """
     rows = truth(population, waves=(wave,), first=number)
     for construct in _CONSTRUCTS:
         rows += construct(population, instrument, wave, number)
+    waves = (*earlier, TrueWave(population, instrument, wave, number))
+    for over_waves in _OVER_WAVES:
+        rows += over_waves(waves)
     return rows

@@ -116,8 +116,27 @@ class World:
         0.9, "factor on the response of the largest size band against the smallest", 0.05, 5.0
     )
     retention: float = _number(0.85, "share of respondents who answer each further wave", 0.0, 1.0)
+    refreshment: float = _number(
+        0.0,
+        "share of organisations that new ones replace in each further wave: 0 a panel, 1 a repeated cross-section",
+        0.0,
+        1.0,
+    )
     role_drift: float = _number(0.0, "growth of role effects per wave, as a share", -1.0)
+    lead_drift: float = _number(0.0, "growth of roles' leads in stage per wave, as a share", -1.0)
     maturity_drift: float = _number(0.0, "rise of the latent stage per wave")
+    role_phase: float = _number(
+        0.0, "how much more role effects count at the middle stage than at the ends, as a share", -2.0, 2.0
+    )
+    without_practice: float = _number(
+        0.0, "share of organisations without alignment work, all of whose executives say so; 0: nobody tells", 0.0, 1.0
+    )
+    practice_drift: float = _number(
+        0.0, "what alignment work adds to the growth of role effects per wave, as a share", -1.0, 1.0
+    )
+    residual_drift: Mapping[str, float] = _effects(
+        "growth of the residual of an item that is no measure per wave, as a share, by item", -1.0, 1.0
+    )
 
     item_missing: float = _number(0.03, "share of answers missing, at random", 0.0, 1.0)
     speeders: float = _number(0.015, "share who rush through with random answers", 0.0, 1.0)
@@ -306,6 +325,11 @@ def _essays_picture() -> World:
             "pri_7.CHRO": 1.1,
         },
         choice=_CHOICE | {"stall_cause.disagreement": 2.5, "stall_point.budget": 2.0, "stall_point.scaling": 2.0},
+        # Later waves: roles part where nobody works on alignment, and use becomes steadier.
+        role_drift=0.35,
+        without_practice=0.5,
+        practice_drift=-0.35,
+        residual_drift={"use_stab": -0.15},
     )  # fmt: skip
 
 
@@ -313,7 +337,7 @@ def worlds() -> dict[str, World]:
     """Return the worlds by name, each a `World` that `with_settings` can bend.
 
     >>> list(worlds())
-    ['role_divergence', 'null', 'stage_only', 'role_only', 'confounded']
+    ['role_divergence', 'null', 'stage_only', 'role_only', 'confounded', 'no_change', 'converging', 'diverging']
     """
     picture = _essays_picture()
     effects = {key: value for key, value in picture.role_effect.items() if "." not in key}
@@ -345,7 +369,29 @@ def worlds() -> dict[str, World]:
         title="Answers differ by stage only, but roles are at different stages, so that roles seem to differ.",
         role_stage={role: 2.0 * lead for role, lead in _ROLE_STAGE.items()},
     )
-    known = (picture, null, stage_only, role_only, confounded)
+    no_change = dataclasses.replace(
+        role_only,
+        name="no_change",
+        title="Roles differ in answers and in stage, alike in every wave: whatever seems to move is noise.",
+        role_stage=_ROLE_STAGE,
+        without_practice=0.5,
+    )
+    converging = dataclasses.replace(
+        no_change,
+        name="converging",
+        title="Roles draw together: what sets them apart shrinks by a quarter from wave to wave.",
+        role_drift=-0.25,
+        lead_drift=-0.25,
+    )
+    diverging = dataclasses.replace(
+        no_change,
+        name="diverging",
+        title="Roles part by a quarter from wave to wave where nobody works on alignment; where somebody does, they stay.",
+        role_drift=0.25,
+        lead_drift=0.25,
+        practice_drift=-0.25,
+    )
+    known = (picture, null, stage_only, role_only, confounded, no_change, converging, diverging)
     return {world.name: world for world in known}
 
 

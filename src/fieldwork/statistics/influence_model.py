@@ -27,6 +27,7 @@ __all__ = [
     "ShrunkenEffects",
     "SocialRelations",
     "TargetEffects",
+    "abilities",
     "bradley_terry",
     "influence_weighted_gap",
     "point_shares",
@@ -795,6 +796,20 @@ def bradley_terry(
         comparisons=float(v.sum()),
         clusters=clusters,
     )
+
+
+def abilities(wins: npt.ArrayLike, names: Sequence[str], *, limit: int = 100) -> Floats:
+    """Abilities (L, R) from L layers of weighted wins (L, R, R) of row over column, ties half to each: see `bradley_terry`.
+
+    For choices whose layers are not those of one multiplier per cluster, as pairs of respondents who are weighted each.
+    Layer 0 decides whether a finite estimate exists; DesignError names the items where none does.
+
+    >>> abilities([[[0.0, 3.0], [1.0, 0.0]]], ["CTO", "CFO"]).round(4).tolist()      # log 3 apart
+    [[0.5493, -0.5493]]
+    """
+    layers = np.asarray(wins, dtype=np.float64)
+    _refuse_unbounded(layers[0], names)
+    return _newton(layers, limit)
 
 
 def _logistic(x: Floats) -> Floats:
