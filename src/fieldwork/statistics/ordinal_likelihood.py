@@ -7,7 +7,7 @@ factors in the space of their distinct rows; Newton's method then needs about si
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +18,64 @@ from fieldwork.errors import ConvergenceError
 if TYPE_CHECKING:
     from fieldwork.statistics.cumulative_links import Link, Slopes
 
-__all__ = ["Evaluation", "Fit", "Problem", "evaluate", "maximise"]
+__all__ = ["Evaluation", "Fit", "Predictors", "Problem", "evaluate", "maximise"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _CHUNK = 2000  # groups at a time, so that their arrays stay in the cache
 _DISTINCT = 160  # up to this many distinct rows of predictors the cell space is the cheaper one
+_ROWS = 8192  # rows compared at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Predictors:
+    """Predictors of n answers, held as their distinct rows where those are few: factors have few, and n rows cost memory.
+
+    Attributes
+    ----------
+    rows : (C, p) float     Distinct rows; where they are many, the rows of the n answers.
+    place : (n,) int        Row of each answer; empty where `rows` are the answers' own.
+    """
+
+    rows: Floats
+    place: Ints
+
+    @classmethod
+    def of(cls, X: Floats) -> Predictors:
+        """Find the distinct rows of X (n, p).
+
+        >>> sorted(Predictors.of(np.array([[1.0], [0.0], [1.0]])).rows.ravel().tolist())
+        [0.0, 1.0]
+        """
+        if X.shape[1] and len(X):
+            # A random projection tells rows apart as well as the rows do, at the cost of one product.
+            mark = X @ np.random.Generator(np.random.Philox(7)).standard_normal(X.shape[1])
+            _, first, place = np.unique(mark, return_index=True, return_inverse=True)
+            if len(first) <= _DISTINCT:
+                rows, place = X[first], place.reshape(-1)
+                blocks = range(0, len(X), _ROWS)
+                if all(np.array_equal(rows[place[low : low + _ROWS]], X[low : low + _ROWS]) for low in blocks):
+                    return cls(rows, place)
+        return cls(X, np.empty(0, np.int64))
+
+    @property
+    def few(self) -> bool:
+        """Whether the distinct rows are held instead of all."""
+        return len(self.place) > 0
+
+    def dot(self, coefficients: Floats) -> Floats:
+        """Return X b for every answer (n,)."""
+        product = self.rows @ coefficients
+        return np.asarray(product[self.place] if self.few else product)
+
+    def take(self, answers: Ints) -> Predictors:
+        """Return the predictors of these answers, in this order."""
+        return Predictors(self.rows, self.place[answers]) if self.few else Predictors(self.rows[answers], self.place)
+
+    def whole(self) -> Floats:
+        """Return all n rows (n, p)."""
+        return self.rows[self.place] if self.few else self.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +85,21 @@ class Problem:
     Attributes
     ----------
     answer : (n,) int        Category 0 .. K - 1. categories : K.
-    X : (n, p) float         Predictors without intercept.
+    predictors : Predictors  Without intercept.
     offset, weight : (n,)    Added to the predictor; multiplies the log-probability of the answer.
     starts : (G + 1,) int    First row of each group, and n.
     link : Link
     nodes : int              Quadrature nodes.
-    cells : (C, p) float     Distinct rows of X. cell : (n,) int    Row of `cells` that each answer has; empty if C is large.
     """
 
     answer: Ints
     categories: int
-    X: Floats
+    predictors: Predictors
     offset: Floats
     weight: Floats
     starts: Ints
     link: Link
     nodes: int
-    cells: Floats = field(init=False)
-    cell: Ints = field(init=False)
-
-    def __post_init__(self) -> None:
-        cells, cell = np.empty((0, self.X.shape[1])), np.empty(0, np.int64)
-        if self.X.shape[1]:
-            # A random projection tells rows apart as well as the rows do, at the cost of one product.
-            mark = self.X @ np.random.Generator(np.random.Philox(7)).standard_normal(self.X.shape[1])
-            _, first, position = np.unique(mark, return_index=True, return_inverse=True)
-            if len(first) <= _DISTINCT and np.array_equal(self.X[first][position.reshape(-1)], self.X):
-                cells, cell = self.X[first], position.reshape(-1)
-        object.__setattr__(self, "cells", cells)
-        object.__setattr__(self, "cell", cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +142,8 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
     the score (Louis 1982, JRSS B 44, 226-233).
     """
     K1, p = len(thresholds), len(coefficients)
-    by_cell = len(problem.cells) > 0
-    working = K1 + (len(problem.cells) if by_cell else p) + 1
+    by_cell = problem.predictors.few
+    working = K1 + (len(problem.predictors.rows) if by_cell else p) + 1
     groups = len(problem.starts) - 1
     sums = _Sums(0.0, np.zeros((working, working)), np.empty((groups, working)))
     out_modes, spreads, means = modes.copy(), np.ones(groups), np.zeros(groups)
@@ -119,7 +156,7 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
     if by_cell:
         to_natural = np.zeros((working, K1 + p + 1))
         to_natural[:K1, :K1] = np.eye(K1)
-        to_natural[K1:-1, K1:-1] = problem.cells
+        to_natural[K1:-1, K1:-1] = problem.predictors.rows
         to_natural[-1, -1] = 1.0
     scores = sums.scores @ to_natural
     hessian = to_natural.T @ sums.hessian @ to_natural
@@ -140,10 +177,13 @@ class _Block:
         self.answer = problem.answer[rows]
         self.weight = problem.weight[rows]
         self.K1 = len(thresholds)
-        if len(problem.cells):
-            predictor = (problem.cells @ coefficients)[problem.cell[rows]] + problem.offset[rows]
+        self.by_cell = problem.predictors.few
+        if self.by_cell:
+            self.cell, self.X = problem.predictors.place[rows], problem.predictors.rows
+            predictor = (self.X @ coefficients)[self.cell] + problem.offset[rows]
         else:
-            predictor = problem.X[rows] @ coefficients + problem.offset[rows]
+            self.cell, self.X = problem.predictors.place, problem.predictors.rows[rows]
+            predictor = self.X @ coefficients + problem.offset[rows]
         ends = np.concatenate([[-np.inf], thresholds, [np.inf]])
         self.upper, self.lower = ends[self.answer + 1] - predictor, ends[self.answer] - predictor
 
@@ -202,11 +242,11 @@ class _Block:
         along = up + down
         # Scores of each group at each node, and their posterior covariance.
         high, low = self.answer < K1, self.answer > 0
-        by_cell = len(self.problem.cells) > 0
+        by_cell = self.by_cell
         base = self.group * size
         places = [base[high] + self.answer[high], base[low] + self.answer[low] - 1]
         if by_cell:
-            places.append(base + K1 + self.problem.cell[self.rows])
+            places.append(base + K1 + self.cell)
         place = np.concatenate(places)
         groups = self.last - self.first
         mean = np.zeros((groups, size))
@@ -216,7 +256,7 @@ class _Block:
                 parts.append(-along[:, q])
             score = np.bincount(place, np.concatenate(parts), minlength=groups * size).reshape(groups, size)
             if not by_cell and size > K1 + 1:
-                score[:, K1:-1] = self.total(-along[:, q, None] * self.problem.X[self.rows])
+                score[:, K1:-1] = self.total(-along[:, q, None] * self.X)
             score[:, -1] = -self.total(along[:, q]) * u[:, q]
             weighted = score * posterior[:, q, None]
             mean += weighted
@@ -256,15 +296,15 @@ class _Block:
         C = H.shape[0] - K1 - 1
         if C == 0:
             return
-        if len(self.problem.cells):
-            cell = self.problem.cell[self.rows]
+        if self.by_cell:
+            cell = self.cell
             above = np.bincount(y[high] * C + cell[high], -(aa + ab)[high], K1 * C)
             beneath = np.bincount((y[low] - 1) * C + cell[low], -(bb + ab)[low], K1 * C)
             block: Floats = (above + beneath).astype(np.float64).reshape(K1, C)
             inner: Floats = np.asarray(np.diag(np.bincount(cell, aa + 2 * ab + bb, C)), dtype=np.float64)
             edge: Floats = np.asarray(np.bincount(cell, cc_u, C), dtype=np.float64)
         else:
-            X = self.problem.X[self.rows]
+            X = self.X
             pull = np.zeros((len(y), K1))
             pull[high, y[high]] -= (aa + ab)[high]
             pull[low, y[low] - 1] -= (bb + ab)[low]
@@ -286,6 +326,7 @@ class Fit:
     at : Evaluation          Likelihood and derivatives there.
     boundary : bool          The likelihood falls as soon as the intercepts vary: the estimate of sd is 0.
     iterations : int
+    converged : bool         False only where the caller asked for the last point of a search that did not settle.
     """
 
     thresholds: Floats
@@ -294,28 +335,46 @@ class Fit:
     at: Evaluation
     boundary: bool
     iterations: int
+    converged: bool = True
 
 
-def maximise(problem: Problem, *, random: bool = True, tolerance: float = 1e-9, limit: int = 100) -> Fit:
+def maximise(
+    problem: Problem, *, random: bool = True, tolerance: float = 1e-9, limit: int = 100, strict: bool = True
+) -> Fit:
     """Maximise by Newton's method, thresholds kept ordered by working on the logs of their distances.
 
     Where the Hessian is not negative definite its eigenvalues are turned; a step that does not raise the likelihood is
     halved. Without random intercepts (`random=False`) sd stays 0.
 
-    Raises ConvergenceError when `limit` steps do not bring the Newton decrement below `tolerance`.
+    Raises ConvergenceError when `limit` steps do not bring the Newton decrement below `tolerance` and every derivative below
+    1e-6 (1e-10 of the weights, if that is more); where it is not `strict`, the last point comes back as not converged.
     """
     counts = np.bincount(problem.answer, weights=problem.weight, minlength=problem.categories)
     cumulative = np.clip(np.cumsum(counts)[:-1] / counts.sum(), 1e-6, 1 - 1e-6)
     tau = problem.link.quantile(cumulative)
-    free = np.concatenate([tau[:1], np.log(np.maximum(np.diff(tau), 1e-3)), np.zeros(problem.X.shape[1])])
+    free = np.concatenate([tau[:1], np.log(np.maximum(np.diff(tau), 1e-3)), np.zeros(problem.predictors.rows.shape[1])])
     fixed = _newton(problem, free, 0.0, np.zeros(len(problem.starts) - 1), tolerance, limit, vary_sd=False)
-    if not random:
-        return fixed
+    if not fixed.converged or not random:
+        return _settled(fixed, tolerance, limit, strict=strict)
     # Whether the likelihood rises as the intercepts begin to vary: its second derivative by sd at 0.
     if _rise_at_zero(problem, fixed) <= 0:
         return Fit(fixed.thresholds, fixed.coefficients, 0.0, fixed.at, boundary=True, iterations=fixed.iterations)
     start = np.concatenate([_logs(fixed.thresholds), fixed.coefficients])
-    return _newton(problem, start, 0.5 * np.sqrt(problem.link.variance), fixed.at.modes, tolerance, limit, vary_sd=True)
+    sd = 0.5 * np.sqrt(problem.link.variance)
+    found = _newton(problem, start, sd, fixed.at.modes, tolerance, limit, vary_sd=True)
+    return _settled(found, tolerance, limit, strict=strict)
+
+
+def _settled(fit: Fit, tolerance: float, limit: int, *, strict: bool) -> Fit:
+    if strict and not fit.converged:
+        raise ConvergenceError(
+            "the cumulative link model did not converge",
+            where="statistics.ordinal_likelihood.maximise",
+            expected=f"a Newton decrement below {tolerance:g} within {limit} steps",
+            got=f"largest gradient {float(np.abs(fit.at.gradient).max()):.2g}",
+            hint="look for a predictor that separates the answers, merge rare categories, or drop collinear terms",
+        )
+    return fit
 
 
 def _rise_at_zero(problem: Problem, fixed: Fit) -> float:
@@ -351,9 +410,8 @@ def _newton(
         # Far from the maximum a quadratic says little: no cut-point moves by more than two units at once.
         step /= max(1.0, float(np.abs(step).max()) / 2.0)
         decrement = float(gradient[use] @ step[use])
-        if decrement < tolerance and float(np.abs(at.gradient[:-1]).max()) < 1e-6 * max(
-            1.0, problem.weight.sum() * 1e-4
-        ):
+        steep = float(np.abs(at.gradient if vary_sd else at.gradient[:-1]).max())
+        if decrement < tolerance and steep < 1e-6 * max(1.0, problem.weight.sum() * 1e-4):
             tau, beta, found = point(free)
             return Fit(tau, beta, found if vary_sd else 0.0, at, boundary=False, iterations=iteration)
         for _ in range(40):
@@ -367,13 +425,8 @@ def _newton(
         else:
             break
         free, at = np.append(trial[:-1], abs(trial[-1])), new
-    raise ConvergenceError(
-        "the cumulative link model did not converge",
-        where="statistics.ordinal_likelihood.maximise",
-        expected=f"a Newton decrement below {tolerance:g} within {limit} steps",
-        got=f"largest gradient {float(np.abs(at.gradient).max()):.2g}",
-        hint="look for a predictor that separates the answers, merge rare categories, or drop collinear terms",
-    )
+    tau, beta, found = point(free)
+    return Fit(tau, beta, found if vary_sd else 0.0, at, boundary=False, iterations=limit, converged=False)
 
 
 def _working(at: Evaluation, free: Floats, K1: int) -> tuple[Floats, Floats]:
