@@ -311,8 +311,8 @@ others are of `statistics.intervals`. 1,000 replicates; one to twelve executives
 of variation of 0.4. `mean of a role` rests on the organisations that have one (just over half); `ratio` is skewed on purpose.
 
 None of these intervals of the skewed ratio reaches 0.93 at 40 or 90 organisations: so few do not show the long tail that they
-come from. `intervals.linearised_ratio` does: take it for a ratio of totals ([validity_statistics](validity_statistics.md)). Percentile, basic and BCa intervals of a role's mean fall short at 40, basic at 90
-too; the t interval holds.
+come from. `intervals.linearised_ratio` does ([validity_statistics](validity_statistics.md)): take it for a ratio of totals.
+Percentile, basic and BCa intervals of a role's mean fall short at 40, basic at 90 too; the t interval holds.
 
 {coverage}
 """
