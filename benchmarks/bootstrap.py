@@ -310,9 +310,9 @@ Share of {studies} simulated studies whose interval holds the truth, and the med
 others are of `statistics.intervals`. 1,000 replicates; one to twelve executives an organisation, weights with a coefficient
 of variation of 0.4. `mean of a role` rests on the organisations that have one (just over half); `ratio` is skewed on purpose.
 
-No interval of the skewed ratio reaches 0.93 at 40 or 90 organisations: so few do not show the long tail that they come from.
-The studentised one is the nearest. Percentile, basic and BCa intervals of a role's mean fall short at 40, basic at 90
-too; the t interval holds.
+None of these intervals of the skewed ratio reaches 0.93 at 40 or 90 organisations: so few do not show the long tail that they
+come from. `intervals.linearised_ratio` does ([validity_statistics](validity_statistics.md)): take it for a ratio of totals.
+Percentile, basic and BCa intervals of a role's mean fall short at 40, basic at 90 too; the t interval holds.
 
 {coverage}
 """

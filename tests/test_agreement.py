@@ -505,6 +505,60 @@ def test_consensus_test_holds_its_level_and_finds_what_is_there():
     assert (ag.strategic_consensus(x, group).alpha > found.alpha_critical).all()
 
 
+def _firms(rng, firms=12, each=4, shared=0.5):
+    """Priorities alike within firms and nothing else; groups that colleagues differ in, and that a firm bears as a whole."""
+    home = np.repeat(np.arange(firms), each)
+    x = np.sqrt(shared) * rng.normal(size=(firms, 5))[home] + np.sqrt(1 - shared) * rng.normal(size=(len(home), 5))
+    mixed = np.array(["a", "b"])[rng.integers(0, 2, len(home))]
+    borne = np.array(["a", "b"])[np.arange(firms) % 2][home]
+    return x, home, {"mixed": mixed, "borne": borne}
+
+
+def test_consensus_test_holds_its_level_where_colleagues_think_alike():
+    """300 studies of 12 firms of four; binomial band of 0.1%. Taken as independent, in a fifth and more."""
+    rng = np.random.default_rng(20260102)
+    rejected = {(group, test): 0 for group in ("mixed", "borne") for test in ("within", "between", "as if independent")}
+    for study in range(300):
+        x, home, groups = _firms(rng)
+        for name, group in groups.items():
+            found = ag.consensus_test(x, group, cluster=home, draws=99, seed=study)
+            rejected[name, "within"] += found.alpha_p[0] <= 0.05
+            rejected[name, "between"] += found.between_p[0, 1] <= 0.05
+            rejected[name, "as if independent"] += ag.consensus_test(x, group, draws=99, seed=study).alpha_p[0] <= 0.05
+    low, high = stats.binom.ppf([0.001, 0.999], 300, 0.05)
+    for (group, test), count in rejected.items():
+        if test == "as if independent":
+            assert count > 60, group
+        else:
+            assert low <= count <= high, (group, test)
+
+
+def test_consensus_test_with_everybody_a_firm_of_their_own_asks_the_same_within_groups():
+    answers, group, rng = _priorities(11)
+    own = np.arange(len(group))
+    plain = ag.consensus_test(answers, group, draws=999)
+    alone = ag.consensus_test(answers, group, cluster=own, draws=999)
+    assert alone.alpha_p == pytest.approx(plain.alpha_p, abs=0.06)
+    assert alone.between_p == pytest.approx(plain.between_p, abs=0.06)
+    order = rng.permutation(len(group))
+    home = np.arange(len(group)) // 3
+    kept = ag.consensus_test(answers, group, cluster=home, draws=199)
+    mixed = ag.consensus_test(answers[order], group[order], cluster=home[order], draws=199)
+    assert mixed.alpha_p.tolist() == kept.alpha_p.tolist()
+    assert mixed.between_p == pytest.approx(kept.between_p, rel=1e-12)
+
+
+def test_consensus_test_finds_roles_apart_within_firms():
+    rng = np.random.default_rng(8)
+    x, home, groups = _firms(rng, firms=20)
+    x = x + 2.0 * np.where(groups["mixed"] == "a", 1, -1)[:, None] * np.linspace(1, -1, 5)
+    found = ag.consensus_test(x, groups["mixed"], cluster=home, draws=999)
+    assert (found.alpha_p <= 0.002).all()
+    assert found.between_p[0, 1] <= 0.002
+    with pytest.raises(DesignError, match="an organisation for every respondent"):
+        ag.consensus_test(x, groups["mixed"], cluster=home[:-1])
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 

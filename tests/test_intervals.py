@@ -13,7 +13,16 @@ from scipy import stats
 
 from benchmarks.bootstrap import coverage
 from fieldwork.errors import DesignError
-from fieldwork.statistics.intervals import acceleration, basic, bca, leave_one_out, percentile, ratio, studentised
+from fieldwork.statistics.intervals import (
+    acceleration,
+    basic,
+    bca,
+    leave_one_out,
+    linearised_ratio,
+    percentile,
+    ratio,
+    studentised,
+)
 from fieldwork.statistics.replicates import (
     cluster_keys,
     infer,
@@ -222,3 +231,83 @@ def test_t_interval_is_the_default_beside_them():
     layers = np.r_[1.0, np.random.default_rng(4).normal(1.0, 0.1, 4000)]
     wide, narrow = infer(layers, 10), percentile(layers, 10)
     assert float(wide.conf_high - wide.conf_low) > float(narrow.conf_high - narrow.conf_low)
+
+
+# ------------------------------------------------------------------------------------------- ratios of skewed totals
+
+
+def _spending(rng, studies, organisations):
+    """Spending and heads of organisations whose own ratio is lognormal (SD .7 of the log); the ratio of totals is 1."""
+    shape = (organisations, studies)
+    heads = np.exp(0.6 * rng.normal(size=shape))
+    return heads * np.exp(0.7 * rng.normal(size=shape) - 0.245), heads
+
+
+@pytest.mark.parametrize("organisations", [40, 90])
+def test_a_ratio_of_skewed_totals_is_covered(organisations):
+    """2,000 studies: .93 less two Monte Carlo errors; the t interval of the same ratio covers .91 at 40 organisations."""
+    found = linearised_ratio(*_spending(np.random.default_rng(organisations), 2000, organisations))
+    covered = ((found.conf_low <= 1.0) & (found.conf_high >= 1.0)).mean()
+    assert 0.919 <= covered <= 0.97
+    half = stats.t.ppf(0.975, organisations - 1) * found.std_error
+    assert (np.abs(found.estimate - 1.0) <= half).mean() < covered
+
+
+@pytest.mark.parametrize("design", ["plain", "stratified"])
+def test_jackknife_of_a_ratio_equals_r(design):
+    frame = pd.read_csv(REFERENCE / "clustered.csv")
+    for name in ("conf", "prep"):
+        frame["w" + name] = frame["weight"] * frame[name]
+    by_organisation = frame.groupby("org_id")
+    totals = by_organisation[["wconf", "wprep"]].sum().to_numpy()
+    stratum = by_organisation["size_band"].first().to_numpy() if design == "stratified" else None
+    found = linearised_ratio(totals[:, 0], totals[:, 1], stratum=stratum)
+    reference = R["jackknife_ratio"][design]
+    assert float(found.estimate) == pytest.approx(reference["ratio"], rel=1e-12)
+    assert float(found.std_error) == pytest.approx(reference["std_error"], rel=1e-10)
+    assert float(found.df) <= 42 - (3 if design == "stratified" else 1)
+
+
+def test_degrees_of_freedom_of_a_ratio_follow_the_tail():
+    """With equal denominators and squared deviations all alike every organisation counts; with one outlier few do."""
+    one = np.ones(40)
+    even = linearised_ratio(2.0 + np.tile([1.0, -1.0], 20), one)
+    assert float(even.df) == 39
+    assert float(even.std_error) == pytest.approx(np.sqrt(1 / 39), rel=1e-12)
+    far = linearised_ratio(np.r_[np.full(39, 2.0), 100.0], one)
+    assert 1.0 <= float(far.df) < 3
+    normal = linearised_ratio(10.0 + np.random.default_rng(5).normal(size=(4000, 50)), np.ones((4000, 50)))
+    assert float(np.median(normal.df)) == pytest.approx(3999, rel=0.05)
+
+
+@given(st.integers(0, 999), st.floats(0.1, 10), st.floats(0.1, 10))
+def test_a_ratio_follows_units_and_turns_round(seed, unit, other):
+    N, D = _spending(np.random.default_rng(seed), 1, 12)
+    plain, scaled, turned = linearised_ratio(N, D), linearised_ratio(N * unit, D * other), linearised_ratio(D, N)
+    assert scaled.conf_high == pytest.approx(plain.conf_high * unit / other, rel=1e-9)
+    assert scaled.df == pytest.approx(plain.df, rel=1e-9)
+    assert turned.estimate == pytest.approx(1.0 / plain.estimate, rel=1e-12)
+    straight = linearised_ratio(N, D, log=False)
+    assert straight.conf_high - straight.estimate == pytest.approx(straight.estimate - straight.conf_low)
+
+
+def test_organisations_without_the_denominator_count_for_nothing():
+    N, D = _spending(np.random.default_rng(3), 2, 12)
+    padded = linearised_ratio(np.r_[N, np.zeros((9, 2))], np.r_[D, np.zeros((9, 2))])
+    plain = linearised_ratio(N, D)
+    assert padded.conf_low == pytest.approx(plain.conf_low, rel=1e-12)
+    assert padded.clusters.tolist() == [12, 12]
+
+
+def test_a_ratio_without_a_logarithm_or_a_variance_has_no_interval():
+    none = linearised_ratio([[-1.0, 1.0], [-2.0, 2.0], [1.0, 3.0]], np.ones((3, 2)))
+    assert np.isnan(none.conf_low).tolist() == [True, False]
+    assert np.isfinite(linearised_ratio([-1.0, -2.0, 1.0], np.ones(3), log=False).conf_low)
+    same = linearised_ratio([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert np.isnan(same.conf_low)
+    assert np.isnan(linearised_ratio([2.0, 0.0], [1.0, 0.0]).conf_low)
+    with pytest.raises(DesignError, match="a ratio needs totals of organisations") as caught:
+        linearised_ratio([1.0, 2.0], [1.0])
+    assert "shape (2,) and (1,)" in str(caught.value)
+    with pytest.raises(DesignError, match="a ratio needs totals of organisations"):
+        linearised_ratio([1.0, 2.0], [1.0, -1.0])

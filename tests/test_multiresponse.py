@@ -134,6 +134,18 @@ def test_who_was_not_asked_is_not_in_the_base():
     assert masked.statistic == pytest.approx(routed.statistic, rel=1e-12)
 
 
+def test_labels_that_are_numbers_sort_as_their_text():
+    labels = np.random.default_rng(2).integers(0, 12, 60)
+    answers = np.random.default_rng(3).integers(0, 2, (60, 3))
+    numbers = mr.prevalence(answers, labels, cluster=labels)
+    texts = mr.prevalence(
+        answers, np.array([str(label) for label in labels], dtype=object), cluster=labels.astype(float)
+    )
+    assert numbers.groups == texts.groups == tuple(sorted({str(label) for label in labels}))
+    assert numbers.share.tolist() == texts.share.tolist()
+    assert numbers.std_error == pytest.approx(texts.std_error, rel=1e-12)
+
+
 def test_who_ticked_nothing_is_in_the_base():
     nothing = mr.prevalence(pd.concat([BLOCKERS, BLOCKERS * 0]), ROLES * 2)
     assert nothing.n.tolist() == [[20] * 3] * 2

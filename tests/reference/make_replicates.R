@@ -89,5 +89,17 @@ L <- centred(empinf(data = values, statistic = function(x, i) mean(x[i])^2, type
 key("squared_mean_of", values)
 key("squared_mean", sum(L^3) / (6 * sum(L^2)^1.5))
 
+# Ratio of two totals with the delete-one-organisation jackknife about the estimate, one stratum and several.
+for (name in c("plain", "stratified")) {
+  type <- if (name == "stratified") "JKn" else "JK1"
+  jackknife <- as.svrepdesign(get(name), type = type, mse = TRUE)
+  found <- svyratio(~conf, ~prep, jackknife)
+  table_of(paste("jackknife_ratio", name, sep = "."), sprintf(
+    "survey::as.svrepdesign(type = '%s', mse = TRUE), svyratio(~conf, ~prep)", type
+  ))
+  key("ratio", as.vector(coef(found)))
+  key("std_error", as.vector(SE(found)))
+}
+
 writeLines(lines, path("replicates.toml"))
 cat(sprintf("replicates.toml: %d lines\n", length(lines)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -109,33 +110,57 @@ def round_robin(ratings: npt.ArrayLike) -> RoundRobin:
         )
     n = len(M)
     np.fill_diagonal(M, np.nan)
-    rater, target = np.nonzero(np.isfinite(M))
-    y = M[rater, target]
+    given = np.isfinite(M)
+    design = _solve(given.tobytes(), n)
+    y = M[given]
+    relationship = np.full((n, n), np.nan)
+    relationship[given] = design.relationship @ y
+    return RoundRobin(
+        mean=float(design.mean @ y),
+        actor=design.actor @ y,
+        partner=design.partner @ y,
+        relationship=relationship,
+        sums=np.array([float(y @ Q @ y) for Q in design.forms]),
+        expectation=design.expectation,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Solver:
+    """What maps the m ratings given, in row order, to the effects: mean (m,), actor and partner (n, m), relationship (m, m).
+
+    `forms` are the five quadratic forms of the ratings, `expectation` (5, 5) their expectations per unit of each component.
+    """
+
+    mean: Floats
+    actor: Floats
+    partner: Floats
+    relationship: Floats
+    forms: tuple[Floats, ...]
+    expectation: Floats
+
+
+@lru_cache(maxsize=256)
+def _solve(pattern: bytes, members: int) -> _Solver:
+    """Solve the least squares of one pattern of ratings given, which most groups share; `pattern` is the (n, n) mask."""
+    n = members
+    rater, target = np.nonzero(np.frombuffer(pattern, dtype=np.bool_).reshape(n, n))
     basis = np.vstack([np.eye(n - 1), -np.ones(n - 1)])  # effects that sum to zero
-    X = np.hstack([np.ones((len(y), 1)), basis[rater], basis[target]])
-    if np.linalg.matrix_rank(X) < X.shape[1] or len(y) - X.shape[1] < 2:
+    X = np.hstack([np.ones((len(rater), 1)), basis[rater], basis[target]])
+    if np.linalg.matrix_rank(X) < X.shape[1] or len(rater) - X.shape[1] < 2:
         raise DesignError(
             "too few ratings to tell actors and partners apart",
             where="statistics.influence_model.round_robin",
             expected=f"{X.shape[1]} separable effects and two ratings more",
-            got=f"{len(y)} of {n * (n - 1)} ratings, of rank {int(np.linalg.matrix_rank(X))}",
+            got=f"{len(rater)} of {n * (n - 1)} ratings, of rank {int(np.linalg.matrix_rank(X))}",
             hint="leave out members who rated or were rated hardly at all",
         )
     solver = np.linalg.pinv(X)
-    A = basis @ solver[1:n]  # actor effects are A y, partner effects B y, relationships L y
-    B = basis @ solver[n:]
-    L = np.eye(len(y)) - X @ solver
-    relationship = np.full((n, n), np.nan)
-    relationship[rater, target] = L @ y
+    A, B = basis @ solver[1:n], basis @ solver[n:]
+    L = np.eye(len(rater)) - X @ solver
     forms, expectation = _moments(rater, target, n, A, B, L)
-    return RoundRobin(
-        mean=float(solver[0] @ y),
-        actor=A @ y,
-        partner=B @ y,
-        relationship=relationship,
-        sums=np.array([float(y @ Q @ y) for Q in forms]),
-        expectation=expectation,
-    )
+    expectation.setflags(write=False)  # the groups of one pattern hand out the same array
+    return _Solver(solver[0], A, B, L, tuple(forms), expectation)
 
 
 def _moments(rater: Ints, target: Ints, members: int, A: Floats, B: Floats, L: Floats) -> tuple[list[Floats], Floats]:

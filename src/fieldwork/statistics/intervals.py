@@ -18,8 +18,8 @@ Coverage of 95% intervals in 500 simulated studies (`python -m benchmarks.bootst
 | 90, mean of a role | .938 | .932 | .920 | .934 | .930 |
 | 90, ratio of skewed totals | .910 | .908 | .898 | .920 | .900 |
 
-So the t interval stays the default. None holds 93% for the skewed ratio below 400 organisations, the studentised one being the
-nearest: so few do not show the long tail that they come from. Such an interval is to be marked as not reaching its level.
+So the t interval stays the default for means. None of these holds 93% for the skewed ratio below 400 organisations: so few do
+not show the long tail that they come from. Take `linearised_ratio` for a ratio of totals (docs/validity_statistics.md).
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import special, stats
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.replicates import small_sample_factor
 
 __all__ = [
     "Interval",
+    "LinearisedRatio",
     "RatioLayers",
     "acceleration",
     "basic",
     "bca",
     "leave_one_out",
+    "linearised_ratio",
     "percentile",
     "ratio",
     "studentised",
@@ -281,3 +283,101 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, multiplier: Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         jackknife = leave_one_out(N) / leave_one_out(D)
     return RatioLayers(theta, std_error, acceleration(jackknife), clusters)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearisedRatio:
+    """A ratio of totals (or an array of them) with an interval that allows for long tails.
+
+    Attributes
+    ----------
+    estimate, std_error : (...,)    sum N / sum D, and its jackknife standard error, both in the unit of the ratio.
+    df : (...,)                     Degrees of freedom that the standard error is worth, 1 to clusters - strata.
+    conf_low, conf_high : (...,)    Interval; nan where nothing varies or, with logarithms, where the ratio is not above 0.
+    clusters : (...,) int           Clusters that carry it: not nil in both.
+    level : float                   Nominal coverage.
+    """
+
+    estimate: Floats
+    std_error: Floats
+    df: Floats
+    conf_low: Floats
+    conf_high: Floats
+    clusters: npt.NDArray[np.int64]
+    level: float
+
+
+def linearised_ratio(
+    numerator: npt.ArrayLike,
+    denominator: npt.ArrayLike,
+    *,
+    stratum: npt.ArrayLike | None = None,
+    log: bool = True,
+    level: float = 0.95,
+) -> LinearisedRatio:
+    """Interval of a ratio of totals for amounts with a long tail: spending per head, hours per user, growth of a sum.
+
+    Three things make the t interval of such a ratio too short, and each has its remedy here. Large organisations pull the
+    ratio towards themselves, so the linearised residual of each understates what it does: deviations are those of the ratio
+    without it, d_c = R - R_(c) = (N_c - R D_c) / (sum D - D_c), and V = (n - 1) / n sum d_c^2 (the jackknife about the
+    estimate). A few organisations carry V, which is then known much worse than from n - 1 degrees of freedom:
+    df = 2 / cv^2(V), cv^2(V) = sum a^2 / V^2 - 1 / n with a_c the terms of V (Satterthwaite, with the fourth moment that the
+    data show; n - 1 for normal ones). And the ratio is skewed itself: the interval is R exp(-+ t(df) se / R).
+
+    Where the organisations' own ratios are lognormal with a standard deviation of .7 of the log, 95% intervals cover .93 to
+    .95 at 40 and 90 organisations, the t interval .91 to .93 (docs/validity_statistics.md). Of a mean of a scale it is
+    `infer` again, a hair wider.
+
+    Parameters
+    ----------
+    numerator, denominator : (C, ...) weighted totals per cluster, denominators not negative; nil in both where a cluster does
+        not carry the ratio.
+    stratum : (C,) of every cluster of the sample; then R_(c) gives the stratum's others n_h / (n_h - 1) of their weight.
+    log : False for a ratio that may be negative.
+
+    Raises DesignError. Equals R `survey::svyratio` on `as.svrepdesign(type = "JK1" or "JKn", mse = TRUE)` in estimate and
+    standard error. References: Durbin (1959), Biometrika 46, 477-480 (jackknife of a ratio); Royall and Cumberland (1981),
+    JASA 76, 66-77; Satterthwaite (1946), Biometrics Bull. 2, 110-114; Potthoff, Woodbury and Manton (1992), JASA 87, 383-396
+    (degrees of freedom that a survey variance is worth).
+
+    >>> found = linearised_ratio([2.0, 3.0, 7.0, 4.0], [1.0, 2.0, 2.0, 3.0])
+    >>> float(found.estimate), round(float(found.std_error), 4), round(float(found.df), 2)
+    (2.0, 0.573, 3.0)
+    """
+    N, D = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    if N.shape != D.shape or N.ndim < 1 or not np.isfinite(N).all() or not np.isfinite(D).all() or (D < 0).any():
+        raise DesignError(
+            "a ratio needs totals of organisations",
+            where="statistics.intervals.linearised_ratio",
+            expected="two arrays (clusters, ...) of one shape, nothing missing, no denominator below 0",
+            got=f"shape {N.shape} and {D.shape}, smallest denominator {np.min(D, initial=np.inf):g}",
+            hint="sum weight x amount by organisation first; organisations without it have 0 in both",
+        )
+    tail = _tails(level)[1]
+    clusters = np.count_nonzero((D != 0) | (N != 0), axis=0)
+    if stratum is None:
+        index, strata = np.zeros(len(D), dtype=np.int64), 1
+        size = np.broadcast_to(clusters, D.shape)
+    else:
+        names, index = np.unique(np.asarray(stratum), return_inverse=True)
+        strata = len(names)
+        size = np.broadcast_to(np.bincount(index)[index].reshape(-1, *[1] * (D.ndim - 1)), D.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        R = N.sum(axis=0) / D.sum(axis=0)
+        left_out = [_without_each(values, index, strata, size) for values in (N, D)]
+        terms = (size - 1.0) / size * (R - left_out[0] / left_out[1]) ** 2
+        variance = terms.sum(axis=0)
+        own = np.stack([terms[index == h].sum(axis=0) ** 2 / size[index == h].max(axis=0) for h in range(strata)])
+        df = 2.0 / ((terms**2).sum(axis=0) - own.sum(axis=0)) * variance**2
+        df = np.clip(np.where(np.isnan(df), np.inf, df), 1.0, np.maximum(clusters - strata, 1))
+        std_error = np.sqrt(variance)
+        known = (variance > 0) & np.isfinite(variance) & (clusters > strata) & ((R > 0) | (not log))
+        half = np.where(known, stats.t.ppf(tail, df) * std_error, np.nan)
+        low, high = (R * np.exp(-half / R), R * np.exp(half / R)) if log else (R - half, R + half)
+    return LinearisedRatio(R, std_error, df, low, high, clusters, level)
+
+
+def _without_each(totals: Floats, index: npt.NDArray[np.int64], strata: int, size: npt.NDArray[np.int64]) -> Floats:
+    """Totals (C, ...) without each cluster in turn, its stratum's others weighing n_h / (n_h - 1) in its place."""
+    own = np.stack([totals[index == h].sum(axis=0) for h in range(strata)])[index]
+    return np.asarray(totals.sum(axis=0) - (size * totals - own) / (size - 1.0), dtype=np.float64)

@@ -95,6 +95,14 @@ def _ticks(answers: pd.DataFrame | npt.ArrayLike, asked: npt.ArrayLike | None) -
 
 def _labels(values: npt.ArrayLike, n: int, what: str) -> tuple[tuple[str, ...], Ints]:
     """Return the sorted labels and each row's index among them."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iuU" and array.shape == (n,):  # nothing can be missing: sorted as numbers, then as text
+        numbers, place = np.unique(array, return_inverse=True)
+        text = numbers.astype(str)
+        order = np.argsort(text, kind="stable")
+        code = np.empty(len(order), dtype=np.int64)
+        code[order] = np.arange(len(order))
+        return tuple(text[order].tolist()), code[place.reshape(-1)]
     column = pd.Series(np.asarray(values, dtype=object))
     missing = int(column.isna().sum())
     if len(column) != n or missing:
@@ -914,10 +922,13 @@ def permutation_test(
 
 def _arrangements(label: Ints, block: Ints) -> int:
     """Count the distinct ways to hand the labels out again, block by block."""
-    table = pd.crosstab(block, label).to_numpy()
-    ways = 1
-    for counts in table:
-        ways *= math.factorial(int(counts.sum())) // math.prod(math.factorial(int(c)) for c in counts)
+    labels = int(label.max()) + 1
+    pairs, number = np.unique(block * labels + label, return_counts=True)
+    ways, start = 1, 0
+    for end in [*(np.flatnonzero(np.diff(pairs // labels)) + 1).tolist(), len(pairs)]:
+        counts = number[start:end].tolist()
+        ways *= math.factorial(sum(counts)) // math.prod(math.factorial(count) for count in counts)
+        start = end
     return ways
 
 
