@@ -17,6 +17,7 @@ from fieldwork.tables import (
     decimals_of,
     estimates_table,
     findings_table,
+    grid_table,
     guarded,
     interval,
     quantity,
@@ -174,3 +175,48 @@ def test_claims_and_findings_stand_with_verdict_interval_and_reason():
 def test_a_table_is_safe_to_open_in_a_spreadsheet():
     made = Table("t", (Column("=1+1", "label"),), ((Cell("@SUM(1)"),),))
     assert guarded(made.frame()).iloc[0, 0] == "'@SUM(1)"
+
+
+SHIPPED = Study.open(Path(__file__).resolve().parents[1]).instrument()
+
+
+def test_a_grid_has_rows_and_columns_in_the_instruments_order_and_the_interval_under_each_estimate():
+    rows = [
+        row(role=role, item=item, measure="pri", statistic="mean_rank", unit="rank", estimate=value, std_error=0.2,
+            conf_low=value - 0.4, conf_high=value + 0.4, conf_level=0.95, n=n)
+        for role, item, value, n in (
+            ("GC", "pri_5", 2.0, 60), ("GC", "pri_1", 4.25, 65), ("CEO", "pri_5", 3.92, 70), ("", "pri_1", 4.0, 860)
+        )
+    ]  # fmt: skip
+    rows.append(row(role="CEO", item="pri_1", measure="pri", statistic="mean_rank", unit="rank", status="suppressed",
+                    reason="held back: fewer than 10 respondents"))  # fmt: skip
+    made = grid_table(frame(rows, ESTIMATES), SHIPPED, rows=["role"], across=["item"], title="Mean rank")
+    assert [column.label for column in made.columns] == ["Role", "Lower cost", "Lower risk", "n, at least"]
+    shown = made.frame().to_numpy().tolist()
+    assert shown == [
+        ["All", "4.00 (3.60 to 4.40)", "", "860"],
+        ["Chief Executive Officer", "\N{EN DASH}", "3.92 (3.52 to 4.32)", "70"],
+        ["General Counsel", "4.25 (3.85 to 4.65)", "2.00 (1.60 to 2.40)", "60"],
+    ]
+    html = str(made.html())
+    assert "2.00<br>1.60 to 2.40" in html
+    assert "Under each estimate stands its 95% interval." in html
+    assert "Held back: fewer than 10 respondents." in html
+
+
+def test_answers_and_statistics_of_the_alignment_map_are_named_not_coded(instrument):
+    rows = [
+        row(item=item, measure="owner", statistic="owner_share", unit="proportion", estimate=0.2, n=800)
+        for item in ("CTO", "nobody")
+    ] + [row(measure="pri", statistic="kendall_w", unit="index", estimate=0.1, n=800)]
+    texts = " ".join(map(str, estimates_table(frame(rows, ESTIMATES), SHIPPED, title="All").frame().to_numpy().ravel()))
+    for name in ("Chief Technology Officer", "Nobody in particular", "Concordance of rankings (Kendall's W)"):
+        assert name in texts
+    lacking = row(measure="act_idx", statistic="activity_agreement_correlation", status="not_assessable", reason="none")
+    other = row(measure="pri", statistic="consensus_priorities", status="not_assessable", reason="none")
+    without = frame([lacking, other], ESTIMATES)
+    assert not {"act_idx", "pri"} & set(instrument.columns())
+    names = estimates_table(without, instrument, title="None").frame()["Measure"].tolist()
+    assert names == ["Activity", "Priorities"]
+    asked = estimates_table(without, SHIPPED, title="None").frame()["Measure"].tolist()
+    assert asked == ["Activity", "Rank of aim"]

@@ -32,6 +32,7 @@ __all__ = [
     "estimate_words",
     "estimates_table",
     "findings_table",
+    "grid_table",
     "guarded",
     "interval",
     "quantity",
@@ -123,6 +124,61 @@ _STATISTICS = {
     "variance_ratio": "Variance of the last change over that of the first",
     "reversal_share": "Moves back to an earlier stage",
     "reversal_difference": "Moves back, unclear less clear ownership",
+    "consensus_priorities": "Consensus on priorities (alpha)",
+    "consensus_chance": "Consensus that chance alone gives",
+    "kendall_w": "Concordance of rankings (Kendall's W)",
+    "rank_correlation": "Rank correlation of two executives of different organisations",
+    "rank_correlation_within": "Rank correlation of two colleagues",
+    "priorities_between_roles": "Share of the rankings' variance between roles",
+    "alignment": "Correlation of the two roles' rankings",
+    "mean_rank": "Mean rank",
+    "map_x": "Place on the first axis",
+    "map_y": "Place on the second axis",
+    "map_xy_correlation": "Correlation of the errors of the two places",
+    "map_variance_first": "Share of variance that the first axis keeps",
+    "map_variance_second": "Share of variance that the second axis keeps",
+    "owner_share": "Share that names this owner",
+    "owner_self_share": "Share that names the own role",
+    "owner_share_by_others": "Share of other roles that name it",
+    "owner_agreement": "Two executives of different organisations name the same owner",
+    "owner_ac1": "Two executives of different organisations, corrected for chance (Gwet's AC1)",
+    "owner_agreement_within": "Two colleagues name the same owner",
+    "owner_ac1_within": "Two colleagues, corrected for chance (Gwet's AC1)",
+    "owner_kappa_within": "Two colleagues, corrected for chance (Fleiss' kappa)",
+    "direction_agreement": "Agreement across organisations (A)",
+    "direction_agreement_within": "Agreement of colleagues (mean A)",
+    "direction_agreement_chance": "Agreement of teams of strangers (mean A)",
+    "direction_agreement_excess": "Agreement of colleagues beyond strangers",
+    "activity_agreement_correlation": "Rank correlation of activity and agreement on confidence",
+    "distance_actual": "Distance of two colleagues",
+    "distance_perceived": "Distance that they expect",
+    "blind_spot": "Blind spot: actual minus expected distance",
+    "self_measured_correlation": "Rank correlation of alignment as described and as measured",
+    "public_private_gap": "Stated support minus private conviction",
+    "gap_escalation_frequent": "Stated support minus private conviction where escalation is frequent",
+    "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
+    "gap_difference": "Stated support minus private conviction, frequent minus rare escalation",
+    "self_other_gap": "Clarity of one's own position minus that of others",
+}
+_HEADINGS = {
+    "role": "Role",
+    "role_2": "Second role",
+    "stage": "Stage",
+    "item": "Answer",
+    "segment": "Segment",
+    "measure": "Measure",
+    "statistic": "Statistic",
+}
+# What readers call a question that a survey does not ask, where a row says that it does not.
+_NOT_ASKED = {
+    "pri": "Priorities",
+    "owner": "Ownership",
+    "direction": "Direction",
+    "act_idx": "Activity",
+    "align_self": "Alignment as described",
+    "conf": "Confidence",
+    "sup_pub+conv_priv": "Stated support and private conviction",
+    "clar_self+clar_oth": "Clarity of positions",
 }
 
 
@@ -150,12 +206,14 @@ class Cell:
     reason : str    Why the number is withheld, or how to read it; becomes a note under the table.
     link : str      Relative address that the text leads to.
     kind : str      Style of the text, `verdict-...`; never the only carrier of a meaning.
+    below : str     A second line under the text.
     """
 
     text: str
     reason: str = ""
     link: str = ""
     kind: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +270,7 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """Return what is shown as texts, a dash for what is withheld."""
         names = [column.label for column in self.columns]
-        return pd.DataFrame(
-            [[cell.text or (_DASH if cell.reason else "") for cell in row] for row in self.rows], columns=names
-        )
+        return pd.DataFrame([[_plain(cell) for cell in row] for row in self.rows], columns=names)
 
     def _reasons(self) -> dict[str, str]:
         """Return a letter for each reason for which a cell is withheld, in order of appearance."""
@@ -229,6 +285,8 @@ class Table:
             ).format(_DASH, reasons[cell.reason])
         elif cell.reason:
             content = Markup("{}<sup>{}</sup>").format(content, reasons[cell.reason])
+        if cell.below:
+            content = Markup("{}<br>{}").format(content, cell.below)
         if cell.kind:
             content = Markup('<span class="{}">{}</span>').format(cell.kind, content)
         if cell.link:
@@ -236,6 +294,11 @@ class Table:
         if column.role == "label":
             return Markup('<th scope="row" role="rowheader">{}</th>').format(content)
         return Markup('<td role="cell"{} data-label="{}">{}</td>').format(_class(column), column.label, content)
+
+
+def _plain(cell: Cell) -> str:
+    shown = cell.text or (_DASH if cell.reason else "")
+    return f"{shown} ({cell.below})" if cell.below else shown
 
 
 def _class(column: Column) -> Markup:
@@ -354,10 +417,10 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
     ]
     rows = []
     for row in records:
-        unit = str(row["unit"])
+        unit = _unit(row)
         shown = row["status"] in ("ok", "flagged")
         reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
-        decimals = places.get(unit, 2)
+        decimals = places.get(str(row["unit"]), 2)
         numbers = [
             interval(row["conf_low"], row["conf_high"], unit, decimals),
             quantity(row["n"], "", 0),
@@ -366,12 +429,92 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
         point = quantity(row["estimate"], unit, decimals) or "not finite"
         rows.append(
             (
-                *(Cell(_label(instrument, key, _text(row[key])) or "All") for key in keys),
+                *(Cell(_named(instrument, key, row) or "All") for key in keys),
                 Cell(point if shown else "", reason),
                 *(Cell(text) if shown else Cell("", reason) for text in numbers),
             )
         )
     return Table(title, tuple(columns), tuple(rows), tuple(notes))
+
+
+def grid_table(
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    *,
+    rows: Sequence[str],
+    across: Sequence[str],
+    title: str,
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return published estimates as a grid: one row and one column per value of some keys, interval under each estimate.
+
+    Roles, stages and answers come in the instrument's order. The last column is the smallest base of a row's estimates. What
+    was not published is a dash with its reason under the table.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame       Rows of `schema.ESTIMATES`, at most one per cell of the grid.
+    rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`.
+    title : str                    Caption.
+    """
+    records = estimates.to_dict("records")
+    order = _order(instrument)
+    places = _places(records)
+    found: dict[tuple[str, ...], dict[tuple[str, ...], Mapping[Hashable, Any]]] = {}
+    for row in records:
+        found.setdefault(_key(row, rows), {})[_key(row, across)] = row
+    heads = sorted(
+        {_key(row, across) for row in records}, key=lambda key: [order.get(part, (1, 0, part)) for part in key]
+    )
+    names = {_key(row, across): _joined(instrument, across, row) for row in records}
+    columns = (
+        Column(" and ".join(_HEADINGS[key] for key in rows).capitalize(), "label"),
+        *(Column(names[head], "number") for head in heads),
+        Column("n, at least", "number"),
+    )
+    lines = []
+    for key in sorted(found, key=lambda key: [order.get(part, (1, 0, part)) for part in key]):
+        cells = found[key]
+        first = next(iter(cells.values()))
+        bases = [int(row["n"]) for row in cells.values() if not pd.isna(row["n"])]
+        lines.append(
+            (
+                Cell(_joined(instrument, rows, first) or "All"),
+                *(_estimate_cell(cells[head], places) if head in cells else Cell("") for head in heads),
+                Cell(quantity(min(bases), "", 0) if bases else ""),
+            )
+        )
+    levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
+    said = [f"Under each estimate stands its {levels[0]}% interval."] if len(levels) == 1 else []
+    return Table(title, columns, tuple(lines), (*said, *notes))
+
+
+def _key(row: Mapping[Hashable, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_text(row[key]) for key in keys)
+
+
+def _joined(instrument: Instrument, keys: Sequence[str], row: Mapping[Hashable, Any]) -> str:
+    return ", ".join(name for name in (_named(instrument, key, row) for key in keys) if name)
+
+
+def _order(instrument: Instrument) -> dict[str, tuple[int, int, str]]:
+    """Place of every role, stage, item and answer in the instrument; "all" comes first, what is unknown last."""
+    known = ["", *instrument.role_ids, *instrument.stage_ids]
+    for item in instrument.items:
+        known += [item.name, *(option.id for option in item.options)]
+    return {name: (0, place, "") for place, name in enumerate(dict.fromkeys([*known, *_STATISTICS]))}
+
+
+def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int]) -> Cell:
+    """Estimate with its interval, or a dash with the reason."""
+    unit = _unit(row)
+    reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
+    if row["status"] not in ("ok", "flagged"):
+        return Cell("", reason)
+    decimals = places.get(str(row["unit"]), 2)
+    point = quantity(row["estimate"], unit, decimals) or "not finite"
+    ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
+    return Cell(point, reason, below=ends)
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:
@@ -435,10 +578,40 @@ def _label(instrument: Instrument, key: str, value: str) -> str:
         return statistic_label(value)
     if key == "measure" and value:
         try:
-            return instrument.label(value)
+            # A family is labelled as its members are, with an ellipsis for what tells them apart.
+            return instrument.label(value).removesuffix(": \N{HORIZONTAL ELLIPSIS}")
         except InstrumentError:  # a derived measure, which no question asks for by that name
-            return value.replace("_", " ")
+            return _NOT_ASKED.get(value, value.replace("_", " "))
     return value
+
+
+def _named(instrument: Instrument, key: str, row: Mapping[Hashable, Any]) -> str:
+    """Return what readers call the value that a row has in a key column; empty where it speaks of all."""
+    value = _text(row[key])
+    return _option(instrument, _text(row["measure"]), value) if key == "item" else _label(instrument, key, value)
+
+
+def _unit(row: Mapping[Hashable, Any]) -> str:
+    """Return the unit of a row's numbers; a rank with a standard error is a mean of ranks, which has decimals."""
+    unit = str(row["unit"])
+    return "" if unit == "rank" and not pd.isna(row["std_error"]) else unit
+
+
+def _option(instrument: Instrument, measure: str, value: str) -> str:
+    """Return what readers call an answer to a measure, or a member of a family; what neither knows stands as it is."""
+    if not value:
+        return ""
+    options = {each.id: each.label for item in instrument.items if item.name == measure for each in item.options}
+    if value in options:
+        return options[value]
+    try:
+        label = instrument.label(value)
+        family = [each.label for each in instrument.family(measure)] if measure else []
+    except InstrumentError:
+        return value
+    # What all labels of a family have before a colon is the family's name, which stands in the caption.
+    name, colon, rest = label.partition(": ")
+    return rest if colon and len(family) > 1 and all(each.startswith(f"{name}: ") for each in family) else label
 
 
 def _segment(instrument: Instrument, value: str) -> str:
@@ -453,16 +626,7 @@ def _segment(instrument: Instrument, value: str) -> str:
 
 def _telling(records: Sequence[Mapping[Hashable, Any]]) -> dict[str, str]:
     """Return the key columns that tell the rows apart, with their headings; at least one."""
-    headings = {
-        "role": "Role",
-        "role_2": "Second role",
-        "stage": "Stage",
-        "item": "Answer",
-        "segment": "Segment",
-        "measure": "Measure",
-        "statistic": "Statistic",
-    }
-    varying = {key: text for key, text in headings.items() if len({_text(row[key]) for row in records}) > 1}
+    varying = {key: text for key, text in _HEADINGS.items() if len({_text(row[key]) for row in records}) > 1}
     return varying or {"statistic": "Statistic"}
 
 

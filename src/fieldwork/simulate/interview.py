@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item, QualityRule
     from fieldwork.simulate.population import Executives
 
-__all__ = ["ENTRY_CHANCE", "Cells", "Interview", "layout_of"]
+__all__ = [
+    "ENTRY_CHANCE",
+    "SHOWN",
+    "Cells",
+    "Interview",
+    "layout_of",
+    "measure_of",
+    "ordinal_answer",
+    "rule_of",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,7 +41,7 @@ _OF_ORGANISATION = ("country", "rev_band")  # answers that colleagues share; no 
 _MAIN = "adoption_gradient"
 _PRACTICE = "act_align"  # slot of the item on alignment work
 ENTRY_CHANCE = 0.4  # chance per quarter, looking back, that a function had entered its stage in it
-_SHOWN = 3  # colleagues whose answers a respondent is asked to guess
+SHOWN = 3  # colleagues whose answers a respondent is asked to guess
 _ONE = ("all",)
 _SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
 _REMARKS = (
@@ -78,6 +87,20 @@ def layout_of(instrument: Instrument) -> Layout:
 def measure_of(item: Item) -> Measure:
     """Return an ordinal item as the latent model sees it."""
     return Measure(item.name, tuple(float(code) for code in sorted(item.codes)), main=_MAIN in item.constructs)
+
+
+def ordinal_answer(instrument: Instrument, drawn: Executives, item: Item, stage: Integers, wave: int) -> Integers:
+    """Answer an ordinal item (n,), as a position on its scale.
+
+    What is stated in public (slot `sup_pub`) also follows, by the world's `compliance`, how much the organisation settles by
+    escalation (slot `act_escal`); private conviction does not.
+    """
+    measure = measure_of(item)
+    latent = drawn.latent(measure, stage, wave)
+    escalation = instrument.slot("act_escal")
+    if drawn.population.world.compliance and escalation and item in instrument.slot("sup_pub"):
+        latent = latent + drawn.population.world.compliance * drawn.organisation_part(escalation[0].name)
+    return drawn.point(measure, latent)
 
 
 def rule_of(instrument: Instrument, kind: str) -> QualityRule | None:
@@ -290,8 +313,7 @@ class Interview:
     # ------------------------------------------------------------------------------------------------ ordinal
 
     def _ordinal(self, item: Item) -> Cells:
-        measure = measure_of(item)
-        return _points(item, self.drawn.point(measure, self.drawn.latent(measure, self.stage, self.wave)))
+        return _points(item, ordinal_answer(self.instrument, self.drawn, item, self.stage, self.wave))
 
     def _practice(self, item: Item) -> Cells:
         """Tell how often alignment is worked on: never where nobody does, and more than never where somebody does."""
@@ -337,7 +359,7 @@ class Interview:
             order[~self.drawn.has_role[self.drawn.org]] = np.inf
             order[np.arange(self.drawn.n), self.drawn.role] = np.inf
             rank = order.argsort(axis=1).argsort(axis=1)
-            self._families[item.family] = (rank < _SHOWN) & np.isfinite(order)
+            self._families[item.family] = (rank < SHOWN) & np.isfinite(order)
         return self._families[item.family].astype(bool)
 
     # ------------------------------------------------------------------------------------------------ choices

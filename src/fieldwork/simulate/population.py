@@ -312,15 +312,18 @@ class Executives:
         noise = population.world.organisation_noise_sd * self.normal("stage_organisation", wave)
         return np.searchsorted(population.organisation_cuts, population.organisation_mean(wave) + self.maturity + noise)
 
+    def organisation_part(self, item: str) -> Floats:
+        """Return what the organisation adds to an item (n,), in standard units: in part common to all items."""
+        shared = self.population.world.organisation_shared
+        organisation = np.sqrt(shared) * self.org_effect
+        if shared < 1:
+            organisation = organisation + np.sqrt(1 - shared) * self.by_organisation("item", item, "organisation")
+        return np.asarray(organisation)
+
     def latent(self, measure: Measure, stage: Integers, wave: int = 1) -> Floats:
         """Answer to an item before it is cut into points (n,), on the range of a five-point scale."""
         population, world = self.population, self.population.world
-        shared = world.organisation_shared
-        organisation = np.sqrt(shared) * self.org_effect
-        if shared < 1:
-            organisation = organisation + np.sqrt(1 - shared) * self.by_organisation(
-                "item", measure.name, "organisation"
-            )
+        organisation = self.organisation_part(measure.name)
         effects = np.stack([population.effects(measure, wave, practice=practice) for practice in (False, True)])
         return np.asarray(
             effects[self.practice.astype(np.int64), self.role, stage]

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fieldwork.simulate.truth import TrueWave, TruthRow, truth
+from fieldwork.simulate.truth_alignment_map import alignment_map_truth
 from fieldwork.simulate.truth_lead_lag import lead_lag_truth
+from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_phase import phase_truth
 from fieldwork.simulate.truth_role_shift import role_shift_truth
 
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["whole_truth"]
 
 # Each takes the population, its instrument, the wave's name and its number from 1.
-_CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = (phase_truth,)
+_CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = (
+    alignment_map_truth,
+    perception_gap_truth,
+    phase_truth,
+)
 
 # Each takes the waves up to the one that it is to tell of, oldest first.
 _OVER_WAVES: tuple[Callable[[Sequence[TrueWave]], Iterable[TruthRow]], ...] = (role_shift_truth, lead_lag_truth)

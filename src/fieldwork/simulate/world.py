@@ -167,6 +167,9 @@ class World:
     )
     condition_own: Mapping[str, float] = _effects("share who name it, by condition.role", 0.0, 1.0)
     projection: float = _number(0.6, "share of one's own answer in the guess at another role's", 0.0, 1.0)
+    compliance: float = _number(
+        0.0, "points that a standard deviation of the organisation's escalation adds to the support that is stated"
+    )
 
     naive_role: str = "CTO"
     naive_stage: str = "scaled"
@@ -315,6 +318,7 @@ def _essays_picture() -> World:
         validator={"CEO": 0.55, "CFO": 0.5, "GC": 0.35, "CISO": 0.3},
         owner={"CTO": 3.0, "CIO": 2.0, "CEO": 2.0, "CDAO": 2.0},
         own_claim=0.2,
+        compliance=1.0,
         condition_own={
             "integr.CFO": 0.55, "roi.CFO": 0.6, "gov.GC": 0.6, "reg.GC": 0.4, "work_ready.CHRO": 0.5, "secur.CISO": 0.5,
             "all.CEO": 0.35,
