@@ -142,9 +142,8 @@ def _verdicts(world: str, organisations: int, executives: int, seed: int) -> dic
     records = judge(register, tested, published)
     seen: dict[str, object] = {r["id"]: r["verdict"] for r in records if r["id"] in {"H2", "H3", "H4", "H5"}}
     for measure in ("conf", "prep"):
-        mine = published[(published["measure"] == measure) & (published["role"] == "")].set_index("statistic")[
-            "estimate"
-        ]
+        whole = (published["measure"] == measure) & (published["role"] == "") & (published["stage"] == "")
+        mine = published[whole].set_index("statistic")["estimate"]
         seen[f"naive_{measure}"] = bool(mine["range_raw"] > mine["stage_range_raw"])
     return seen
 

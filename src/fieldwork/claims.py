@@ -185,6 +185,11 @@ class Register:
         }
         return tuple(found)
 
+    def wanted(self, construct: str) -> tuple[tuple[str, ...], ...]:
+        """Rows of a construct that claims read, each once: measure, statistic, unit, role, role_2, stage, segment, item."""
+        parts = [part for claim in self.claims for part in claim.parts if part.construct_ == construct]
+        return tuple(dict.fromkeys((*part.key[1:3], part.unit, *part.key[3:]) for part in parts))
+
     def _check(self, where: str) -> None:
         ids = [claim.id for claim in self.claims]
         twice = sorted({name for name in ids if ids.count(name) > 1})

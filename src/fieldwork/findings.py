@@ -65,6 +65,54 @@ METHODS = {
             "organisations, so that it is honest where a spread is near nil."
         ),
     ),
+    "range_shrunken": (
+        "Range of shrunken means; interval from confidence draws of the replicates.",
+        (
+            "Observed ranges of means are biased upward by sampling noise. Here the means are shrunken towards their centre by "
+            "the noise-corrected spread; the interval comes from draws at each replicate of the true means given the data."
+        ),
+    ),
+    "risk_difference": (
+        "Difference of two weighted shares; square-and-add interval, organisations as clusters.",
+        (
+            "The share of the named roles that gives the answer, less its share in all other roles. The interval combines "
+            "Wilson's limits of the two shares at the effective sample sizes of the design (Newcombe 1998), with the "
+            "correlation that the two have because they come from the same organisations. Several answers of one person are "
+            "several questions to one person, never several people."
+        ),
+    ),
+    "prevalence_max_other": (
+        "Largest share among the other roles, with exact bounds that hold for all of them at once.",
+        (
+            "'No other role' is judged by an upper bound on the largest share: the largest of the exact one-sided 95% bounds "
+            "of all other roles (Clopper and Pearson), each at 5% divided by their number (Bonferroni), at the effective "
+            "sample size of the design."
+        ),
+    ),
+    "dissimilarity_excess": (
+        "Mean dissimilarity of role profiles beyond chance; interval by test inversion over replicates.",
+        (
+            "The share of one role's answers that would have to change for two roles to answer alike, averaged over pairs of "
+            "roles. Sampling alone puts profiles apart; how far is seen by dealing whole answer sets out to the roles at "
+            "random. The interval inverts the distribution of the observed dissimilarity at each replicate of whole "
+            "organisations, with the noise set to that chance level."
+        ),
+    ),
+    "jaccard_excess": (
+        "Overlap of colleagues' answers beyond that of their roles elsewhere; t interval over organisations.",
+        (
+            "For each pair of colleagues, the answers that both give over those that either gives, averaged over the pairs of "
+            "an organisation and then over organisations with three informants or more; less the same for executives of the "
+            "same two roles in different organisations."
+        ),
+    ),
+    "effective_number": (
+        "Effective number of answers within organisations; t interval over organisations.",
+        (
+            "The number of answers, named equally often, over which an organisation's answers would be as spread as they are "
+            "(Hill's number of order 1), averaged over organisations with three informants or more."
+        ),
+    ),
     "gradient_ratio_log_adjusted": (
         "Log ratio of mutually adjusted, noise-corrected spreads; interval by test inversion over replicates.",
         (

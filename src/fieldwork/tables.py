@@ -35,6 +35,7 @@ __all__ = [
     "grid_table",
     "guarded",
     "interval",
+    "p_value_table",
     "quantity",
     "statistic_label",
 ]
@@ -159,6 +160,26 @@ _STATISTICS = {
     "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
     "gap_difference": "Stated support minus private conviction, frequent minus rare escalation",
     "self_other_gap": "Clarity of one's own position minus that of others",
+    "prevalence": "Share that cites it",
+    "risk_difference": "Share of the role less share of all other roles",
+    "prevalence_ratio": "Share of the role over share of all",
+    "location_quotient": "Share of the role's citations over share of all citations",
+    "mean_cited": "Answers given per respondent",
+    "at_cap_share": "Share that gave as many answers as were allowed",
+    "item_f": "Test that roles cite it alike (F)",
+    "profiles_f": "Test that roles cite all alike (F)",
+    "profiles_permutation": "The same by exchanging answer sets (times chance)",
+    "prevalence_max_other": "Largest share among the other roles",
+    "role_effective_number": "Answers that a role's citations spread over (effective number)",
+    "dissimilarity": "Dissimilarity of roles as observed",
+    "dissimilarity_chance": "Dissimilarity that chance alone gives",
+    "dissimilarity_excess": "Dissimilarity of roles beyond chance",
+    "jensen_shannon": "Divergence of roles as observed (bits)",
+    "jensen_shannon_chance": "Divergence that chance alone gives (bits)",
+    "jensen_shannon_excess": "Divergence of roles beyond chance (bits)",
+    "jaccard_excess": "Overlap of colleagues beyond that of their roles elsewhere",
+    "effective_number": "Answers that an organisation's citations spread over (effective number)",
+    "majority_share": "Of what anyone in the organisation cites, share that a majority cites",
 }
 _HEADINGS = {
     "role": "Role",
@@ -515,6 +536,45 @@ def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int]) -> Ce
     point = quantity(row["estimate"], unit, decimals) or "not finite"
     ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
     return Cell(point, reason, below=ends)
+
+
+def p_value_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str, notes: Sequence[str] = ()) -> Table:
+    """Return published tests, one row each: statistic, p-value, and p-value adjusted for the family where there is one.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Rows of `schema.ESTIMATES` with `p_value`.
+    instrument : Instrument     Labels of measures and answers.
+    """
+    records = estimates.to_dict("records")
+    families = dict.fromkeys(_text(r["adjustment"]) for r in records if not pd.isna(r["p_adjusted"]))
+    rows = []
+    for row in records:
+        shown = row["status"] in ("ok", "flagged")
+        reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
+        numbers = [quantity(row["estimate"]), _p_words(row["p_value"]), _p_words(row["p_adjusted"])]
+        rows.append(
+            (
+                Cell(_named(instrument, "measure", row)),
+                Cell(_named(instrument, "item", row) or "All answers"),
+                Cell(statistic_label(str(row["statistic"]))),
+                *(Cell(text if shown else "", "" if shown and place else reason) for place, text in enumerate(numbers)),
+                Cell(quantity(row["n"], "", 0) if shown else "", "" if shown else reason),
+            )
+        )
+    columns = (
+        Column("Measure", "label"), Column("Answer"), Column("Test"), Column("Statistic", "number"), Column("p", "number"),
+        Column("p, adjusted", "number"), Column("n", "number"),
+    )  # fmt: skip
+    adjusted = (f"Adjusted p-values: {'; '.join(families)}.",) if families else ()
+    return Table(title, columns, tuple(rows), (*notes, *adjusted))
+
+
+def _p_words(value: Any) -> str:  # noqa: ANN401 - a number or none
+    """Return a p-value as readers see it; below what four decimals show it says so."""
+    if pd.isna(value):
+        return ""
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:

@@ -20,7 +20,7 @@ from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
-from fieldwork.statistics.proportion import korn_graubard
+from fieldwork.statistics.proportion import korn_graubard, replicate_places
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
@@ -100,8 +100,9 @@ def estimate(
     finite-population SD over the roles asked, noise the sampling variance between roles (`statistics.spread`). Beside it:
     the same for stages, `gradient_ratio_log` = log of their ratio, observed and shrunken ranges, `icc1` and `icc2`, the
     probability of superiority of the most over the least advanced role (interval simultaneous over all pairs, since the
-    pair was picked after looking), the mutually adjusted spreads of role and organisation stage, Kitagawa's split of each
-    contrast, and the share that answered in the top two of every measure.
+    pair was picked after looking), spread and range of roles among the executives of each stage, the mutually adjusted spreads
+    of role and organisation stage, Kitagawa's split of each contrast, and the share that answered in the top two of every
+    measure.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ def estimate(
         table = cell_table(design, measure.name, measure.index(design.responses), measure.scores, role, stage)
         _means(ledger, table)
         _gradient(ledger, table)
+        _within_stages(ledger, table)
         _system(ledger, measure)
         for contrast in contrasts:
             _kitagawa(ledger, table, contrast)
@@ -327,6 +329,34 @@ def _gradient(ledger: Ledger, table: CellTable) -> None:
     )
 
 
+def _within_stages(ledger: Ledger, table: CellTable) -> None:
+    """Spread and range of the roles among executives of one stage, for each stage that somebody is at.
+
+    It speaks of all roles: where half of those that answered or more lack the base for a spread, it is refused.
+    """
+    mean = _mean(table.by_cell(), table.scores)
+    for s, stage in enumerate(table.stage.labels):
+        counts = table.rows[:-1, s]
+        n = counts.sum(axis=1)
+        if not n.any():
+            continue
+        side = _side(
+            ledger, table.measure, table.role.labels, mean[:, :, s], n, table.organisations[:-2, s], f"role/{stage}",
+            _pooled_within(table.by_cell()[:, :, s], table.scores, n), int(table.organisations[-1, s]),
+        )  # fmt: skip
+        answered = int((n > 0).sum())
+        if side is None or 2 * len(side.labels) <= answered:
+            carrying = 0 if side is None else len(side.labels)
+            reason = (
+                f"more than half of the {answered} roles at this stage, and two at least, must have {_enough(ledger)}; "
+                f"{carrying if side is not None else 'fewer than two'} have"
+            )
+            for statistic in ("role_sd_corrected", "range_raw", "range_shrunken"):
+                ledger.refuse(table.measure, statistic, "scale_point", reason, n=int(n.sum()), stage=stage)
+            continue
+        _spread_rows(ledger, table.measure, side, "role", n, stage=stage)
+
+
 def _enough(ledger: Ledger) -> str:
     organisations = f" from {MINIMUM_CLUSTERS} organisations" if ledger.design.has_organisations else ""
     return f"{MINIMUM_FOR_SPREAD} respondents{organisations}"
@@ -343,13 +373,13 @@ def _left_out(ledger: Ledger, dropped: Sequence[str]) -> str:
     return f"without {listed(dropped, limit=20)}: fewer than {_enough(ledger)}" if dropped else ""
 
 
-def _spread_rows(ledger: Ledger, measure: str, side: _Side | None, name: str, n: Ints) -> None:
+def _spread_rows(ledger: Ledger, measure: str, side: _Side | None, name: str, n: Ints, stage: str = "") -> None:
     prefix = "" if name == "role" else "stage_"
     if side is None:
         for statistic in (f"{name}_sd_corrected", f"{prefix}range_raw", f"{prefix}range_shrunken"):
             ledger.refuse(measure, statistic, "scale_point", _too_few(ledger, n), n=int(n.sum()))
         return
-    base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters}
+    base: dict[str, Any] = {"n": side.n, "n_organisations": side.clusters, "stage": stage}
     left_out = _left_out(ledger, side.dropped)
     ledger.add(
         measure,
@@ -746,7 +776,7 @@ def _high_share(ledger: Ledger, measures: Sequence[Measure], role: Axis, stage: 
                 name,
                 "high_both_share",
                 "proportion",
-                draws=interval.quantile(_ranks(inference.draws[:, i])),
+                draws=interval.quantile(replicate_places(inference.draws[:, i])),
                 hits=int(rows[i, 1]),
                 estimate=interval.estimate,
                 std_error=se if se > 0 else math.nan,
@@ -759,9 +789,3 @@ def _high_share(ledger: Ledger, measures: Sequence[Measure], role: Axis, stage: 
                 reason=_small(n, spreadless=False),
                 **base,
             )
-
-
-def _ranks(draws: Floats) -> Floats:
-    """Return each draw's place in (0, 1), so that a confidence curve can be read at the same replicates."""
-    order = np.argsort(np.argsort(draws, kind="stable"), kind="stable")
-    return np.asarray((order + 0.5) / len(draws), dtype=np.float64)

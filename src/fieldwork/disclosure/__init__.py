@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.disclosure.complement import lines_of, protect
+from fieldwork.disclosure.complement import SUMS, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
 __all__ = ["Policy", "publish"]
@@ -39,7 +39,7 @@ def publish(
     - it is a share with fewer than three people on one side, or says of a group of fewer than 30 that all answered alike;
     - one organisation, or two, carry too much of the weight behind it: (n, k) and p% rules;
     - without it a held-back cell could be worked out from its margins (`complement`), and with that cell every row of the
-      same role, stage, answer and measure, and every contrast that rests on the cell;
+      same role, stage, answer and measure, every contrast that rests on the cell, and every sum over the answers beside it;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it was released before on a base that differs by 1 to 9 people, whose answers would be the difference.
 
@@ -213,18 +213,25 @@ def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Poli
 
 
 def _tied(out: pd.DataFrame, held: Flags) -> Flags:
-    """Rows that speak of a held cell in other words: of its role, stage, segment and answer, or a contrast of its cells."""
-    gone = set(
-        out.loc[
-            held & (out["role"] != "").to_numpy(), ["construct", "measure", "role", "stage", "segment", "item"]
-        ].itertuples(index=False, name=None)
-    )
-    if not gone:
+    """Rows that speak of a held cell in other words.
+
+    They are of its role, stage, segment and answer, a contrast of its cells, or a sum over the answers of its question.
+    """
+    sums = out["statistic"].isin(SUMS).to_numpy(dtype=bool)
+    named = (out["role"] != "").to_numpy(dtype=bool)
+    whole = ["construct", "measure", "role", "stage", "segment"]
+    answer = ["construct", "measure", "item"]
+    # An answer that stands alone is no part of a sum: it has no row of its own among them.
+    counted = set(out.loc[sums & (out["item"] != "").to_numpy(dtype=bool), answer].itertuples(index=False, name=None))
+    answers = np.fromiter((key in counted for key in out[answer].itertuples(index=False, name=None)), bool, len(out))
+    gone = set(out.loc[held & named & ~sums, [*whole, "item"]].itertuples(index=False, name=None))
+    part = set(out.loc[held & answers & ~sums, whole].itertuples(index=False, name=None))
+    if not gone and not part:
         return np.zeros(len(out), dtype=bool)
     rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
-    return np.fromiter(
-        (not gone.isdisjoint(_cells(*row)) for row in rows.itertuples(index=False, name=None)), bool, len(out)
-    )
+    tied = (not gone.isdisjoint(_cells(*row)) for row in rows.itertuples(index=False, name=None))
+    summed = (key in part for key in out[whole].itertuples(index=False, name=None))
+    return np.asarray(np.fromiter(tied, bool, len(out)) | (sums & np.fromiter(summed, bool, len(out))), dtype=np.bool_)
 
 
 def _contrasted(out: pd.DataFrame) -> Flags:
@@ -240,7 +247,7 @@ def _cells(
     construct: str, measure: str, role: str, role_2: str, stage: str, segment: str, item: str
 ) -> list[tuple[str, ...]]:
     """List the cells that a row speaks of, as keys of the rows that show them."""
-    roles = [name for name in (role, role_2) if name]
+    roles = [name for each in (role, role_2) for name in each.split("+") if name]
     if " v " in segment:
         return [(construct, measure, name, part, "", item) for name in roles for part in segment.split(" v ")]
     return [(construct, measure, name, stage, segment, item) for name in roles]

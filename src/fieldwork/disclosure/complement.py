@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
-__all__ = ["Lines", "feasible", "lines_of", "protect"]
+__all__ = ["ALIASES", "SUMS", "Lines", "feasible", "lines_of", "protect"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,6 +22,8 @@ Flags = npt.NDArray[np.bool_]
 
 # One quantity under two names: the mean of a role and the mean of a stage are margins of the same table.
 ALIASES = {"stage_mean": "role_mean"}
+# Rows that sum over all answers of a question: beside all shares but one they give that one away.
+SUMS = ("mean_cited", "location_quotient", "role_effective_number")
 _UNITS = ("scale_point", "proportion")
 
 

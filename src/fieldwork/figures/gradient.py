@@ -229,6 +229,7 @@ def _source(
         (estimates["wave"] == wave)
         & (estimates["measure"] == measure)
         & (estimates["statistic"] == "role_sd_corrected")
+        & (estimates["stage"].fillna("") == "")
         & estimates["n"].notna()
     ]
     parts = [f"{study}, {wave}."]

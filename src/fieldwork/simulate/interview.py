@@ -20,9 +20,11 @@ from fieldwork.simulate.world import by_name
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item, QualityRule
     from fieldwork.simulate.population import Executives
+    from fieldwork.simulate.world import World
 
 __all__ = [
     "ENTRY_CHANCE",
+    "OF_PERSON",
     "SHOWN",
     "Cells",
     "Interview",
@@ -30,6 +32,7 @@ __all__ = [
     "measure_of",
     "ordinal_answer",
     "rule_of",
+    "tick_probability",
 ]
 
 Floats = NDArray[np.float64]
@@ -42,6 +45,7 @@ _MAIN = "adoption_gradient"
 _PRACTICE = "act_align"  # slot of the item on alignment work
 ENTRY_CHANCE = 0.4  # chance per quarter, looking back, that a function had entered its stage in it
 SHOWN = 3  # colleagues whose answers a respondent is asked to guess
+OF_PERSON = 0.1  # share of the variance of leanings that goes with ticking many options or few
 _ONE = ("all",)
 _SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
 _REMARKS = (
@@ -165,6 +169,14 @@ class Interview:
             if item.name not in system:
                 self._ask(item)
         return self.columns
+
+    def sets(self, item: Item) -> tuple[Flags, Flags]:
+        """Return the ticks of a multi-select item (n, options), and whose interview and answer cleaning keeps (n,).
+
+        Of an item that is put to all: routing is not looked at.
+        """
+        kept = ~(self.speeder | self.straight | self.inattentive) & (self._lost(item) < 0)
+        return self._ticks(item), np.asarray(kept)
 
     # ------------------------------------------------------------------------------------------------ one item
 
@@ -405,7 +417,7 @@ class Interview:
 
     def _ticks(self, item: Item) -> Flags:
         """Tick options (n, options): exclusive ones alone, others up to the cap, the last exclusive for want of others."""
-        probability = self._probability(item)[self.drawn.role]
+        probability = tick_probability(item, self.world, self.layout.roles)[self.drawn.role]
         options = [option.id for option in item.options]
         roles = [number for number, option in enumerate(options) if option in self.layout.roles]
         utility = ndtri(np.clip(probability, 1e-12, 1 - 1e-12)) + self._leanings(item)
@@ -425,35 +437,15 @@ class Interview:
 
     def _leanings(self, item: Item) -> Floats:
         """Draw standard normal leanings to tick each option (n, options), shared in part by organisation and person."""
-        drawn = self.drawn
+        drawn, shared = self.drawn, self.world.citing_shared
         many = drawn.normal("item", item.name, "many", self.wave)
         leaning = [
-            np.sqrt(0.1) * drawn.by_organisation("item", item.name, option.id, "organisation")
-            + np.sqrt(0.1) * many
-            + np.sqrt(0.8) * drawn.normal("item", item.name, option.id, "residual", self.wave)
+            np.sqrt(shared) * drawn.by_organisation("item", item.name, option.id, "organisation")
+            + np.sqrt(OF_PERSON) * many
+            + np.sqrt(1.0 - shared - OF_PERSON) * drawn.normal("item", item.name, option.id, "residual", self.wave)
             for option in item.options
         ]
         return np.stack(leaning, axis=1)
-
-    def _probability(self, item: Item) -> Floats:
-        """Probability of each option by the respondent's role (R, options); 0 for the exclusive option of the rest."""
-        world, roles = self.world, self.layout.roles
-        options = [option.id for option in item.options]
-        if "influence" in item.constructs:
-            named = world.validator if "signoff" in item.name else world.gatekeeper
-            by_option = by_name(named, roles, default=0.15)
-            per = np.array([by_option[roles.index(option)] if option in roles else 0.0 for option in options])
-            return np.tile(per, (len(roles), 1))
-        blockers = "blockers" in item.constructs
-        base = world.blocker_base if blockers else world.condition_base
-        named = world.blocker_own if blockers else world.condition_own
-        own = np.array([by_name(named, roles, item=option, default=base) for option in options]).T
-        probability = base + world.blocker_scale * (own - base)
-        for number, option in enumerate(options):
-            if option in item.exclusive:
-                given = [named.get(f"{option}.{role}", 0.0) for role in roles]
-                probability[:, number] = world.blocker_scale * np.array(given)
-        return np.asarray(probability)
 
     def _chosen(self, item: Item) -> Cells:
         """Name the ticked option that weighs most, second most, ...: in the order of the leanings to tick."""
@@ -527,6 +519,26 @@ class Interview:
 
     def _identifier(self, item: Item) -> Cells:
         return Cells(np.arange(self.drawn.n), tuple(f"{item.name}{number}" for number in range(self.drawn.n)))
+
+
+def tick_probability(item: Item, world: World, roles: tuple[str, ...]) -> Floats:
+    """Probability of each option by role (R, options), before cap and exclusive options; 0 for the option of the rest."""
+    options = [option.id for option in item.options]
+    if "influence" in item.constructs:
+        named = world.validator if "signoff" in item.name else world.gatekeeper
+        by_option = by_name(named, roles, default=0.15)
+        per = np.array([by_option[roles.index(option)] if option in roles else 0.0 for option in options])
+        return np.tile(per, (len(roles), 1))
+    blockers = "blockers" in item.constructs
+    base = world.blocker_base if blockers else world.condition_base
+    named = world.blocker_own if blockers else world.condition_own
+    own = np.array([by_name(named, roles, item=option, default=base) for option in options]).T
+    probability = base + world.blocker_scale * (own - base)
+    for number, option in enumerate(options):
+        if option in item.exclusive:
+            given = [named.get(f"{option}.{role}", 0.0) for role in roles]
+            probability[:, number] = world.blocker_scale * np.array(given)
+    return np.asarray(probability)
 
 
 def _options(item: Item, index: Integers) -> Cells:

@@ -282,6 +282,10 @@ def _rows(enumeration: Enumeration, measure: Measure, wave: str) -> Iterator[Tru
             yield _row(wave, measure.name, "role_mean", mean, role=role, stage=stage)
     for stage, mean in zip(layout.stages, by_stage, strict=True):
         yield _row(wave, measure.name, "stage_mean", mean, stage=stage)
+    for stage, means in zip(layout.stages, cell.T, strict=True):
+        yield _row(wave, measure.name, "role_sd_corrected", _spread(means), stage=stage)
+        for statistic in ("range_raw", "range_shrunken"):
+            yield _row(wave, measure.name, statistic, float(np.ptp(means)), stage=stage)
 
     role_effect, stage_effect = enumeration.adjusted(measure)
     role_range, stage_range = float(np.ptp(by_role)), float(np.ptp(by_stage))

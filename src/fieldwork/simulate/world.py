@@ -149,6 +149,9 @@ class World:
     blocker_base: float = _number(0.22, "share of executives who cite a blocker that is not their role's own", 0.0, 1.0)
     blocker_own: Mapping[str, float] = _effects("share who cite it, by blocker.role", 0.0, 1.0)
     blocker_scale: float = _number(1.0, "0 makes every role cite alike, 1 as named", 0.0, 1.0)
+    citing_shared: float = _number(
+        0.1, "share of the variance of the leaning to tick an option that colleagues have in common", 0.0, 0.85
+    )
     influence: Mapping[str, float] = _effects(
         "influence of a role over AI decisions, in points above the mean, by role"
     )
@@ -322,7 +325,7 @@ def _essays_picture() -> World:
         condition_own={
             "integr.CFO": 0.55, "roi.CFO": 0.6, "gov.GC": 0.6, "reg.GC": 0.4, "work_ready.CHRO": 0.5, "secur.CISO": 0.5,
             "all.CEO": 0.35,
-        },
+        } | {f"all.{role}": 0.1 for role in ("CFO", "COO", "CIO", "CTO", "CDAO", "CISO", "CMO", "CHRO", "GC")},
         priority={
             "pri_1.CFO": 1.0, "pri_1.COO": 0.7, "pri_2.CEO": 0.8, "pri_2.CMO": 0.6, "pri_3.CMO": 0.9, "pri_4.CTO": 0.6,
             "pri_4.CDAO": 0.6, "pri_5.GC": 1.1, "pri_5.CISO": 1.0, "pri_5.CFO": 0.4, "pri_6.CTO": 0.7,

@@ -512,6 +512,7 @@ class ItemsTest:
     groups, items : tuple of str          R groups, J items tested.
     left_out : tuple of str               Items that all or nobody of those asked cite, or that one group alone was asked.
     item_statistic, item_p : (J,) float   Pearson X2 of each item; its own p-value (as `adjusted_p`), no family.
+    item_f : (J,) float                   X2 of each item over its degrees of freedom and mean design effect: an F.
     statistic : float                     Sum of the X2.
     df : int                              Sum of (groups asked - 1) over items.
     naive_p : float                       chi-square(df) tail of the plain sum: for comparison only.
@@ -528,6 +529,7 @@ class ItemsTest:
     left_out: tuple[str, ...]
     item_statistic: Floats
     item_p: Floats
+    item_f: Floats
     statistic: float
     df: int
     naive_p: float
@@ -612,7 +614,7 @@ def items_test(
     df = (groups_asked - 1)[informative]
     respondents = np.asarray(ticks.asked.any(axis=1), dtype=np.bool_)
     clusters, nu = design.carrying(respondents)
-    item_p = np.array([_second_order(x, blocks[:, :, j].T, int(df[j]), nu).adjusted_p for j, x in enumerate(statistic)])
+    each = [_second_order(x, blocks[:, :, j].T, int(df[j]), nu) for j, x in enumerate(statistic)]
     x2, df_sum = float(statistic.sum()), int(df.sum())
     whole = _second_order(x2, np.moveaxis(blocks, 0, 1).reshape(design.clusters, -1), df_sum, nu)
     return ItemsTest(
@@ -620,7 +622,8 @@ def items_test(
         items=tuple(np.array(ticks.items, dtype=object)[informative]),
         left_out=tuple(np.array(ticks.items, dtype=object)[~informative]),
         item_statistic=statistic,
-        item_p=item_p,
+        item_p=np.array([item.adjusted_p for item in each]),
+        item_f=statistic / np.array([item.trace for item in each]),
         statistic=x2,
         df=df_sum,
         naive_p=float(stats.chi2.sf(x2, df_sum)),

@@ -1,0 +1,237 @@
+"""What colleagues cite in common: overlap of answer sets within teams, beside that of executives of different teams.
+
+Own code, because no library compares answer sets within teams with what the same roles of other teams would share, under
+replicates of teams. System level: every number here is of a team first, and the mean is over teams.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldwork.errors import DesignError
+from fieldwork.statistics.profiles import hill_number
+
+__all__ = ["TeamAnswers", "TeamOverlap", "jaccard", "team_answers", "team_overlap"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_BLOCK = 256  # answer sets whose overlaps with all others are held at a time
+
+
+def jaccard(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
+    """Items that both cite over items that either cites, along the last axis (..., J): 0 nothing in common, 1 the same set.
+
+    Two who cite nothing share nothing: 0. Reference: Jaccard (1912), New Phytologist 11, 37-50.
+
+    >>> jaccard([[1, 1, 0], [0, 0, 0]], [[0, 1, 1], [0, 0, 0]]).round(4).tolist()
+    [0.3333, 0.0]
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    both = (a * b).sum(axis=-1)
+    either = a.sum(axis=-1) + b.sum(axis=-1) - both
+    return np.asarray(both / np.maximum(either, 1.0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class TeamAnswers:
+    """What each team cites, of the teams with enough informants.
+
+    Attributes
+    ----------
+    team : (T,) int                Teams, as they were numbered.
+    informants : (T,) int          Informants of each.
+    majority_share : (T,) float    Of the items that anyone in the team cites, those that more than half cite, 0..1; missing
+                                   where nobody cites anything.
+    effective_number : (T,) float  Hill's number of order 1 of the team's citations, 1..J; missing likewise.
+    """
+
+    team: Ints
+    informants: Ints
+    majority_share: Floats
+    effective_number: Floats
+
+
+def team_answers(cited: npt.ArrayLike, team: npt.ArrayLike, *, minimum: int = 3) -> TeamAnswers:
+    """Say of each team how many of its items a majority cites, and over how many items its citations spread.
+
+    Parameters
+    ----------
+    cited : (n, J) of 0 and 1. team : (n,) team of each informant, numbered from 0. minimum : informants below which a team
+        says nothing of itself.
+
+    >>> sets = [[1, 1, 0], [1, 0, 0], [1, 0, 1]]
+    >>> answers = team_answers(sets, [4, 4, 4])
+    >>> answers.majority_share.round(4).tolist(), answers.effective_number.round(4).tolist()
+    ([0.3333], [2.5864])
+    """
+    ticks, teams = _checked(cited, team)
+    size = np.bincount(teams)
+    kept = np.flatnonzero(size >= minimum)
+    counts = np.zeros((len(size), ticks.shape[1]))
+    np.add.at(counts, teams, ticks)
+    counts, size = counts[kept], size[kept]
+    anyone = (counts > 0).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        majority = (counts > size[:, None] / 2.0).sum(axis=1) / np.where(anyone > 0, anyone, np.nan)
+    return TeamAnswers(
+        kept.astype(np.int64), size.astype(np.int64), majority, np.where(anyone > 0, hill_number(counts), np.nan)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TeamOverlap:
+    """Mean overlap of colleagues' answer sets, and of executives of the same roles in different teams, in every layer.
+
+    Attributes
+    ----------
+    within : (1 + B,) float      Mean over teams of the mean Jaccard index of their pairs, 0..1; layer 0 observed.
+    expected : (1 + B,) float    The same for pairs of the same roles from different teams.
+    informants, teams : int      Informants and teams that count.
+    """
+
+    within: Floats
+    expected: Floats
+    informants: int
+    teams: int
+
+
+def team_overlap(
+    cited: npt.ArrayLike, team: npt.ArrayLike, role: npt.ArrayLike, multiplier: Floats, *, minimum: int = 3
+) -> TeamOverlap:
+    """Set the overlap of colleagues' answer sets beside the overlap that their roles alone would give.
+
+    Within: the Jaccard index of every pair of a team, averaged over its pairs, then over teams. Expected: each pair is
+    replaced by the mean over all pairs of the same two roles from different teams, which is what exchanging whole answer sets
+    between holders of a role gives in expectation; no arrangement need be drawn. Their difference is what being in one team
+    adds. In the replicates the mean over pairs of two roles moves to first order with either side (Hajek's projection of a
+    two-sample U-statistic), which is all that its variance needs.
+
+    Parameters
+    ----------
+    cited : (n, J) of 0 and 1. team : (n,) column of `multiplier`. role : (n,) int, one number for all where roles are not
+        known. multiplier : (B, C) replicate multipliers by team. minimum : informants below which a team is left out.
+
+    A pair of roles that different teams do not offer is left out. Raises DesignError where fewer than two teams remain.
+
+    Reference: Hajek (1968), Annals of Mathematical Statistics 39, 325-346.
+
+    >>> sets = [[1, 0], [1, 0], [0, 1], [0, 1]]                       # two teams of two who agree, CEO and CFO
+    >>> overlap = team_overlap(sets, [0, 0, 1, 1], [0, 1, 0, 1], np.ones((3, 2)), minimum=2)
+    >>> float(overlap.within[0]), float(overlap.expected[0])
+    (1.0, 0.0)
+    """
+    ticks, teams = _checked(cited, team)
+    kinds = np.unique(np.asarray(role), return_inverse=True)[1].reshape(-1)
+    size = np.bincount(teams, minlength=multiplier.shape[1])
+    kept = size[teams] >= minimum
+    # Teams lie together, so that the pairs of one are found in a run; the order within is that of the rows given.
+    order = np.flatnonzero(kept)[np.argsort(teams[kept], kind="stable")]
+    ticks, teams, kinds = ticks[order], teams[order], kinds[order]
+    members = np.unique(teams)
+    if len(members) < 2:
+        raise DesignError(
+            "overlap within teams needs two teams",
+            where="statistics.overlap.team_overlap",
+            expected=f"two teams of {minimum} informants or more",
+            got=str(len(members)),
+            hint="report the construct as not assessable",
+        )
+    layers = np.vstack([np.ones(multiplier.shape[1]), multiplier])
+    first, second = _pairs(teams)
+    value = jaccard(ticks[first], ticks[second])
+    R = int(kinds.max()) + 1
+    shared = _elsewhere(ticks, teams, kinds, R, (first, second, value), layers)
+    pair = np.minimum(kinds[first], kinds[second]) * R + np.maximum(kinds[first], kinds[second])
+    compared = np.isfinite(shared[0, pair])
+    first, second, value, pair = first[compared], second[compared], value[compared], pair[compared]
+    weight = 1.0 / np.bincount(teams[first], minlength=multiplier.shape[1])[teams[first]]
+    by_team = np.bincount(teams[first], weights=value * weight, minlength=multiplier.shape[1])
+    makeup = np.zeros((multiplier.shape[1], R * R))
+    np.add.at(makeup, (teams[first], pair), weight)
+    members = np.unique(teams[first])
+    if len(members) < 2:
+        raise DesignError(
+            "no two roles meet in two teams",
+            where="statistics.overlap.team_overlap",
+            expected="pairs of roles that occur in different teams",
+            got=f"{len(members)} teams with such a pair",
+            hint="report the construct as not assessable",
+        )
+    number = layers[:, members].sum(axis=1)
+    within = (layers @ by_team) / number
+    met = np.flatnonzero(makeup.any(axis=0))
+    expected = ((layers @ makeup[:, met]) * shared[:, met]).sum(axis=1) / number
+    return TeamOverlap(within, expected, int(np.isin(teams, members).sum()), len(members))
+
+
+def _checked(cited: npt.ArrayLike, team: npt.ArrayLike) -> tuple[Floats, Ints]:
+    ticks, teams = np.asarray(cited, dtype=np.float64), np.asarray(team, dtype=np.int64)
+    if ticks.ndim != 2 or len(ticks) != len(teams) or not np.isin(ticks, (0.0, 1.0)).all():
+        raise DesignError(
+            "answer sets of teams need one row of ticks per informant",
+            where="statistics.overlap",
+            expected="0 and 1, (informants, items), and a team for each",
+            got=f"shape {ticks.shape}, {len(teams)} teams",
+            hint="an option that was not put counts as not cited",
+        )
+    return ticks, teams
+
+
+def _pairs(teams: Ints) -> tuple[Ints, Ints]:
+    """Every pair of rows of one team; rows of a team lie together."""
+    starts = np.flatnonzero(np.r_[True, teams[1:] != teams[:-1]])
+    sizes = np.diff(np.r_[starts, len(teams)])
+    first, second = [], []
+    for size in np.unique(sizes):
+        at = starts[sizes == size]
+        places = np.array(list(itertools.combinations(range(int(size)), 2)), dtype=np.int64).reshape(-1, 2)
+        first.append((at[:, None] + places[:, 0]).reshape(-1))
+        second.append((at[:, None] + places[:, 1]).reshape(-1))
+    return np.concatenate(first), np.concatenate(second)
+
+
+def _elsewhere(
+    ticks: Floats, teams: Ints, kinds: Ints, R: int, within: tuple[Ints, Ints, Floats], layers: Floats
+) -> Floats:
+    """Mean overlap of two roles from different teams, in every layer (1 + B, R * R), row a <= column b; nan where none."""
+    n = len(ticks)
+    one_hot = np.zeros((n, R))
+    one_hot[np.arange(n), kinds] = 1.0
+    # Many answer sets occur more than once: each is compared with each distinct one, weighted by who gave it.
+    sets, given = np.unique(ticks, axis=0, return_inverse=True)
+    given = given.reshape(-1)
+    holders = np.zeros((len(sets), R))
+    np.add.at(holders, (given, kinds), 1.0)
+    total = np.concatenate([block @ holders for block in _overlaps(sets)])[given]
+    count = np.tile(one_hot.sum(axis=0), (n, 1))
+    first, second, value = within
+    for x, y in ((first, second), (second, first)):
+        np.add.at(total, (x, kinds[y]), -value)
+        np.add.at(count, (x, kinds[y]), -1.0)
+    total[np.arange(n), kinds] -= jaccard(ticks, ticks)
+    count[np.arange(n), kinds] -= 1.0
+    # Replicate means of one side, the other at its observed weights: (layers, own role, other role).
+    columns = [np.zeros((layers.shape[1], R, R)) for _ in range(2)]
+    for column, amount in zip(columns, (total, count), strict=True):
+        np.add.at(column, (teams, kinds), amount)
+    sums, counts = ((layers @ column.reshape(layers.shape[1], -1)).reshape(len(layers), R, R) for column in columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        side = sums / counts
+    mean = side + side.transpose(0, 2, 1) - side[:1]
+    return np.asarray(mean.reshape(len(layers), R * R), dtype=np.float64)
+
+
+def _overlaps(ticks: Floats) -> Iterator[Floats]:
+    """Yield the Jaccard index of blocks of answer sets with all (block, n)."""
+    number = ticks.sum(axis=1)
+    for low in range(0, len(ticks), _BLOCK):
+        both = ticks[low : low + _BLOCK] @ ticks.T
+        either = number[low : low + _BLOCK, None] + number - both
+        yield both / np.maximum(either, 1.0)
