@@ -35,6 +35,7 @@ __all__ = [
     "grid_table",
     "guarded",
     "interval",
+    "matrix_table",
     "p_value_table",
     "quantity",
     "statistic_label",
@@ -536,6 +537,58 @@ def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int]) -> Ce
     point = quantity(row["estimate"], unit, decimals) or "not finite"
     ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
     return Cell(point, reason, below=ends)
+
+
+def matrix_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str, notes: Sequence[str] = ()) -> Table:
+    """Return published estimates of one statistic as answers by roles: one row per answer, one column per role.
+
+    Roles head the columns by their ids, which a note spells out; the base of each role stands in the last row of each
+    measure. What was not published is a dash with its reason under the table; intervals are left to `grid_table` and
+    `estimates_table`: ten roles leave no room for them.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Rows of `schema.ESTIMATES`, one per measure, answer and role; rows without a role are left out.
+    instrument : Instrument     Labels, and the order of roles and answers.
+    title : str                 Caption.
+    """
+    named = estimates[
+        (estimates["role"].fillna("") != "") & ~estimates["role"].fillna("").str.contains("+", regex=False)
+    ]
+    cells = {(str(r["measure"]), str(r["item"]), str(r["role"])): r for r in named.to_dict("records")}
+    present = {role for _, _, role in cells}
+    roles = [role for role in instrument.roles if role.id in present]
+    measures = list(dict.fromkeys(measure for measure, _, _ in cells))
+    lead = [Column("Measure", "label"), Column("Answer")] if len(measures) > 1 else [Column("Answer", "label")]
+    rows = []
+    for measure in measures:
+        offered = {item for each, item, _ in cells if each == measure}
+        known = [option.id for option in instrument.item(measure).options] if measure in instrument else []
+        head = [Cell(_label(instrument, "measure", measure))] if len(measures) > 1 else []
+        for item in sorted(offered, key=lambda name: known.index(name) if name in known else len(known)):
+            row = [cells.get((measure, item, role.id)) for role in roles]
+            rows.append((*head, Cell(_option(instrument, measure, item)), *(_matrix_cell(each) for each in row)))
+        columns_of = [[row for key, row in cells.items() if key[0] == measure and key[2] == role.id] for role in roles]
+        rows.append((*head, Cell("Respondents"), *(_base_cell(column) for column in columns_of)))
+    spelt = "; ".join(f"{role.id}: {role.label}" for role in roles if role.label != role.id)
+    columns = (*lead, *(Column(role.id, "number") for role in roles))
+    return Table(title, columns, tuple(rows), (*notes, *([f"{spelt}."] if spelt else [])))
+
+
+def _base_cell(rows: Sequence[Mapping[Hashable, Any]]) -> Cell:
+    """Return the largest base of some rows, or why there is none to show."""
+    known = [int(row["n"]) for row in rows if not pd.isna(row["n"])]
+    reasons = [_text(row["reason"]) for row in rows if _text(row["reason"])]
+    return Cell(quantity(max(known), "", 0)) if known else Cell("", next(iter(reasons), "not asked"))
+
+
+def _matrix_cell(row: Mapping[Hashable, Any] | None) -> Cell:
+    if row is None:
+        return Cell("", "not asked")
+    if row["status"] not in ("ok", "flagged"):
+        return Cell("", _text(row["reason"]) or _text(row["status"]).replace("_", " "))
+    point = quantity(row["estimate"], str(row["unit"]))
+    return Cell(point, _text(row["reason"]) if row["status"] == "flagged" else "")
 
 
 def p_value_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str, notes: Sequence[str] = ()) -> Table:

@@ -209,11 +209,11 @@ def _divergences(ledger: Ledger, table: AnswerTable, stage: int) -> None:
         raw: dict[str, Any] = {"smallest": smallest, "status": "flagged", **base}
         ledger.add(
             measure, name, "index", estimate=found.observed,
-            reason=joined("biased upward by sampling noise; shown beside the excess, never judged", note), **raw,
+            reason="biased upward by sampling noise; shown beside the excess, never judged", **raw,
         )  # fmt: skip
         ledger.add(
             measure, f"{name}_chance", "index", estimate=found.chance, method="permutation",
-            reason=joined("mean when whole answer sets are dealt out to the roles at random", note), **raw,
+            reason="mean when whole answer sets are dealt out to the roles at random", **raw,
         )  # fmt: skip
         ledger.add(
             measure, f"{name}_excess", "index", draws=found.draws, smallest=smallest, estimate=found.estimate,
