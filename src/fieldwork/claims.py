@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fieldwork.constructs.ledger import Wanted
 from fieldwork.errors import ClaimError, listed, nearest
 from fieldwork.statistics.multiplicity import confidence_p, holm, three_sided
 
@@ -182,6 +183,16 @@ class Register:
             for claim in self.claims
             for p in claim.parts
             if p.construct_ == construct and p.role_2 and p.stage_2
+        }
+        return tuple(found)
+
+    def wanted(self, construct: str) -> tuple[Wanted, ...]:
+        """Rows of the estimates table that the claims of a construct read, each once."""
+        found = {
+            Wanted(**dict(zip(KEY[1:], part.key[1:], strict=True)), unit=part.unit): None
+            for claim in self.claims
+            for part in claim.parts
+            if part.construct_ == construct
         }
         return tuple(found)
 
