@@ -63,7 +63,7 @@ CONSTRUCTS = {
 }
 ROLES = {"", "CEO", "CFO", "CTO", "CMO", "CHRO", "GC"}
 STAGES = {"", "evaluating", "experimenting", "piloting", "production", "scaled"}
-RANGES = {"proportion": (0, 1), "ratio": (0, math.inf), "rank": (1, 10), "scale_point": (-4, 4), "log_ratio": (-3, 3)}
+RANGES = {"proportion": (-1, 1), "ratio": (0, math.inf), "rank": (1, 10), "scale_point": (-4, 4), "log_ratio": (-3, 3)}
 
 each_claim = pytest.mark.parametrize("claim", CONTENT["claim"], ids=lambda claim: claim["id"])
 each_part = pytest.mark.parametrize(

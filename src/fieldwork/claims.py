@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fieldwork.constructs.ledger import Wanted
 from fieldwork.errors import ClaimError, listed, nearest
 from fieldwork.statistics.multiplicity import confidence_p, holm, three_sided
 
@@ -185,10 +186,15 @@ class Register:
         }
         return tuple(found)
 
-    def wanted(self, construct: str) -> tuple[tuple[str, ...], ...]:
-        """Rows of a construct that claims read, each once: measure, statistic, unit, role, role_2, stage, segment, item."""
-        parts = [part for claim in self.claims for part in claim.parts if part.construct_ == construct]
-        return tuple(dict.fromkeys((*part.key[1:3], part.unit, *part.key[3:]) for part in parts))
+    def wanted(self, construct: str) -> tuple[Wanted, ...]:
+        """Rows of the estimates table that the claims of a construct read, each once."""
+        found = {
+            Wanted(**dict(zip(KEY[1:], part.key[1:], strict=True)), unit=part.unit): None
+            for claim in self.claims
+            for part in claim.parts
+            if part.construct_ == construct
+        }
+        return tuple(found)
 
     def _check(self, where: str) -> None:
         ids = [claim.id for claim in self.claims]

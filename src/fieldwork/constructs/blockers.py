@@ -26,7 +26,7 @@ from fieldwork.constructs.citations import (
     seed_of,
     within_organisations,
 )
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
 from fieldwork.constructs.multi_answers import (
     AnswerTable,
     Group,
@@ -63,36 +63,17 @@ CHAPTER = "05_blockers"
 _KEY = ["measure", "statistic", "role", "role_2", "stage", "segment", "item"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A row that a claim reads: its key in the estimates table but for wave and construct, and its unit.
-
-    Attributes
-    ----------
-    measure, statistic, unit, role, role_2, stage, segment, item : str    "A+B" in role means the two together.
-    """
-
-    measure: str
-    statistic: str
-    unit: str
-    role: str = ""
-    role_2: str = ""
-    stage: str = ""
-    segment: str = ""
-    item: str = ""
-
-
-def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[tuple[str, ...]] = ()) -> Estimates:
+def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[Wanted] = ()) -> Estimates:
     """Estimate every multi-select item that the instrument tags with the construct, or that a claim reads as blockers.
 
     Parameters
     ----------
-    wanted : rows that claims read, as `Wanted` in order (`Register.wanted`). They name the items beyond the tagged ones, the
+    wanted : rows that claims read (`Register.wanted`). They name the items beyond the tagged ones, the
         roles that are to be taken together, and the roles and options of which `prevalence_max_other` is asked.
 
     A wave that asks no such item gives one row that says so, and a row for each wanted one that says why it is not there.
     """
-    asked_for = [Wanted(*each) for each in wanted]
+    asked_for = list(wanted)
     named = dict.fromkeys(each.measure for each in asked_for)
     items = [
         item

@@ -21,7 +21,17 @@ from fieldwork.weight import Margins, rake_cells
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Axis", "CellTable", "SurveyDesign", "axis", "cell_table", "design_for", "survey_design", "weighted_sums"]
+__all__ = [
+    "Axis",
+    "CellTable",
+    "SurveyDesign",
+    "axis",
+    "cell_table",
+    "design_for",
+    "layer_weights",
+    "survey_design",
+    "weighted_sums",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +293,18 @@ def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray
     out = np.zeros((design.replicates + 1, p))
     out[:, totals.levels[:, 0]] = totals.weight
     return out
+
+
+def layer_weights(design: SurveyDesign, used: npt.NDArray[np.bool_]) -> Floats:
+    """Weight of each respondent of `used` in every layer (1 + B, n of them); layer 0 is the observed one.
+
+    What `replicated_totals` sums, for statistics that are no function of a few totals.
+    """
+    multiplier = design.multiplier[:, design.cluster[used]]
+    weight = np.vstack([np.ones((1, int(used.sum()))), multiplier]) * design.weight[used]
+    if design.factor_cell is not None and design.layer_factor is not None:
+        weight *= design.layer_factor[:, design.factor_cell[used]]
+    return np.asarray(weight)
 
 
 def _distinct(cluster: Ints, roles: Ints, stages: Ints, shape: tuple[int, int]) -> Ints:

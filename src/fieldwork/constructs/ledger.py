@@ -6,7 +6,7 @@ Every construct writes into one of these, so that keys, refusals and bases have 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,30 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.statistics.replicates import Floats, Inference
 
-__all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "interval_of"]
+__all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "Wanted", "interval_of"]
 
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 NIL = 1e-9  # a standard error below this is rounding of an exact zero
 CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A row of the estimates table that a claim reads: its key without wave and construct, and its unit."""
+
+    measure: str
+    statistic: str
+    role: str = ""
+    role_2: str = ""
+    stage: str = ""
+    segment: str = ""
+    item: str = ""
+    unit: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The key, as rows carry it."""
+        return (self.measure, self.statistic, self.role, self.role_2, self.stage, self.segment, self.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +156,15 @@ class Ledger:
     def refuse(self, measure: str, statistic: str, unit: str, reason: str, **fields: Any) -> None:  # noqa: ANN401
         """Add a row that says `not_assessable` and why, with the number that is missing."""
         self.add(measure, statistic, unit, status="not_assessable", reason=reason, **fields)
+
+    def complete(self, wanted: Iterable[Wanted], reason: str) -> None:
+        """Refuse, for one reason, every row that a claim wants and that was not made, so that the claim is told why."""
+        names = ("measure", "statistic", "role", "role_2", "stage", "segment", "item")
+        made = {tuple(str(row.get(name, "")) for name in names) for row in self.rows}
+        for row in wanted:
+            if row.key not in made:
+                place = dict(zip(names[2:], row.key[2:], strict=True))
+                self.refuse(row.measure, row.statistic, row.unit, reason, **place)
 
     def table(self) -> Estimates:
         """Return what was collected."""

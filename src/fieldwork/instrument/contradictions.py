@@ -111,7 +111,8 @@ class Contradictions:
         this = self.instrument
         known = [*(item.name for item in this.items), *(family.name for family in this.families), *this.not_asked]
         for slot, name in this.slots.items():
-            self._among(name, known, "item or family", f"slots.{slot}")
+            if f"{name}_1" not in known:  # items numbered from 1 fill a slot too
+                self._among(name, known, "item or family", f"slots.{slot}")
 
     def _keys(self) -> None:
         this = self.instrument

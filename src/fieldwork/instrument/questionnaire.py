@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,10 +111,18 @@ class Instrument(Part):
         """Return the items that fill a slot of the analysis: none where the wave does not ask them.
 
         A slot is what an analysis needs one question for, named as measures.md section 4 names its variable (`owner`,
-        `stall`, `inf`). The item or family of that name fills it, unless `[slots]` of the file names another.
+        `stall`, `inf`). The item or family of that name fills it, unless `[slots]` of the file names another. Where there is
+        neither, items numbered from 1 do (`prac`: prac_1, prac_2, ...).
         """
         filled = self.slots.get(name, name)
-        return self.family(filled) if filled in self._families or filled in self else ()
+        if filled in self._families or filled in self:
+            return self.family(filled)
+        return self._series(filled)
+
+    def _series(self, name: str) -> tuple[Item, ...]:
+        """Return the items NAME_1, NAME_2, ... up to the first number that is not asked."""
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        return tuple(self._by_name[each] for each in itertools.takewhile(self._by_name.__contains__, numbered))
 
     def measures(self, construct: str) -> tuple[Item, ...]:
         """Return the items tagged with a construct, in order."""
@@ -205,6 +214,11 @@ class Instrument(Part):
     def _described(self, measure: str) -> tuple[str, str]:
         if measure in self._families:
             return self._families[measure].label, self._families[measure].wording
+        series = () if measure in self._by_name or measure in self._native else self._series(measure)
+        if series:  # "Leader: curious", "Leader: open" are together "Leader"
+            stems = {item.label.partition(":")[0] for item in series if ":" in item.label}
+            stem = stems.pop() if len(stems) == 1 else ""
+            return stem or " and ".join(item.label for item in series), " / ".join(item.wording for item in series)
         source = self._native.get(measure)
         if source is None or source.option is None:
             item = self.item(measure)

@@ -119,12 +119,17 @@ def _refuse_unknown_names(settings: Mapping[str, str | float], instrument: Instr
     """Refuse a setting for a role, item or option that the instrument lacks: it would change nothing."""
     items = {item.name for item in instrument.items}
     options = {option.id for item in instrument.items for option in item.options}
+    members = {item.member for item in instrument.items if item.member}
     for name in settings:
         family, *parts = name.split(".")
         if family in {"item_level", "choice"}:
             known = [items, options]
         elif family == "owner":
             known = [options]
+        elif family == "objective":
+            known = [members, options]
+        elif family == "stall_item" or family.startswith("practice_"):
+            known = [items]
         else:
             known = [items | options, set(instrument.role_ids)][2 - len(parts) :]
         for part, allowed in zip(parts, known, strict=False):

@@ -6,7 +6,7 @@ alike for all roles. Routing, caps and exclusive options hold by construction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from fieldwork.simulate.effects import Effects
 from fieldwork.simulate.population import Layout, Measure
 from fieldwork.simulate.world import by_name
 
@@ -26,6 +27,7 @@ __all__ = [
     "ENTRY_CHANCE",
     "OF_PERSON",
     "SHOWN",
+    "SPAN",
     "Cells",
     "Interview",
     "layout_of",
@@ -47,7 +49,7 @@ ENTRY_CHANCE = 0.4  # chance per quarter, looking back, that a function had ente
 SHOWN = 3  # colleagues whose answers a respondent is asked to guess
 OF_PERSON = 0.1  # share of the variance of leanings that goes with ticking many options or few
 _ONE = ("all",)
-_SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
+SPAN = {"percent": 20.0, "weeks": 10.0, "count": 6.0, "days": 30.0, "years": 6.0}
 _REMARKS = (
     "Interesting questions.",
     "Our answer differs by business unit.",
@@ -93,14 +95,16 @@ def measure_of(item: Item) -> Measure:
     return Measure(item.name, tuple(float(code) for code in sorted(item.codes)), main=_MAIN in item.constructs)
 
 
-def ordinal_answer(instrument: Instrument, drawn: Executives, item: Item, stage: Integers, wave: int) -> Integers:
-    """Answer an ordinal item (n,), as a position on its scale.
+def ordinal_answer(
+    instrument: Instrument, drawn: Executives, item: Item, stage: Integers, wave: int, *, shift: Floats | float = 0.0
+) -> Integers:
+    """Answer an ordinal item (n,), as a position on its scale; `shift` is what other answers add before it is cut.
 
     What is stated in public (slot `sup_pub`) also follows, by the world's `compliance`, how much the organisation settles by
     escalation (slot `act_escal`); private conviction does not.
     """
     measure = measure_of(item)
-    latent = drawn.latent(measure, stage, wave)
+    latent = drawn.latent(measure, stage, wave) + shift
     escalation = instrument.slot("act_escal")
     if drawn.population.world.compliance and escalation and item in instrument.slot("sup_pub"):
         latent = latent + drawn.population.world.compliance * drawn.organisation_part(escalation[0].name)
@@ -145,6 +149,7 @@ class Interview:
         self.stage = self.drawn.stage(self.wave)
         self.speeder, self.straight, self.inattentive = self._contaminated()
         self._families: dict[str, NDArray[np.generic]] = {}
+        self.effects = Effects(self)
 
     def _contaminated(self) -> tuple[Flags, Flags, Flags]:
         """Draw who speeds, straight-lines or fails the attention check (n,); each only where a rule catches it."""
@@ -165,9 +170,12 @@ class Interview:
         """Put every item in order and return the delivered columns; identifiers and dates of keys are left out."""
         keys = self.instrument.keys
         system = {keys.respondent, keys.organisation, keys.wave, keys.start, keys.end}
-        for item in self.instrument.items:
-            if item.name not in system:
-                self._ask(item)
+        return self.ask([item for item in self.instrument.items if item.name not in system])
+
+    def ask(self, items: Sequence[Item]) -> dict[str, Cells]:
+        """Put some items in their order and return the delivered columns made so far; what they route on comes first."""
+        for item in items:
+            self._ask(item)
         return self.columns
 
     def sets(self, item: Item) -> tuple[Flags, Flags]:
@@ -181,7 +189,7 @@ class Interview:
     # ------------------------------------------------------------------------------------------------ one item
 
     def _ask(self, item: Item) -> None:
-        asked = self._asked(item)
+        asked = self.asked(item)
         if item.kind == "multi":
             self._deliver_multi(item, asked)
             return
@@ -203,7 +211,7 @@ class Interview:
             index = np.where(lost >= 0, 2 + lost, ticks[:, number].astype(np.int64))
             self.columns[column] = Cells(np.where(asked, index, -1), ("0", "1", *codes))
 
-    def _asked(self, item: Item) -> Flags:
+    def asked(self, item: Item) -> Flags:
         """Who is shown the item (n,): by role, routing and module."""
         asked = np.ones(self.drawn.n, dtype=bool)
         if item.asked_of and self.instrument.keys.role:
@@ -325,7 +333,12 @@ class Interview:
     # ------------------------------------------------------------------------------------------------ ordinal
 
     def _ordinal(self, item: Item) -> Cells:
-        return _points(item, ordinal_answer(self.instrument, self.drawn, item, self.stage, self.wave))
+        return _points(item, self.position(item))
+
+    def position(self, item: Item) -> Integers:
+        """Position of the sincere answer to an ordinal item on its scale (n,)."""
+        shift = self.effects.points(item)
+        return ordinal_answer(self.instrument, self.drawn, item, self.stage, self.wave, shift=shift)
 
     def _practice(self, item: Item) -> Cells:
         """Tell how often alignment is worked on: never where nobody does, and more than never where somebody does."""
@@ -378,8 +391,12 @@ class Interview:
 
     def _choice(self, item: Item) -> Cells:
         """Choose one option with the world's weights, alike for all roles."""
+        return _options(item, self.pick(item))
+
+    def pick(self, item: Item) -> Integers:
+        """Position of the option that is chosen with the world's weights (n,)."""
         weight = np.array([self.world.choice.get(f"{item.name}.{option.id}", 1.0) for option in item.options])
-        return _options(item, _pick(self.drawn.uniform("item", item.name, "choice", self.wave), weight))
+        return _pick(self.drawn.uniform("item", item.name, "choice", self.wave), weight)
 
     def _of_organisation(self, item: Item) -> Cells:
         """Choose one option per organisation; where there are as many as size bands they follow the size."""
@@ -410,7 +427,7 @@ class Interview:
             return _options(item, marks[item.name].astype(np.int64))
         if item.name == "panel_flag":
             return _options(item, np.full(self.drawn.n, int(self.wave > self.drawn.entry)))
-        share = self.world.choice.get(item.name, 0.0 if item.name.startswith("qc_") else 0.5)
+        share = self.world.choice.get(item.name, 0.0 if item.name.startswith("qc_") else 0.5) + self.effects.share(item)
         return _options(item, (self.drawn.uniform("item", item.name, "flag", self.wave) < share).astype(np.int64))
 
     # ------------------------------------------------------------------------------------------------ several answers
@@ -465,34 +482,61 @@ class Interview:
 
     def _rank(self, item: Item) -> Cells:
         """Rank the members of a family by utility: shared in part by the organisation, shifted by role."""
+        members = len(self.instrument.family(item.family))
+        return Cells(self.rank(item), tuple(str(rank + 1) for rank in range(members)))
+
+    def rank(self, item: Item) -> Integers:
+        """Rank of a member of a family (n,), from 0."""
         if item.family not in self._families:
             members = self.instrument.family(item.family)
             utility = [
                 by_name(self.world.priority, self.layout.roles, item=member.name)[self.drawn.role]
                 + 0.5 * self.drawn.by_organisation("item", member.name, "organisation")
                 + self.drawn.normal("item", member.name, "residual", self.wave)
+                + self.effects.preference(member)
                 for member in members
             ]
             order = np.argsort(-np.stack(utility, axis=1), axis=1, kind="stable")
             self._families[item.family] = order.argsort(axis=1)
         place = [member.name for member in self.instrument.family(item.family)].index(item.name)
-        ranks = self._families[item.family]
-        return Cells(ranks[:, place].astype(np.int64), tuple(str(rank + 1) for rank in range(ranks.shape[1])))
+        return self._families[item.family][:, place].astype(np.int64)
 
     # ------------------------------------------------------------------------------------------------ open answers
 
     def _number(self, item: Item) -> Cells:
-        """Draw a skewed whole number inside the item's range; percentages to the next five, as people give them."""
-        low, high = item.low if item.low is not None else 0.0, item.high if item.high is not None else 1e6
-        span = min(_SPAN.get(item.unit, 10.0), high - low)
+        """Answer with a whole number inside the item's range; percentages to the next five, as people give them.
+
+        A project that is not in use yet has no time to deployment, one that is has none since its start.
+        """
+        running, begun = self.effects.running
+        still = item in self.instrument.slot("t_open")
+        rounded = self.rounded(item, begun) if still else self.told(item)
+        texts, index = np.unique(rounded.astype(np.int64), return_inverse=True)
+        index = index.reshape(-1)
+        if still or item in self.instrument.slot("t_deploy"):
+            absent = [f"-{code.code}" for code in item.missing if code.id == "not_applicable"] or [""]
+            return Cells(np.where(running == still, index, len(texts)), (*map(str, texts.tolist()), *absent))
+        return Cells(index, tuple(map(str, texts.tolist())))
+
+    def told(self, item: Item) -> Floats:
+        """Return a number as it is told (n,)."""
+        return self.rounded(item, self.quantity(item))
+
+    @staticmethod
+    def rounded(item: Item, value: Floats) -> Floats:
+        """Round to whole numbers, percentages to the next five, inside the item's range (n,)."""
+        step = 5.0 if item.unit == "percent" else 1.0
+        return np.clip(np.round(value / step) * step, *_range_of(item))
+
+    def quantity(self, item: Item) -> Floats:
+        """Draw a skewed number before it is rounded (n,), with what other answers do to it."""
+        low, high = _range_of(item)
+        span = min(SPAN.get(item.unit, 10.0), high - low)
         rng = self.drawn.stream("item", item.name, "number", self.wave)
         value = max(low, 0.0) + span * rng.gamma(2.0, 0.5, self.drawn.n)
         if low < 0:
             value -= span / 2
-        step = 5.0 if item.unit == "percent" else 1.0
-        rounded = np.clip(np.round(value / step) * step, low, high).astype(np.int64)
-        texts, index = np.unique(rounded, return_inverse=True)
-        return Cells(index.reshape(-1), tuple(map(str, texts.tolist())))
+        return self.effects.number(item, value)
 
     def _date(self, item: Item) -> Cells:
         """Say in which quarter the stage that the item asks for was entered; `not yet` for stages still to come."""
@@ -539,6 +583,10 @@ def tick_probability(item: Item, world: World, roles: tuple[str, ...]) -> Floats
             given = [named.get(f"{option}.{role}", 0.0) for role in roles]
             probability[:, number] = world.blocker_scale * np.array(given)
     return np.asarray(probability)
+
+
+def _range_of(item: Item) -> tuple[float, float]:
+    return (item.low if item.low is not None else 0.0, item.high if item.high is not None else 1e6)
 
 
 def _options(item: Item, index: Integers) -> Cells:

@@ -11,6 +11,8 @@ from fieldwork.simulate.truth_blockers import blockers_truth
 from fieldwork.simulate.truth_lead_lag import lead_lag_truth
 from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_phase import phase_truth
+from fieldwork.simulate.truth_practices import practices_truth
+from fieldwork.simulate.truth_readiness import readiness_truth
 from fieldwork.simulate.truth_role_shift import role_shift_truth
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRo
     blockers_truth,
     perception_gap_truth,
     phase_truth,
+    readiness_truth,
+    practices_truth,
 )
 
 # Each takes the waves up to the one that it is to tell of, oldest first.

@@ -174,6 +174,45 @@ class World:
         0.0, "points that a standard deviation of the organisation's escalation adds to the support that is stated"
     )
 
+    stall_distance: float = _number(
+        0.0,
+        "what a point between colleagues' confidence adds to the share who report a stall, about one point",
+        -1.0,
+        1.0,
+    )
+    stall_unacknowledged: float = _number(
+        0.0, "the same beyond one point where disagreement is seldom named openly, on top of it", -1.0, 1.0
+    )
+    stall_item: Mapping[str, float] = _effects(
+        "what a point of an item adds to the share who report a stall, about its middle, by item", -1.0, 1.0
+    )
+    budget_strongest: float = _number(
+        0.0,
+        "per cent that a point of the strongest conviction in an organisation adds to its budget change",
+        -100.0,
+        100.0,
+    )
+    budget_median: float = _number(0.0, "the same of the median conviction", -100.0, 100.0)
+    objective: Mapping[str, float] = _effects("how much a function prefers an objective, by objective.function")
+    delay_mismatch: float = _number(
+        0.0, "what differing first objectives of an organisation's functions add to the share of delays", -1.0, 1.0
+    )
+    project_running: float = _number(
+        0.0, "mean weeks since the start of a project, which is not in use yet before its time; 0: all are", 0.0, 520.0
+    )
+    practice_time: Mapping[str, float] = _effects(
+        "log ratio of the time to deploy where a practice is agreed with, by item", -3.0, 3.0
+    )
+    practice_bottlenecks: Mapping[str, float] = _effects("the same of the number of bottlenecks, by item", -3.0, 3.0)
+    practice_rework: Mapping[str, float] = _effects("the same of the share of rework, by item", -3.0, 3.0)
+    practice_satisfaction: Mapping[str, float] = _effects(
+        "points of satisfaction that a practice adds where it is agreed with, by item"
+    )
+    decision_layer: float = _number(0.0, "log ratio of the decision time per layer of approval", -1.0, 1.0)
+    roadmap_age: float = _number(30.0, "mean age of a roadmap in days", 1.0, 500.0)
+    roadmap_trust: float = _number(0.0, "points that trust in a roadmap changes beyond 90 days of age")
+    leadership: float = _number(0.0, "points of satisfaction that a point of leadership adds")
+
     naive_role: str = "CTO"
     naive_stage: str = "scaled"
     naive_role_2: str = "CMO"
@@ -337,6 +376,23 @@ def _essays_picture() -> World:
         without_practice=0.5,
         practice_drift=-0.35,
         residual_drift={"use_stab": -0.15},
+        stall_distance=0.25,
+        stall_unacknowledged=0.2,
+        budget_strongest=8.0,
+        objective={
+            "accuracy.data_science": 1.2, "latency_scale.engineering": 1.2, "roi_speed.finance": 1.4,
+            "market_speed.product": 1.2,
+        },
+        delay_mismatch=0.2,
+        project_running=40.0,
+        practice_time={"prac_1": -0.35, "prac_3": -0.3, "prac_4": -0.1},
+        practice_bottlenecks={"prac_1": -0.35, "prac_2": -0.5, "prac_5": -0.1},
+        practice_rework={"prac_1": -0.2, "prac_4": -0.3},
+        practice_satisfaction={"prac_1": 0.4, "prac_2": 0.3, "prac_5": 0.2},
+        decision_layer=0.3,
+        roadmap_age=70.0,
+        roadmap_trust=-1.0,
+        leadership=0.6,
     )  # fmt: skip
 
 

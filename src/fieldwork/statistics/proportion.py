@@ -1,7 +1,8 @@
-"""Intervals of proportions from clustered, weighted samples: Korn and Graubard's exact one, Newcombe's for a difference.
+"""Intervals of proportions from clustered, weighted samples: Korn and Graubard's exact one, and of a difference of two.
 
 statsmodels has the exact (Clopper-Pearson) interval of a simple random sample and Newcombe's difference of two independent
-ones only; a design has effective sizes, t quantiles, and groups that share organisations.
+ones only; a design has effective sizes, t quantiles, and groups that share organisations. No package in the stack melds two
+exact intervals into one of their difference.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import numpy.typing as npt
 from scipy import special, stats
 
 __all__ = [
+    "MeldedDifference",
     "ProportionInterval",
     "difference_quantile",
     "effective_sample",
     "korn_graubard",
     "largest_share_quantile",
+    "melded_difference",
     "replicate_places",
     "wilson_quantile",
 ]
 
 Floats = npt.NDArray[np.float64]
+_GRID = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,21 @@ class ProportionInterval:
         True
         """
         u = np.asarray(level, dtype=np.float64)
-        hits, misses = self.n_effective * self.estimate, self.n_effective * (1.0 - self.estimate)
-        lower = u < 0.5
-        curve = np.where(lower, 0.0, 1.0)
-        if hits > 0:
-            curve[lower] = stats.beta.ppf(u[lower], hits, misses + 1.0)
-        if misses > 0:
-            curve[~lower] = stats.beta.ppf(u[~lower], hits + 1.0, misses)
-        return curve
+        return np.asarray(np.where(u < 0.5, self.lower(u), self.upper(u)), dtype=np.float64)
+
+    def lower(self, level: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Quantiles of the confidence distribution that lower limits come from: Beta(hits, misses + 1)."""
+        u, (hits, misses) = np.asarray(level, dtype=np.float64), self._sides
+        return np.asarray(stats.beta.ppf(u, hits, misses + 1.0) if hits > 0 else np.zeros_like(u), dtype=np.float64)
+
+    def upper(self, level: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Quantiles of the confidence distribution that upper limits come from: Beta(hits + 1, misses)."""
+        u, (hits, misses) = np.asarray(level, dtype=np.float64), self._sides
+        return np.asarray(stats.beta.ppf(u, hits + 1.0, misses) if misses > 0 else np.ones_like(u), dtype=np.float64)
+
+    @property
+    def _sides(self) -> tuple[float, float]:
+        return self.n_effective * self.estimate, self.n_effective * (1.0 - self.estimate)
 
 
 def korn_graubard(
@@ -197,3 +208,50 @@ def largest_share_quantile(
     upper, lower = np.where(misses > 0, upper, 1.0), np.where(hits > 0, lower, 0.0)
     curve = np.where(u[..., 0] < 0.5, lower.max(axis=-1), upper.max(axis=-1))
     return np.asarray(curve.reshape(np.shape(level)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class MeldedDifference:
+    """A difference of two proportions with its interval.
+
+    Attributes
+    ----------
+    estimate, conf_low, conf_high : float    First proportion minus second, -1..1.
+    draws : (B,) float                       Confidence draws, ascending: the share at or below x is the p-value of "at most x".
+    """
+
+    estimate: float
+    conf_low: float
+    conf_high: float
+    draws: npt.NDArray[np.float64]
+
+
+def melded_difference(
+    first: ProportionInterval, second: ProportionInterval, draws: int, *, level: float = 0.95
+) -> MeldedDifference:
+    """Interval of p1 - p2 from two independent exact intervals, for groups too small for a normal approximation.
+
+    With L and U the confidence distributions that a proportion's lower and upper limits come from, the lower limit is the
+    quantile of L1 - U2 and the upper that of U1 - L2. Of two simple random samples the one-sided p-value at no difference is
+    Fisher's exact one. The distributions are combined on a grid of 400 x 400 equally probable pairs, so nothing is drawn.
+
+    Parameters
+    ----------
+    first, second : intervals of groups without an organisation in common, at their effective bases (`korn_graubard`).
+    draws : length B of the confidence draws.
+
+    Reference: Fay, M., Proschan, M. and Brittain, E. (2015). Combining one-sample confidence procedures for inference in the
+    two-sample case. Biometrics 71, 146-156.
+
+    >>> small = melded_difference(korn_graubard(0.75, 0.0, 4, 4), korn_graubard(0.25, 0.0, 4, 4), 1000)
+    >>> round(small.estimate, 2), bool(small.conf_low < -0.3), bool(small.conf_high < 1.0)
+    (0.5, True, True)
+    """
+    u = (np.arange(_GRID) + 0.5) / _GRID
+    low = (first.lower(u)[:, None] - second.upper(u)[None, :]).reshape(-1)
+    high = (first.upper(u)[:, None] - second.lower(u)[None, :]).reshape(-1)
+    at = (np.arange(draws) + 0.5) / draws
+    curve = np.where(at < 0.5, np.quantile(low, at), np.quantile(high, at))
+    tail = 0.5 + level / 2.0
+    ends = float(np.quantile(low, 1.0 - tail)), float(np.quantile(high, tail))
+    return MeldedDifference(first.estimate - second.estimate, *ends, curve)
