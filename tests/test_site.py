@@ -439,3 +439,29 @@ def test_a_damaged_notebook_is_a_notebook_error(tmp_path):
     (folder / "reports/2026Q1/chapters/04_gradient.ipynb").write_text('{"cells": "none"}')
     with pytest.raises(NotebookError):
         build(str(folder), "", "")
+
+
+def test_what_was_amended_after_the_data_is_shown_with_the_claim_and_its_finding(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/claims.json"
+    claims = json.loads(path.read_text())
+    stamp = {"hash": "b" * 64, "time": "2026-04-01T00:00:00Z", "amended": True}
+    for claim in claims:
+        claim["registered"] = stamp
+    change = {"field": "part 'a', margin", "before": 0.5, "after": 0.2, "decides": True}
+    claims[0]["amendments"] = [change, {"field": "reading", "before": "", "after": "Read it so.", "decides": False}]
+    claims[1] |= {"planned": False, "added_after_data": True}
+    path.write_text(json.dumps(claims))
+    build(str(folder), "", "")
+    register = Page(path.parent / "claims.html").text
+    assert "each amended claim shows what was changed: H2 ." in register
+    assert "Amendments of H2 after the data were read" in register
+    assert "part 'a', margin 0.5 0.2 can decide the verdict" in register
+    assert "reading empty Read it so. words only" in register
+    assert "Planned, amended after the data were read, primary family" in register
+    assert "Exploratory, added after the data were read, primary family" in register
+    finding = Page(path.parent / "findings/H2.html").text
+    assert "Planned hypothesis, amended after the data were read, primary family" in finding
+    assert "part 'a', margin 0.5 0.2 can decide the verdict" in finding
+    assert "Exploratory hypothesis, added after the data were read" in Page(path.parent / "findings/H3.html").text
+    assert "Amended after" not in Page(path.parent / "findings/H4.html").text

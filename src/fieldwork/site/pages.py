@@ -161,6 +161,7 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
             "page": pages.get(str(record["id"]), ""),
             "parts": _parts_table(record),
             "margins": _margins_table(record),
+            "amendments": _amendments_table(record),
         }
         for record in claims
     ]
@@ -171,6 +172,7 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
         "Register of claims",
         entries=entries,
         registered=registered,
+        amended=[(str(record["id"]), slug(str(record["id"]))) for record in claims if record.get("amendments")],
         tally=words.tally([str(record["verdict"]) for record in claims]),
     )
 
@@ -213,6 +215,7 @@ def _finding(
         forms=_FORMS,
         parts=_parts_table(claim),
         margins=_margins_table(claim),
+        amendments=_amendments_table(claim),
         chapters=[(slug(name), chapters[name]) for name in made],
         small=any(rows["reason"].fillna("").str.contains("small base")),
         neighbours=[
@@ -277,6 +280,23 @@ def _parts_table(claim: Mapping[str, Any]) -> Table | None:
         Column("Base"),
     )
     return Table(f"Parts of {claim['id']}", columns, tuple(rows))
+
+
+def _amendments_table(claim: Mapping[str, Any]) -> Table | None:
+    amendments = claim.get("amendments") or []
+    if not amendments:
+        return None
+    rows = tuple(
+        (
+            Cell(str(each["field"])),
+            Cell(words.said(each["before"])),
+            Cell(words.said(each["after"])),
+            Cell("can decide the verdict" if each["decides"] else "words only"),
+        )
+        for each in amendments
+    )
+    columns = (Column("What was changed", "label"), Column("As registered"), Column("Now"), Column("Weight"))
+    return Table(f"Amendments of {claim['id']} after the data were read", columns, rows)
 
 
 def _margins_table(claim: Mapping[str, Any]) -> Table | None:
