@@ -1,5 +1,6 @@
 """Verdicts: the decision rule, the family, the margins, and what the register must refuse."""
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from scipy import stats
 
 from fieldwork import schema
-from fieldwork.claims import KEY, Register, Survey, against_margins, amended, judge, record_of
+from fieldwork.claims import KEY, External, Register, Survey, against_margins, amended, judge, record_of
 from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import ClaimError
-from fieldwork.findings import compose
+from fieldwork.findings import checked, compose, marked, sentence
 from fieldwork.statistics.proportion import korn_graubard
+from fieldwork.tables import facts_table, findings_table
 
 HEAD = """
 [register]
@@ -137,16 +139,76 @@ def test_what_cannot_be_assessed_says_why(tmp_path):
     assert records["H3"]["reason"] == "needs 3 waves; the study has 1"
 
 
+def composed(path, values, **settings):
+    """Findings of a register, and the published estimates that they rest on."""
+    records = list(judged(path, values, **settings).values())
+    rows = [{**{name: part[name] for name in KEY}, "wave": "w", "status": "ok"} for r in records for part in r["parts"]]
+    published = schema.frame(rows, schema.ESTIMATES)
+    return compose(records, published, wave="w", provenance="simulated"), published
+
+
 def test_a_hypothesis_is_never_a_finding(tmp_path):
-    records = list(judged(written(tmp_path, claim("H1", "conf")), {"conf": (0.6, 0.2)}).values())
-    findings = compose(records, wave="w", provenance="simulated")
-    assert findings[0]["claim"] == "Roles stand apart."
-    assert findings[0]["sentence"].startswith("Inconclusive: the data neither support nor contradict this hypothesis.")
-    assert "simulated" in findings[0]["limitations"]
-    path = tmp_path / "claims.toml"
+    path = written(tmp_path, claim("H1", "conf"))
+    (left_open,), _ = composed(path, {"conf": (0.6, 0.2)})
+    assert left_open["status"] == "hypothesis"
+    assert left_open["claim"] == "Roles stand apart."
+    assert left_open["sentence"].startswith("Inconclusive: the data neither support nor contradict this hypothesis.")
+    assert "simulated" in left_open["limitations"]
+    for value, verdict in ((1.2, "supported"), (-0.4, "contradicted")):
+        (found,), _ = composed(path, {"conf": (value, 0.2)})
+        assert (found["status"], found["verdict"]) == ("finding", verdict)
     path.write_text(path.read_text().replace('source = "a test"', 'source = "a test"\nstatus = "finding"'))
     with pytest.raises(ClaimError, match="input should be 'hypothesis'"):
         Register.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"verdict": "inconclusive"}, "the verdict inconclusive"),
+        ({"verdict": "not_assessable"}, "the verdict not_assessable"),
+        ({"table": []}, "estimates that are not published: none is named"),
+        ({"status": "proved"}, "'proved'"),
+        ({"status": None}, "None"),
+    ],
+)
+def test_what_is_no_finding_is_refused_at_every_door(tmp_path, change, got):
+    (found,), published = composed(written(tmp_path, claim("H1", "conf")), {"conf": (1.2, 0.2)})
+    assert checked(found, published) is found
+    with pytest.raises(ClaimError) as told:
+        checked({**found, **change}, published)
+    assert told.value.got == got
+    if "table" not in change:
+        with pytest.raises(ClaimError):
+            findings_table([{**found, **change}])
+
+
+def test_a_finding_whose_estimate_was_held_back_is_refused(tmp_path):
+    path = written(tmp_path, claim("H1", "conf"))
+    (found,), published = composed(path, {"conf": (1.2, 0.2)})
+    for hidden in (published.assign(status="suppressed"), published.assign(wave="another"), published.iloc[:0]):
+        with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding") as told:
+            checked(found, hidden)
+        assert told.value.got == "estimates that are not published: adoption_gradient conf role_part"
+    record = judged(path, {"conf": (1.2, 0.2)})["H1"]
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding"):
+        compose([record], published.iloc[:0], wave="w", provenance="simulated")
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding"):
+        sentence({**record, "estimate": None, "conf_low": None, "conf_high": None})
+
+
+@pytest.mark.parametrize("status", ["confirmed", "mismatch", "unverified", "unsourced"])
+def test_a_fact_from_outside_carries_its_mark_wherever_it_is_printed(status):
+    source = "" if status == "unsourced" else "Others, 2024"
+    fact = External(id="x", statement="Seventy per cent.", source=source, status=status, checked=dt.date(2026, 11, 22))
+    said = marked(fact)
+    assert said.startswith("Seventy per cent. [Not a finding of this fieldwork; ")
+    assert status in said
+    assert said.endswith("checked 2026-11-22]")
+    cells = [cell.text for cell in facts_table([fact]).rows[0]]
+    assert cells[1].lower().startswith(status)
+    assert cells[2] == (source or "none given")
+    assert cells[5] == "2026-11-22"
 
 
 def test_an_estimand_that_no_chapter_made(tmp_path):

@@ -13,10 +13,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fieldwork.errors import DataError, FieldworkError, NotebookError
+from fieldwork.claims import Register
+from fieldwork.errors import ClaimError, DataError, FieldworkError, NotebookError
 from fieldwork.site import build
 from fieldwork.site.chapters import sanitised
 from fieldwork.site.material import slug
+
+ROOT = Path(__file__).resolve().parents[1]
 
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
 WORLDS = {"quaie": report.QUAIE, "ospo": report.OSPO, "nothing": report.NOTHING, "hostile": report.HOSTILE}
@@ -465,3 +468,44 @@ def test_what_was_amended_after_the_data_is_shown_with_the_claim_and_its_finding
     assert "part 'a', margin 0.5 0.2 can decide the verdict" in finding
     assert "Exploratory hypothesis, added after the data were read" in Page(path.parent / "findings/H3.html").text
     assert "Amended after" not in Page(path.parent / "findings/H4.html").text
+
+
+def test_a_hypothesis_edited_into_a_finding_stops_the_pages(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/findings.json"
+    records = json.loads(path.read_text())
+    assert [record["status"] for record in records] == ["finding", "finding", "hypothesis"]
+    path.write_text(json.dumps([{**record, "status": "finding"} for record in records]))
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding") as told:
+        build(str(folder), "", "")
+    assert told.value.where == "findings, claim H4"
+    path.write_text(json.dumps(records))
+    shown = folder / "reports/2026Q1/estimates.parquet"
+    estimates = pd.read_parquet(shown)
+    estimates.assign(status="suppressed").to_parquet(shown)
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding"):
+        build(str(folder), "", "")
+
+
+def test_open_hypotheses_stand_apart_from_findings(pages):
+    index = pages["quaie"]["index.html"].text
+    found, left_open = index.split("Hypotheses left open")
+    assert "H2" in found.split("Findings")[-1]
+    assert "H4" not in found.split("A finding is a hypothesis that the data support or contradict.")[-1]
+    assert "these stay hypotheses" in left_open
+    assert "This is no finding: the hypothesis stays open." in pages["quaie"]["findings/H4.html"].text
+    assert "This is no finding" not in pages["quaie"]["findings/H2.html"].text
+    assert "Estimates behind this hypothesis" in pages["quaie"]["findings/H4.html"].text
+
+
+def test_outside_facts_stand_in_the_register_with_their_marks(tmp_path):
+    folder = study(tmp_path)
+    shutil.copyfile(ROOT / "instruments/claims.toml", folder / "instruments/claims.toml")
+    build(str(folder), "", "")
+    page = Page(folder / "reports/2026Q1/claims.html").text
+    for fact in Register.load(ROOT / "instruments/claims.toml").external:
+        assert fact.statement in page
+        assert fact.checked.isoformat() in page
+        assert f"{fact.status}" in page.lower()
+    assert "Mismatch: it is not where, or not as, it is quoted quoted from BCG" in page
+    assert "Unsourced: quoted without source, sample or period none given" in page

@@ -16,11 +16,14 @@ from markupsafe import Markup, escape
 
 from fieldwork.chapter import guarded
 from fieldwork.errors import InstrumentError
+from fieldwork.findings import MARKS, checked
 
 if TYPE_CHECKING:
+    from fieldwork.claims import External
     from fieldwork.instrument import Instrument
 
 __all__ = [
+    "STATUSES",
     "UNITS",
     "VERDICTS",
     "Cell",
@@ -31,6 +34,7 @@ __all__ = [
     "decimals_of",
     "estimate_words",
     "estimates_table",
+    "facts_table",
     "findings_table",
     "grid_table",
     "guarded",
@@ -49,6 +53,7 @@ VERDICTS = {
     "inconclusive": "Inconclusive",
     "not_assessable": "Not assessable",
 }
+STATUSES = {"finding": "Finding", "hypothesis": "Hypothesis, left open", "external": "From outside"}
 UNITS = {
     "scale_point": "scale points",
     "log_ratio": "log ratio",
@@ -551,18 +556,54 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the findings, one row each: claim, verdict and the sentence that may be said."""
+    """Return the findings and the hypotheses left open, one row each: claim, verdict and the sentence that may be said.
+
+    Raises ClaimError for a hypothesis that would be printed as a finding; see `findings.checked`.
+    """
     rows = tuple(
         (
             Cell(str(record["id"])),
+            Cell(STATUSES[checked(record)["status"]]),
             Cell(VERDICTS[str(record["verdict"])], kind=f"verdict {record['verdict']}"),
             Cell(_text(record.get("claim"))),
             Cell(str(record["sentence"])),
         )
         for record in findings
     )
-    columns = (Column("Claim", "label"), Column("Verdict"), Column("What it says"), Column("What may be said"))
-    return Table("Findings", columns, rows)
+    columns = (
+        Column("Claim", "label"),
+        Column("Status"),
+        Column("Verdict"),
+        Column("What it says"),
+        Column("What may be said"),
+    )
+    return Table("Findings, and hypotheses that the data leave open", columns, rows)
+
+
+def facts_table(facts: Sequence[External]) -> Table:
+    """Return the facts from outside the fieldwork, each with its mark, source, sample and the day on which it was checked."""
+    rows = tuple(
+        (
+            Cell(fact.statement),
+            Cell(MARKS[fact.status][:1].upper() + MARKS[fact.status][1:], kind=f"mark {fact.status}"),
+            Cell(fact.source or "none given"),
+            Cell(f"{fact.n:,}" if fact.n else ""),
+            Cell(str(fact.year or "")),
+            Cell(fact.checked.isoformat()),
+            Cell(fact.note),
+        )
+        for fact in facts
+    )
+    columns = (
+        Column("What others say", "label"),
+        Column("Mark"),
+        Column("Source"),
+        Column("n", "number"),
+        Column("Year"),
+        Column("Checked"),
+        Column("Note"),
+    )
+    return Table("Facts from outside this fieldwork; none of them is a finding of it", columns, rows)
 
 
 def _label(instrument: Instrument, key: str, value: str) -> str:

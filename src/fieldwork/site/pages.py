@@ -20,7 +20,7 @@ from fieldwork.site.material import FigureFiles, Material, gather, slug
 from fieldwork.site.quality import quality
 from fieldwork.site.statement import statement
 from fieldwork.site.type import font_faces
-from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, guarded
+from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
 
 __all__ = ["write"]
 
@@ -129,6 +129,7 @@ def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]
     accepted = material.flow.get("accepted")
     enough = _PER_ROLE * max(1, len(material.instrument.roles))
     shown = [(record, pages[str(record["id"])]) for record in material.findings]
+    found = [each for each in shown if each[0]["status"] == "finding"]
     figures = [
         material.figures[name] for name in dict.fromkeys(r.get("figure") for r, _ in shown) if name in material.figures
     ]
@@ -140,7 +141,8 @@ def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]
         material=material,
         tally=words.tally([str(record["verdict"]) for record in material.claims]),
         register=_register_table(material, pages),
-        findings=shown,
+        findings=found,
+        open=[each for each in shown if each[0]["status"] != "finding"],
         figure=figures[0] if figures else None,
         image=_image,
         figures=list(material.figures.values()),
@@ -172,6 +174,7 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
         "Register of claims",
         entries=entries,
         registered=registered,
+        facts=facts_table(site.material.facts) if site.material.facts else None,
         amended=[(str(record["id"]), slug(str(record["id"]))) for record in claims if record.get("amendments")],
         tally=words.tally([str(record["verdict"]) for record in claims]),
     )
@@ -194,7 +197,11 @@ def _finding(
     material = site.material
     key = str(record["id"])
     rows = _rows(material.estimates, record.get("table") or (), material.study.wave)
-    table = estimates_table(rows, material.instrument, title="Estimates behind this finding") if len(rows) else None
+    table = (
+        estimates_table(rows, material.instrument, title=f"Estimates behind this {words.status_of(record)}")
+        if len(rows)
+        else None
+    )
     if len(rows):
         content = guarded(rows).to_csv(index=False, lineterminator="\n")
         site.pages[f"findings/{slug(key)}.csv"] = content.encode()

@@ -24,6 +24,7 @@ __all__ = [
     "probability",
     "rule",
     "said",
+    "status_of",
     "tally",
 ]
 
@@ -158,6 +159,15 @@ def said(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {said(entry)}" for name, entry in value.items() if entry not in ("", None))
     return ", ".join(said(entry) for entry in value) if isinstance(value, list) else str(value)
+
+
+def status_of(record: Mapping[str, Any]) -> str:
+    """Return what a record of findings.json is, in one word.
+
+    >>> status_of({"status": "finding"}), status_of({"status": "hypothesis"})
+    ('finding', 'hypothesis')
+    """
+    return str(record["status"])
 
 
 def tally(verdicts: list[str]) -> list[tuple[str, str, int]]:
