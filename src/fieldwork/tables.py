@@ -599,8 +599,8 @@ def facts_table(facts: Sequence[External]) -> Table:
         Column("Mark"),
         Column("Source"),
         Column("n", "number"),
-        Column("Year"),
-        Column("Checked"),
+        Column("Year", "number"),
+        Column("Checked", "number"),
         Column("Note"),
     )
     return Table("Facts from outside this fieldwork; none of them is a finding of it", columns, rows)
