@@ -84,6 +84,17 @@ METHODS = {
             "organisations, so that it is honest where a spread is near nil."
         ),
     ),
+    "share_role_largest": (
+        "Count of measures on which the spread of roles is surely the largest of four.",
+        (
+            "On every ordinal measure and blocker that all executives are asked, role, stage and sector are fitted together by "
+            "weighted least squares, in the observed layer and in every replicate of whole organisations. Their spreads, less "
+            "what sampling alone would put there, are set beside the standard deviation of what the members of an organisation "
+            "share around the fit (Gelman 2005). A measure counts for the claim where the spread of roles is the largest with "
+            "a probability above the level of the bound, against it where that probability is below one minus the level; an "
+            "undecided measure counts on neither side."
+        ),
+    ),
     "gradient_ratio_log_adjusted": (
         "Log ratio of mutually adjusted, noise-corrected spreads; interval by test inversion over replicates.",
         (
@@ -288,7 +299,12 @@ def compose(
 
 
 def _figure(construct: str, measure: str, figures: Sequence[Named]) -> str:
-    """Name of the construct's figure of the measure, else of the construct; the plain `gradient` is of the first measure."""
+    """Name of the construct's figure of the measure, else of the construct; what speaks of all measures has none.
+
+    The plain `gradient` is that of the first measure.
+    """
+    if measure == "all":
+        return ""
     first = "gradient" if construct == "adoption_gradient" else construct
     names = [figure.name for figure in figures]
     return next((name for name in (f"{first}_{measure}", first) if name in names), "")
