@@ -509,3 +509,27 @@ def test_outside_facts_stand_in_the_register_with_their_marks(tmp_path):
         assert f"{fact.status}" in page.lower()
     assert "Mismatch: it is not where, or not as, it is quoted quoted from BCG" in page
     assert "Unsourced: quoted without source, sample or period none given" in page
+
+
+def test_a_finding_shows_how_many_other_choices_agree(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/claims.json"
+    claims = json.loads(path.read_text())
+    verdicts = {"supported": 15, "contradicted": 0, "inconclusive": 4, "not_assessable": 2}
+    counted = {"specifications": 21, "assessed": 19, "agree": 15, "verdicts": verdicts}
+    for claim in claims:
+        claim["multiverse"] = None
+    claims[0]["multiverse"] = {
+        **counted,
+        "specifications": 84,
+        "choices": ["weights", "lens"],
+        "at_registered_margin": counted,
+    }
+    path.write_text(json.dumps(claims))
+    build(str(folder), "", "")
+    finding = Page(path.parent / "findings/H2.html").text
+    assert "judged again under 21 sets of choices that somebody else might have made (weights, lens)." in finding
+    assert "15 of the 19 that could be assessed come to the same verdict" in finding
+    assert "At every margin tried 84 15 15 0 4 2" in finding
+    assert "Other analytic choices" not in Page(path.parent / "findings/H3.html").text
+    assert "15 of 19" in Page(path.parent / "index.html").text

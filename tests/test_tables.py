@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from fieldwork import schema
-from fieldwork.instrument import Instrument
 from fieldwork.schema import ESTIMATES, frame
 from fieldwork.study import Study
 from fieldwork.tables import (
@@ -25,7 +23,6 @@ from fieldwork.tables import (
     quantity,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
 
 

@@ -39,8 +39,10 @@ __all__ = [
     "grid_table",
     "guarded",
     "interval",
+    "multiverse_table",
     "quantity",
     "statistic_label",
+    "verdicts_table",
 ]
 
 Role = Literal["label", "text", "number"]
@@ -62,6 +64,7 @@ UNITS = {
     "rank": "ranks",
     "quarter": "quarters",
 }
+_ENDS = ("estimate", "conf_low", "conf_high")
 _STATISTICS = {
     "role_mean": "Mean",
     "stage_mean": "Mean",
@@ -537,6 +540,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
     claims : list of records    As in claims.json.
     links : mapping             Address of each claim's page, by id; empty: no links.
     """
+    judged_again = any(record.get("multiverse") for record in claims)
     rows = []
     for record in claims:
         verdict = str(record["verdict"])
@@ -549,6 +553,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
                 Cell(estimate_words(record) if assessed else _sentence(_text(record.get("reason")))),
                 Cell(quantity(record.get("margin"), str(record.get("unit") or "")) if assessed else ""),
                 Cell(base_words(record.get("base") or {})),
+                *([Cell(_agreeing(record))] if judged_again else []),
             )
         )
     columns = (
@@ -558,8 +563,15 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
         Column("Estimate and interval"),
         Column("Margin", "number"),
         Column("Base"),
+        *([Column("Specifications that agree", "number")] if judged_again else []),
     )
     return Table("Every claim of the register, with its verdict", columns, tuple(rows))
+
+
+def _agreeing(record: Mapping[str, Any]) -> str:
+    """Return how many specifications come to the claim's verdict at its registered margin, of those assessed."""
+    counted = (record.get("multiverse") or {}).get("at_registered_margin")
+    return f"{counted['agree']} of {counted['assessed']}" if counted and counted["assessed"] else ""
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
@@ -585,6 +597,71 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
         Column("What may be said"),
     )
     return Table("Findings, and hypotheses that the data leave open", columns, rows)
+
+
+CHOICES = {
+    "weights": ("Weights", {"raked": "raked", "none": "none"}),
+    "lens": ("Lens", {"cell_table": "cell table", "mixed_model": "mixed model"}),
+    "exclusions": ("Excluded rows", {"set_aside": "out", "kept": "in"}),
+    "stage": ("Stage of", {"own_function": "function", "organisation": "organisation"}),
+    "missing": (
+        "Missing answers",
+        {"available": "available cases", "complete": "complete cases", "imputed": "imputed"},
+    ),
+}
+
+
+def verdicts_table(multiverse: pd.DataFrame) -> Table:
+    """Return how often each verdict came out over the specifications of a multiverse, one row per claim and margin."""
+    rows = []
+    for _, group in multiverse.groupby(["claim", "margin"], sort=False):
+        claim, margin = group["claim"].iloc[0], group["margin"].iloc[0]
+        counts = group["verdict"].value_counts()
+        registered = bool(group["registered_margin"].iloc[0])
+        main = group[group["main"]]["verdict"]
+        unit = str(group["unit"].iloc[0])
+        shown = f"ratio of {math.exp(float(margin)):.2f}" if unit == "log_ratio" else quantity(float(margin), unit)
+        rows.append(
+            (
+                Cell(str(claim)),
+                Cell(shown),
+                Cell("registered" if registered else ""),
+                Cell(VERDICTS[main.iloc[0]] if len(main) else "", kind=f"verdict {main.iloc[0]}" if len(main) else ""),
+                *(Cell(str(int(counts.get(name, 0)))) for name in VERDICTS),
+            )
+        )
+    columns = (
+        Column("Claim", "label"),
+        Column("Margin"),
+        Column("Which"),
+        Column("Main analysis"),
+        *(Column(text, "number") for text in VERDICTS.values()),
+    )
+    return Table("Verdicts over all specifications", columns, tuple(rows))
+
+
+def multiverse_table(multiverse: pd.DataFrame) -> Table:
+    """Return the specifications at the registered margin, one row each: choices, estimate with interval, verdict."""
+    shown = multiverse[multiverse["registered_margin"].fillna(value=False)]
+    rows = []
+    for row in shown.to_dict("records"):
+        unit = str(row["unit"])
+        numbers = estimate_words({name: None if pd.isna(row[name]) else row[name] for name in _ENDS} | {"unit": unit})
+        rows.append(
+            (
+                Cell(f"{row['claim']}, {int(row['specification'])}"),
+                *(Cell(options[row[name]]) for name, (_, options) in CHOICES.items()),
+                Cell(numbers, "" if numbers else _text(row["reason"]) or "no number"),
+                Cell(VERDICTS[row["verdict"]], kind=f"verdict {row['verdict']}"),
+            )
+        )
+    columns = (
+        Column("Claim and specification", "label"),
+        *(Column(heading) for heading, _ in CHOICES.values()),
+        Column("Estimate and interval"),
+        Column("Verdict"),
+    )
+    return Table("Claims under other analytic choices", columns, tuple(rows))
 
 
 def facts_table(facts: Sequence[External]) -> Table:

@@ -330,7 +330,7 @@ class _Judging:
         for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit", "margin", "direction"):
             record[name] = binding[name]
         record["base"] = {"n": binding["n"], "n_organisations": binding["n_organisations"]}
-        record["verdict"] = verdict
+        record["verdict"], record["part"] = verdict, binding["label"]
         record["reason"] = self._why(claim, verdict, weakest, [part["verdict"] for part in judged], p)
         record["verdict_by_margin"] = self._by_margin(claim, judged, verdict)
         return record
@@ -355,7 +355,7 @@ class _Judging:
             "reading": claim.reading, "rule": claim.rule,
             "estimate": None, "conf_low": None, "conf_high": None, "conf_level": None, "unit": claim.unit,
             "margin": claim.margin, "margins_unit": _margins_unit(claim), "direction": claim.direction,
-            "verdict": "not_assessable", "verdict_by_margin": {},
+            "verdict": "not_assessable", "verdict_by_margin": {}, "part": "",
             "reason": "", "base": {"n": None, "n_organisations": None}, "parts": [],
             "registered": self.stamp, "amendments": [amendment.as_dict() for amendment in amendments],
         }  # fmt: skip

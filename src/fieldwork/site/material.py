@@ -30,6 +30,9 @@ _DOWNLOADS = {
     "estimates.parquet": "Published estimates (Parquet)",
     "claims.json": "Register with verdicts (JSON)",
     "findings.json": "Findings (JSON)",
+    "multiverse.csv": "Claims under other analytic choices (CSV)",
+    "multiverse.parquet": "Claims under other analytic choices (Parquet)",
+    "multiverse.json": "Analytic choices (JSON)",
 }
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)

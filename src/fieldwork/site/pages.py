@@ -164,6 +164,7 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
             "parts": _parts_table(record),
             "margins": _margins_table(record),
             "amendments": _amendments_table(record),
+            "multiverse": _multiverse_table(record),
         }
         for record in claims
     ]
@@ -223,6 +224,8 @@ def _finding(
         parts=_parts_table(claim),
         margins=_margins_table(claim),
         amendments=_amendments_table(claim),
+        multiverse=_multiverse_table(claim),
+        curve=material.figures.get(f"multiverse_{key}"),
         chapters=[(slug(name), chapters[name]) for name in made],
         small=any(rows["reason"].fillna("").str.contains("small base")),
         neighbours=[
@@ -304,6 +307,31 @@ def _amendments_table(claim: Mapping[str, Any]) -> Table | None:
     )
     columns = (Column("What was changed", "label"), Column("As registered"), Column("Now"), Column("Weight"))
     return Table(f"Amendments of {claim['id']} after the data were read", columns, rows)
+
+
+def _multiverse_table(claim: Mapping[str, Any]) -> Table | None:
+    found = claim.get("multiverse")
+    if not found:
+        return None
+    rows = tuple(
+        (
+            Cell(text),
+            Cell(str(counted["specifications"])),
+            Cell(str(counted["agree"])),
+            *(Cell(str(counted["verdicts"][name])) for name in words.VERDICTS),
+        )
+        for text, counted in (
+            ("At the registered margin", found["at_registered_margin"]),
+            ("At every margin tried", found),
+        )
+    )
+    columns = (
+        Column("Judged", "label"),
+        Column("Specifications", "number"),
+        Column("Same verdict", "number"),
+        *(Column(name, "number") for name in words.VERDICTS.values()),
+    )
+    return Table(f"{claim['id']} under other analytic choices", columns, rows)
 
 
 def _margins_table(claim: Mapping[str, Any]) -> Table | None:
