@@ -13,7 +13,7 @@ from fieldwork.claims import KEY, Register, Survey, against_margins, judge
 from fieldwork.clean import clean
 from fieldwork.constructs.cells import design_for
 from fieldwork.disclosure import Policy, publish
-from fieldwork.errors import ClaimError, DataError, StudyError
+from fieldwork.errors import DataError, StudyError
 from fieldwork.figures import curve
 from fieldwork.intake import read_deliveries
 from fieldwork.multiverse import CHOICES, Declaration, Samples, Specification, agreement, declared, explore
@@ -287,6 +287,32 @@ def test_a_sample_that_cannot_be_weighted_is_not_assessable_with_its_reason(univ
     assert "'role'" in row["reason"]
 
 
+def completed(value, low, high, *, unit="rank", draws=(1.0, 2.0), status="ok"):
+    key = {"construct": "lead_lag", "measure": "stage_fn", "statistic": "rank_high", "role": "CTO"}
+    row = {**key, "unit": unit, "estimate": value, "conf_low": low, "conf_high": high, "conf_level": 0.95, "status": status,
+           "reason": "too few" if status != "ok" else ""}  # fmt: skip
+    drawn = pd.DataFrame([{**dict.fromkeys(KEY, ""), **key, "draws": np.array(draws)}])
+    return judging.Estimates(schema.frame([row], schema.ESTIMATES), drawn, schema.frame([key], schema.BASES))
+
+
+def test_rank_sets_of_completed_samples_are_pooled_to_what_any_leaves_open():
+    made = judging._pooled([completed(2, 1, 2), completed(4, 2, 4), completed(3, 1, 3)])
+    row = made.estimates.iloc[0]
+    assert (row["estimate"], row["conf_low"], row["conf_high"]) == (4.0, 1.0, 4.0)
+    assert len(made.draws["draws"].iloc[0]) == 6
+
+
+def test_completed_samples_are_pooled_by_rubins_rules_and_a_refusal_stays_one():
+    made = judging._pooled([completed(v, 0, 9, unit="index", draws=(v - 1.0, v + 1.0)) for v in (1.0, 3.0)])
+    assert made.estimates["estimate"].iloc[0] == 2.0
+    assert made.estimates["method"].iloc[0] == "multiple_imputation"
+    assert np.var(made.draws["draws"].iloc[0]) == pytest.approx(1.0 + 1.5 * 2.0)
+    refused = judging._pooled(
+        [completed(1, 0, 9, unit="index"), completed(None, None, None, unit="index", status="not_assessable")]
+    )
+    assert (refused.estimates["status"].iloc[0], refused.estimates["reason"].iloc[0]) == ("not_assessable", "too few")
+
+
 # ------------------------------------------------------------------------------------------------------ the mixed model
 
 
@@ -377,8 +403,7 @@ def test_agreement_counts_verdicts_and_sets_apart_what_was_not_assessed():
     assert found[0]["multiverse"]["choices"] == ["weights"]
     assert found[1]["multiverse"] is None
     json.dumps(found)
-    with pytest.raises(ClaimError, match="contradict one another"):
-        agreement([{"id": "H4", "verdict": "contradicted"}], table)
+    assert found[0]["multiverse"]["main"] == "supported"
 
 
 def test_the_curve_draws_each_specification_once_in_order_and_in_shapes():
