@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -32,6 +33,23 @@ def book(study, code):
     (study / "notebooks/a.ipynb").write_text(json.dumps(content))
 
 
+REGISTER = """
+[register]
+version = "1"
+[[claim]]
+id = "H1"
+text = "Roles differ."
+source = "an essay"
+awaits = "not built yet"
+[[external]]
+id = "fact"
+statement = "Others found it."
+source = "them"
+status = "confirmed"
+checked = 2026-11-22
+"""
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     for folder in ("data/raw/w1", "instruments", "notebooks"):
@@ -40,7 +58,7 @@ def study(tmp_path, monkeypatch):
         '[study]\nname = "toy"\ntitle = "Toy"\nprovenance = "simulated"\n[waves]\norder = ["w1"]\n'
     )
     (tmp_path / "data/raw/w1/a.csv").write_text("x\n1\n")
-    (tmp_path / "instruments/claims.toml").write_text("one")
+    (tmp_path / "instruments/claims.toml").write_text(REGISTER)
     (tmp_path / "notebooks/chapters.toml").write_text(
         '[[chapter]]\nname = "a"\ninputs = ["{raw}", "{processed}/registered.json"]\noutputs = ["{reports}/index.html"]\n'
     )
@@ -57,7 +75,11 @@ def test_a_run_ends_with_the_path_of_the_index_and_the_next_has_nothing_to_do(st
     assert out[2].startswith("a            done in ")
     assert out[-2:] == ["wave w1: 1 ran", str(study / "reports/w1/index.html")]
     record = (study / "data/processed/w1/registered.json").read_bytes()
-    assert set(json.loads(record)) == {"hash", "time"}
+    frozen = json.loads(record)
+    assert set(frozen) == {"hash", "time", "head", "claims", "external"}
+    assert frozen["hash"] == hashlib.sha256(REGISTER.encode()).hexdigest()
+    assert (frozen["claims"]["H1"]["text"], frozen["claims"]["H1"]["direction"]) == ("Roles differ.", "above")
+    assert frozen["external"]["fact"]["checked"] == "2026-11-22"
 
     monkeypatch.chdir(study)
     code = (
@@ -71,7 +93,7 @@ def test_a_run_ends_with_the_path_of_the_index_and_the_next_has_nothing_to_do(st
     assert ran.stdout.splitlines() == ["wave w1: 1 current", "reports/w1/index.html"]
 
     # A changed register leaves the record of its first run alone, and so does the loss of all results.
-    (study / "instruments/claims.toml").write_text("two")
+    (study / "instruments/claims.toml").write_text(REGISTER.replace("Roles differ.", "Roles agree."))
     (study / "data/processed/w1/registered.json").unlink()
     (study / "reports/w1/index.html").unlink()
     assert main(["explain"]) == 0
@@ -92,6 +114,20 @@ def test_a_run_ends_with_the_path_of_the_index_and_the_next_has_nothing_to_do(st
     assert main(["explain", "--seed", "7", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [{"chapter": "a", "state": "current", "why": []}]
     assert main(["explain", "b"]) == 2
+
+
+def test_a_register_that_cannot_be_read_is_not_frozen(study, capsys):
+    (study / "instruments/claims.toml").write_text(REGISTER.replace("awaits", "awaitz"))
+    assert main(["run"]) == 1
+    assert "did you mean awaits?" in capsys.readouterr().err
+    assert not (study / "data/processed/w1/registered.json").exists()
+    assert not list((study / ".fieldwork").rglob("registered/*.json"))
+    (study / "instruments/claims.toml").write_text(REGISTER)
+    assert main(["run"]) == 0
+    assert (
+        json.loads((study / "data/processed/w1/registered.json").read_text())["claims"]["H1"]["awaits"]
+        == "not built yet"
+    )
 
 
 def test_a_failing_chapter_is_told_without_a_traceback(study, capsys):

@@ -260,3 +260,26 @@ def test_outside_facts_keep_the_status_that_was_found():
         "mckinsey_2024_nontechnical_roles",
         "goldman_zero_use_cases",
     }
+
+
+# measures.md, "Provenance of the essays' outside facts" and "Effect sizes others report", by what each says and its status.
+OUTSIDE = {
+    "1,803 executives": "confirmed",
+    "70 per cent": "mismatch",
+    "non-technical role": "unverified",
+    "zero use cases": "unverified",
+    "30% faster deployments": "unsourced",
+    "25-35% fewer bottlenecks": "unsourced",
+    "$2M": "unsourced",
+    "40% latency and $50k": "unsourced",
+    "61% of CIOs and CTOs, 40% of COOs, 30% of CEOs": "confirmed",
+    "39% of CIOs and CTOs, 7% of COOs": "confirmed",
+    "59% of CFOs and 61% of CIOs": "confirmed",
+}
+
+
+def test_every_outside_fact_of_the_specification_is_registered():
+    facts = CONTENT["external"]
+    found = {said: [fact["status"] for fact in facts if said in fact["statement"]] for said in OUTSIDE}
+    assert found == {said: [status] for said, status in OUTSIDE.items()}
+    assert len(facts) == len(OUTSIDE)

@@ -13,10 +13,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fieldwork.errors import DataError, FieldworkError, NotebookError
+from fieldwork.claims import Register
+from fieldwork.errors import ClaimError, DataError, FieldworkError, NotebookError
 from fieldwork.site import build
 from fieldwork.site.chapters import sanitised
 from fieldwork.site.material import slug
+
+ROOT = Path(__file__).resolve().parents[1]
 
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
 WORLDS = {"quaie": report.QUAIE, "ospo": report.OSPO, "nothing": report.NOTHING, "hostile": report.HOSTILE}
@@ -439,3 +442,94 @@ def test_a_damaged_notebook_is_a_notebook_error(tmp_path):
     (folder / "reports/2026Q1/chapters/04_gradient.ipynb").write_text('{"cells": "none"}')
     with pytest.raises(NotebookError):
         build(str(folder), "", "")
+
+
+def test_what_was_amended_after_the_data_is_shown_with_the_claim_and_its_finding(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/claims.json"
+    claims = json.loads(path.read_text())
+    stamp = {"hash": "b" * 64, "time": "2026-04-01T00:00:00Z", "amended": True}
+    for claim in claims:
+        claim["registered"] = stamp
+    change = {"field": "part 'a', margin", "before": 0.5, "after": 0.2, "decides": True}
+    claims[0]["amendments"] = [change, {"field": "reading", "before": "", "after": "Read it so.", "decides": False}]
+    claims[1] |= {"planned": False, "added_after_data": True}
+    path.write_text(json.dumps(claims))
+    build(str(folder), "", "")
+    register = Page(path.parent / "claims.html").text
+    assert "each amended claim shows what was changed: H2 ." in register
+    assert "Amendments of H2 after the data were read" in register
+    assert "part 'a', margin 0.5 0.2 can decide the verdict" in register
+    assert "reading empty Read it so. words only" in register
+    assert "Planned, amended after the data were read, primary family" in register
+    assert "Exploratory, added after the data were read, primary family" in register
+    finding = Page(path.parent / "findings/H2.html").text
+    assert "Planned hypothesis, amended after the data were read, primary family" in finding
+    assert "part 'a', margin 0.5 0.2 can decide the verdict" in finding
+    assert "Exploratory hypothesis, added after the data were read" in Page(path.parent / "findings/H3.html").text
+    assert "Amended after" not in Page(path.parent / "findings/H4.html").text
+
+
+def test_a_hypothesis_edited_into_a_finding_stops_the_pages(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/findings.json"
+    records = json.loads(path.read_text())
+    assert [record["status"] for record in records] == ["finding", "finding", "hypothesis"]
+    path.write_text(json.dumps([{**record, "status": "finding"} for record in records]))
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding") as told:
+        build(str(folder), "", "")
+    assert told.value.where == "findings, claim H4"
+    path.write_text(json.dumps(records))
+    shown = folder / "reports/2026Q1/estimates.parquet"
+    estimates = pd.read_parquet(shown)
+    estimates.assign(status="suppressed").to_parquet(shown)
+    with pytest.raises(ClaimError, match="a hypothesis is about to be printed as a finding"):
+        build(str(folder), "", "")
+
+
+def test_open_hypotheses_stand_apart_from_findings(pages):
+    index = pages["quaie"]["index.html"].text
+    found, left_open = index.split("Hypotheses left open")
+    assert "H2" in found.split("Findings")[-1]
+    assert "H4" not in found.split("A finding is a hypothesis that the data support or contradict.")[-1]
+    assert "these stay hypotheses" in left_open
+    assert "This is no finding: the hypothesis stays open." in pages["quaie"]["findings/H4.html"].text
+    assert "This is no finding" not in pages["quaie"]["findings/H2.html"].text
+    assert "Estimates behind this hypothesis" in pages["quaie"]["findings/H4.html"].text
+
+
+def test_outside_facts_stand_in_the_register_with_their_marks(tmp_path):
+    folder = study(tmp_path)
+    shutil.copyfile(ROOT / "instruments/claims.toml", folder / "instruments/claims.toml")
+    build(str(folder), "", "")
+    page = Page(folder / "reports/2026Q1/claims.html").text
+    for fact in Register.load(ROOT / "instruments/claims.toml").external:
+        assert fact.statement in page
+        assert fact.checked.isoformat() in page
+        assert f"{fact.status}" in page.lower()
+    assert "Mismatch: it is not where, or not as, it is quoted quoted from BCG" in page
+    assert "Unsourced: quoted without source, sample or period none given" in page
+
+
+def test_a_finding_shows_how_many_other_choices_agree(tmp_path):
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/claims.json"
+    claims = json.loads(path.read_text())
+    verdicts = {"supported": 15, "contradicted": 0, "inconclusive": 4, "not_assessable": 2}
+    counted = {"specifications": 21, "assessed": 19, "agree": 15, "verdicts": verdicts}
+    for claim in claims:
+        claim["multiverse"] = None
+    claims[0]["multiverse"] = {
+        **counted,
+        "specifications": 84,
+        "choices": ["weights", "lens"],
+        "at_registered_margin": counted,
+    }
+    path.write_text(json.dumps(claims))
+    build(str(folder), "", "")
+    finding = Page(path.parent / "findings/H2.html").text
+    assert "judged again under 21 sets of choices that somebody else might have made (weights, lens)." in finding
+    assert "15 of the 19 that could be assessed come to the same verdict" in finding
+    assert "At every margin tried 84 15 15 0 4 2" in finding
+    assert "Other analytic choices" not in Page(path.parent / "findings/H3.html").text
+    assert "15 of 19" in Page(path.parent / "index.html").text

@@ -182,15 +182,17 @@ class Chapter:
         except ValueError as error:
             raise self._damaged(path, error) from error
 
-    def registered(self) -> dict[str, str]:
-        """Return hash and time of the register at the first run on data of the wave; empty where no run recorded them.
+    def registered(self) -> dict[str, Any]:
+        """Return the register as it was at the first run on data of the wave; empty where no run recorded it.
 
-        `fieldwork run` writes the record before the first run; a chapter run by hand reads it and never makes one.
+        Keys `hash` and `time`, and `head`, `claims` and `external` with what was declared. `fieldwork run` writes the record
+        before the first run; a chapter run by hand reads it and never makes one.
         """
         path = self.study.processed / "registered.json"
         if not path.is_file():
             return {}
-        return {str(key): str(value) for key, value in self.read_json("registered").items()}
+        record: dict[str, Any] = self.read_json("registered")
+        return record
 
     def save(self, frame: pd.DataFrame, name: str = "", *, csv: bool = True, folder: Folder = "processed") -> Path:
         """Save a table as Parquet, with a CSV for people beside it; return the first file's path.

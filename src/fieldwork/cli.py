@@ -303,8 +303,11 @@ class _Desk:
         return self.store.folder / "registered" / f"{self.study.wave}.json"
 
     def register(self) -> None:
-        """Record the register of claims at the wave's first run; a record once made is never made again."""
-        from fieldwork.provenance import sha256_file, write_atomic  # noqa: PLC0415
+        """Record the register of claims, whole, at the wave's first run; a record once made is never made again.
+
+        A register that cannot be read is told before anything is recorded: mending it is no amendment.
+        """
+        from fieldwork.provenance import write_atomic  # noqa: PLC0415
 
         if self.registered.is_file():
             if not self.registered_copy.is_file():
@@ -314,12 +317,11 @@ class _Desk:
             if not self.registered_copy.is_file():
                 from datetime import UTC, datetime  # noqa: PLC0415 - the one clock of the project
 
-                claims = self.study.claims_path()
-                record = {
-                    "hash": sha256_file(claims) if claims is not None else "",
-                    "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                }
-                write_atomic(self.registered_copy, json.dumps(record, indent=1) + "\n")
+                from fieldwork.claims import Register, record_of  # noqa: PLC0415 - pandas, at the first run alone
+
+                claims, time = self.study.claims_path(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                record = record_of(Register.load(claims), time) if claims is not None else {"hash": "", "time": time}
+                write_atomic(self.registered_copy, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
             write_atomic(self.registered, self.registered_copy.read_text(encoding="utf-8"))
 
     def plan(self, only: tuple[str, ...] = (), earlier: Mapping[str, tuple[Any, ...]] | None = None) -> tuple[Any, ...]:

@@ -1,16 +1,35 @@
 """Findings: a claim, its estimate, interval, base, method and one sentence, for every surface that prints it.
 
 Own code: the wording that a verdict may carry is decided here and nowhere else, so that no hypothesis is printed as a
-finding and no sentence says more than its interval.
+finding, no outside fact without its mark, and no sentence says more than its interval.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-__all__ = ["compose", "sentence"]
+import pandas as pd
+
+from fieldwork.claims import KEY
+from fieldwork.errors import ClaimError, listed
+
+if TYPE_CHECKING:
+    from fieldwork.claims import External
+
+__all__ = ["MARKS", "STATUSES", "Status", "checked", "compose", "marked", "sentence"]
+
+# What may be printed is one of three things, and says which. A fact from outside carries source, date and mark (`marked`).
+Status = Literal["hypothesis", "finding", "external"]
+STATUSES: tuple[Status, ...] = ("hypothesis", "finding", "external")
+DECIDED = ("supported", "contradicted")
+MARKS = {
+    "confirmed": "confirmed",
+    "mismatch": "mismatch: it is not where, or not as, it is quoted",
+    "unverified": "unverified: looked for, neither confirmed nor refuted",
+    "unsourced": "unsourced: quoted without source, sample or period",
+}
 
 
 class Named(Protocol):
@@ -113,6 +132,17 @@ METHODS = {
             "(Hill's number of order 1), averaged over organisations with three informants or more."
         ),
     ),
+    "share_role_largest": (
+        "Count of measures on which the spread of roles is surely the largest of four.",
+        (
+            "On every ordinal measure and blocker that all executives are asked, role, stage and sector are fitted together by "
+            "weighted least squares, in the observed layer and in every replicate of whole organisations. Their spreads, less "
+            "what sampling alone would put there, are set beside the standard deviation of what the members of an organisation "
+            "share around the fit (Gelman 2005). A measure counts for the claim where the spread of roles is the largest with "
+            "a probability above the level of the bound, against it where that probability is below one minus the level; an "
+            "undecided measure counts on neither side."
+        ),
+    ),
     "gradient_ratio_log_adjusted": (
         "Log ratio of mutually adjusted, noise-corrected spreads; interval by test inversion over replicates.",
         (
@@ -149,6 +179,8 @@ def sentence(record: Mapping[str, Any]) -> str:
     (95% interval -0.10 to 0.70, as a ratio 0.90 to 2.01; margin 0.22; about 900 executives in 180 organisations).
     """
     opening = OPENINGS[record["verdict"]]
+    if record["verdict"] in DECIDED and all(record[name] is None for name in ("estimate", "conf_low", "conf_high")):
+        raise _unfounded(record, "a verdict without a published estimate")
     if record["verdict"] == "not_assessable":
         return f"{opening}: {record['reason']}."
     unit, estimate = record["unit"], record["estimate"]
@@ -159,6 +191,9 @@ def sentence(record: Mapping[str, Any]) -> str:
         point = f"Estimate {_shown(estimate, unit)}"
         point += f" {UNIT_WORDS[unit]}" if unit != "proportion" else ""
     interval = f"{record['conf_level']:.0%} interval {_between(ends, unit)}"
+    if record.get("rule") == "bound":
+        each = f"{(1.0 + record['conf_level']) / 2.0:.0%}"
+        interval = f"one-sided bounds {_between(ends, unit)}, each at {each}"
     if unit == "log_ratio":
         interval += f", as a ratio {_between([None if e is None else math.exp(e) for e in ends], 'ratio')}"
     return f"{opening}. {point} ({interval}; margin {_shown(record['margin'], unit)}; {_base(record)})."
@@ -182,15 +217,98 @@ def _base(record: Mapping[str, Any]) -> str:
     return f"{'smallest cell ' if smallest else ''}about {base['n']} {people}{where}"
 
 
+def checked(record: Mapping[str, Any], published: pd.DataFrame | None = None) -> Mapping[str, Any]:
+    """Return a record of findings.json as it may be printed; refuse a hypothesis that would be printed as a finding.
+
+    A *finding* is a claim with the verdict supported or contradicted whose deciding estimates are published. Everything else
+    is a *hypothesis*. Every surface that prints a sentence passes it through here, for the file may have been edited.
+
+    Parameters
+    ----------
+    record : a record as `compose` makes it. published : the published estimates; None: their status is not looked up.
+
+    Raises ClaimError for a record that does not say what it is, a finding without a verdict, or one whose estimate was held
+    back.
+
+    >>> record = {"id": "H4", "status": "finding", "verdict": "inconclusive", "sentence": "Roles differ more than stages."}
+    >>> checked(record)
+    Traceback (most recent call last):
+    fieldwork.errors.ClaimError: ClaimError: a hypothesis is about to be printed as a finding
+      where     findings, claim H4
+      expected  a verdict, supported or contradicted, on published estimates
+      got       the verdict inconclusive
+      hint      print it as the hypothesis that it is
+    """
+    status = record.get("status")
+    if status not in STATUSES:
+        raise ClaimError(
+            "what is about to be printed does not say whether it is a hypothesis or a finding",
+            where=f"findings, claim {record.get('id', '')}", expected=listed(STATUSES), got=repr(status),
+            hint="make findings.json again: fieldwork run --only 10_findings --force",
+        )  # fmt: skip
+    if status != "finding":
+        return record
+    if record.get("verdict") not in DECIDED:
+        raise _unfounded(record, f"the verdict {record.get('verdict')}")
+    if published is not None:
+        held = _held_back(record, published)
+        if held:
+            raise _unfounded(record, f"estimates that are not published: {listed(held, limit=3)}")
+    return record
+
+
+def _unfounded(record: Mapping[str, Any], got: str) -> ClaimError:
+    return ClaimError(
+        "a hypothesis is about to be printed as a finding", where=f"findings, claim {record.get('id', '')}",
+        expected="a verdict, supported or contradicted, on published estimates", got=got,
+        hint="print it as the hypothesis that it is",
+    )  # fmt: skip
+
+
+def _held_back(record: Mapping[str, Any], published: pd.DataFrame) -> list[str]:
+    """Name the deciding estimates of a record that are not among the published ones; a field left out matches any."""
+    rows = published[published["status"].isin(["ok", "flagged"]) & (published["wave"] == record["wave"])]
+    deciding = [entry for entry in record["table"] if entry.get("decides", True)]
+    held = []
+    for entry in deciding:
+        match = pd.Series(data=True, index=rows.index)
+        for name in KEY:
+            if name in entry:
+                match &= rows[name].fillna("") == entry[name]
+        if not match.any():
+            held.append(" ".join(str(entry[name]) for name in KEY if entry.get(name)))
+    return held if deciding else ["none is named"]
+
+
+def marked(fact: External) -> str:
+    """Print a fact from outside the fieldwork with its source, sample, year, mark and the day on which somebody looked.
+
+    >>> import datetime as dt
+    >>> from fieldwork.claims import External
+    >>> print(marked(External(id="x", statement="Up to 30% faster.", source="", status="unsourced",
+    ...                       checked=dt.date(2026, 11, 22))))
+    Up to 30% faster. [Not a finding of this fieldwork; unsourced: quoted without source, sample or period; checked 2026-11-22]
+    """
+    told = [fact.source, f"n = {fact.n:,}" if fact.n else "", str(fact.year) if fact.year and fact.n else ""]
+    about = [", ".join(word for word in told if word), MARKS[fact.status], f"checked {fact.checked.isoformat()}"]
+    return f"{fact.statement} [Not a finding of this fieldwork; {'; '.join(word for word in about if word)}]"
+
+
 def compose(
-    claims: Sequence[Mapping[str, Any]], *, wave: str, provenance: str, figures: Sequence[Named] = ()
+    claims: Sequence[Mapping[str, Any]],
+    published: pd.DataFrame,
+    *,
+    wave: str,
+    provenance: str,
+    figures: Sequence[Named] = (),
 ) -> list[dict[str, Any]]:
-    """Make one finding for each claim that could be assessed.
+    """Make one record for each claim that could be assessed, which says whether it is a finding or still a hypothesis.
 
-    A finding repeats the claim as the hypothesis that it is, beside its verdict; the page of a claim that could not be
-    assessed is its line in the register. `figures` are those drawn; a finding shows the one of its measure.
+    It repeats the claim as the hypothesis that it was, beside its verdict; the page of a claim that could not be assessed is
+    its line in the register. `figures` are those drawn; a record shows the one of its measure.
 
-    Returns records with the fields of findings.json.
+    Returns records with the fields of findings.json. Raises ClaimError where a verdict rests on estimates that are not
+    published.
     """
     records = []
     for claim in claims:
@@ -200,42 +318,44 @@ def compose(
         statistics = list(dict.fromkeys(part["statistic"] for part in judged))
         line, full = _method(statistics)
         measure = judged[0]["measure"].split("+")[0]
-        records.append(
-            {
-                "id": claim["id"],
-                "title": f"{claim['id']}: {claim['verdict'].replace('_', ' ')}",
-                "claim": claim["text"],
-                "construct": judged[0]["construct"],
-                "sentence": sentence(claim),
-                **{name: claim[name] for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit")},
-                "n": claim["base"]["n"],
-                "n_organisations": claim["base"]["n_organisations"],
-                "margin": claim["margin"],
-                "verdict": claim["verdict"],
-                "reason": claim["reason"],
-                "method_line": line,
-                "method_full": full,
-                "what_would_change": _what_would_change(claim),
-                "limitations": _limitations(claim, provenance),
-                "figure": _figure(measure, figures),
-                "table": [
-                    {
-                        name: part[name]
-                        for name in ("construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")
-                    }
-                    for part in claim["parts"]
-                ],
-                "wave": wave,
-                "provenance": provenance,
-            }
-        )
+        record = {
+            "id": claim["id"],
+            "status": "finding" if claim["verdict"] in DECIDED else "hypothesis",
+            "title": f"{claim['id']}: {claim['verdict'].replace('_', ' ')}",
+            "claim": claim["text"],
+            "construct": judged[0]["construct"],
+            "sentence": sentence(claim),
+            **{name: claim[name] for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit")},
+            "n": claim["base"]["n"],
+            "n_organisations": claim["base"]["n_organisations"],
+            "margin": claim["margin"],
+            "verdict": claim["verdict"],
+            "reason": claim["reason"],
+            "planned": claim["planned"],
+            "amendments": claim["amendments"],
+            "method_line": line,
+            "method_full": full,
+            "what_would_change": _what_would_change(claim),
+            "limitations": _limitations(claim, provenance),
+            "figure": _figure(judged[0]["construct"], measure, figures),
+            "table": [{**{name: part[name] for name in KEY}, "decides": part["judged"]} for part in claim["parts"]],
+            "wave": wave,
+            "provenance": provenance,
+        }
+        records.append(dict(checked(record, published)))
     return records
 
 
-def _figure(measure: str, figures: Sequence[Named]) -> str:
-    """Name of the measure's gradient figure; the plain `gradient` is that of the first measure."""
+def _figure(construct: str, measure: str, figures: Sequence[Named]) -> str:
+    """Name of the construct's figure of the measure, else of the construct; what speaks of all measures has none.
+
+    The plain `gradient` is that of the first measure.
+    """
+    if measure == "all":
+        return ""
+    first = "gradient" if construct == "adoption_gradient" else construct
     names = [figure.name for figure in figures]
-    return next((name for name in (f"gradient_{measure}", "gradient") if name in names), "")
+    return next((name for name in (f"{first}_{measure}", first) if name in names), "")
 
 
 def _method(statistics: Sequence[str]) -> tuple[str, str]:

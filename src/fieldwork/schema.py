@@ -128,6 +128,38 @@ RELEASED = Table(
     ),
 )
 
+MULTIVERSE = Table(
+    "multiverse",
+    (
+        Column("wave", "string", "wave of the fieldwork"),
+        Column("claim", "string", "claim of the register"),
+        Column("specification", "Int64", "number of the specification; 1 is the main analysis"),
+        Column("main", "boolean", "the main analysis"),
+        Column("weights", "string", "raked, none"),
+        Column("lens", "string", "cell_table, mixed_model"),
+        Column("exclusions", "string", "set_aside, kept: rows that a rule of quality excludes"),
+        Column("stage", "string", "own_function, organisation: which stage of adoption is meant"),
+        Column("missing", "string", "available, complete, imputed: what is done about missing answers"),
+        Column("margin", "Float64", "margin of the claim's range"),
+        Column("registered_margin", "boolean", "the margin that was registered"),
+        Column("part", "string", "part of the claim whose numbers are shown"),
+        Column("unit", "string", "unit of the part"),
+        Column("part_margin", "Float64", "registered margin of the part"),
+        Column("direction", "string", "claimed side of the margin: above, below"),
+        Column("estimate", "Float64", "point estimate of the part"),
+        Column("conf_low", "Float64", "lower end of its interval; empty: open below, or held back"),
+        Column("conf_high", "Float64", "upper end of its interval; empty: open above, or held back"),
+        Column("conf_level", "Float64", "level of the interval"),
+        Column("n", "Int64", "respondents in the base"),
+        Column("n_organisations", "Int64", "organisations in the base"),
+        Column(
+            "verdict", "string", "verdict of the whole claim: supported, contradicted, inconclusive, not_assessable"
+        ),
+        Column("status", "string", "ok, suppressed: whether the numbers are shown"),
+        Column("reason", "string", "why numbers are not shown, or the claim is not assessable"),
+    ),
+)
+
 ESTIMATE_KEY = ("wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item")
 
 WEIGHTS = Table(

@@ -249,6 +249,11 @@ class Study:
         path = self.instruments / f"{self.wave}.margins.toml"
         return path if path.is_file() else None
 
+    def multiverse_path(self) -> Path | None:
+        """Return the declaration of analytic choices, where there is one."""
+        path = self.instruments / "multiverse.toml"
+        return path if path.is_file() else None
+
     def claims_path(self) -> Path | None:
         """Return the register of claims, where there is one."""
         path = self.instruments / "claims.toml"

@@ -16,11 +16,14 @@ from markupsafe import Markup, escape
 
 from fieldwork.chapter import guarded
 from fieldwork.errors import InstrumentError
+from fieldwork.findings import MARKS, checked
 
 if TYPE_CHECKING:
+    from fieldwork.claims import External
     from fieldwork.instrument import Instrument
 
 __all__ = [
+    "STATUSES",
     "UNITS",
     "VERDICTS",
     "Cell",
@@ -31,14 +34,17 @@ __all__ = [
     "decimals_of",
     "estimate_words",
     "estimates_table",
+    "facts_table",
     "findings_table",
     "grid_table",
     "guarded",
     "interval",
     "matrix_table",
+    "multiverse_table",
     "p_value_table",
     "quantity",
     "statistic_label",
+    "verdicts_table",
 ]
 
 Role = Literal["label", "text", "number"]
@@ -51,6 +57,7 @@ VERDICTS = {
     "inconclusive": "Inconclusive",
     "not_assessable": "Not assessable",
 }
+STATUSES = {"finding": "Finding", "hypothesis": "Hypothesis, left open", "external": "From outside"}
 UNITS = {
     "scale_point": "scale points",
     "log_ratio": "log ratio",
@@ -59,6 +66,7 @@ UNITS = {
     "rank": "ranks",
     "quarter": "quarters",
 }
+_ENDS = ("estimate", "conf_low", "conf_high")
 _STATISTICS = {
     "role_mean": "Mean",
     "stage_mean": "Mean",
@@ -78,6 +86,13 @@ _STATISTICS = {
     "stage_range_shrunken": "Range of stage means, corrected",
     "range_difference": "Range of roles less range of stages",
     "system_sd": "Spread within organisations",
+    "role_sd_mutual": "Spread of roles, of four",
+    "stage_sd_mutual": "Spread of stages, of four",
+    "sector_sd_mutual": "Spread of sectors, of four",
+    "organisation_sd_mutual": "Spread of organisations, of four",
+    "probability_role_largest": "Probability that role divides most",
+    "share_role_largest": "Measures on which role divides most",
+    "share_role_surely_largest": "Measures on which role surely divides most",
     "icc1": "Share of variance between roles, ICC(1)",
     "icc2": "Reliability of role means, ICC(2)",
     "role_mean_model": "Mean by the model (marginal)",
@@ -638,6 +653,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
     claims : list of records    As in claims.json.
     links : mapping             Address of each claim's page, by id; empty: no links.
     """
+    judged_again = any(record.get("multiverse") for record in claims)
     rows = []
     for record in claims:
         verdict = str(record["verdict"])
@@ -650,6 +666,7 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
                 Cell(estimate_words(record) if assessed else _sentence(_text(record.get("reason")))),
                 Cell(quantity(record.get("margin"), str(record.get("unit") or "")) if assessed else ""),
                 Cell(base_words(record.get("base") or {})),
+                *([Cell(_agreeing(record))] if judged_again else []),
             )
         )
     columns = (
@@ -659,23 +676,131 @@ def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str
         Column("Estimate and interval"),
         Column("Margin", "number"),
         Column("Base"),
+        *([Column("Specifications that agree", "number")] if judged_again else []),
     )
     return Table("Every claim of the register, with its verdict", columns, tuple(rows))
 
 
+def _agreeing(record: Mapping[str, Any]) -> str:
+    """Return how many specifications come to the claim's verdict at its registered margin, of those assessed."""
+    counted = (record.get("multiverse") or {}).get("at_registered_margin")
+    return f"{counted['agree']} of {counted['assessed']}" if counted and counted["assessed"] else ""
+
+
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the findings, one row each: claim, verdict and the sentence that may be said."""
+    """Return the findings and the hypotheses left open, one row each: claim, verdict and the sentence that may be said.
+
+    Raises ClaimError for a hypothesis that would be printed as a finding; see `findings.checked`.
+    """
     rows = tuple(
         (
             Cell(str(record["id"])),
+            Cell(STATUSES[checked(record)["status"]]),
             Cell(VERDICTS[str(record["verdict"])], kind=f"verdict {record['verdict']}"),
             Cell(_text(record.get("claim"))),
             Cell(str(record["sentence"])),
         )
         for record in findings
     )
-    columns = (Column("Claim", "label"), Column("Verdict"), Column("What it says"), Column("What may be said"))
-    return Table("Findings", columns, rows)
+    columns = (
+        Column("Claim", "label"),
+        Column("Status"),
+        Column("Verdict"),
+        Column("What it says"),
+        Column("What may be said"),
+    )
+    return Table("Findings, and hypotheses that the data leave open", columns, rows)
+
+
+CHOICES = {
+    "weights": ("Weights", {"raked": "raked", "none": "none"}),
+    "lens": ("Lens", {"cell_table": "cell table", "mixed_model": "mixed model"}),
+    "exclusions": ("Excluded rows", {"set_aside": "out", "kept": "in"}),
+    "stage": ("Stage of", {"own_function": "function", "organisation": "organisation"}),
+    "missing": (
+        "Missing answers",
+        {"available": "available cases", "complete": "complete cases", "imputed": "imputed"},
+    ),
+}
+
+
+def verdicts_table(multiverse: pd.DataFrame) -> Table:
+    """Return how often each verdict came out over the specifications of a multiverse, one row per claim and margin."""
+    rows = []
+    for _, group in multiverse.groupby(["claim", "margin"], sort=False):
+        claim, margin = group["claim"].iloc[0], group["margin"].iloc[0]
+        counts = group["verdict"].value_counts()
+        registered = bool(group["registered_margin"].iloc[0])
+        main = group[group["main"]]["verdict"]
+        unit = str(group["unit"].iloc[0])
+        shown = f"ratio of {math.exp(float(margin)):.2f}" if unit == "log_ratio" else quantity(float(margin), unit)
+        rows.append(
+            (
+                Cell(str(claim)),
+                Cell(shown),
+                Cell("registered" if registered else ""),
+                Cell(VERDICTS[main.iloc[0]] if len(main) else "", kind=f"verdict {main.iloc[0]}" if len(main) else ""),
+                *(Cell(str(int(counts.get(name, 0)))) for name in VERDICTS),
+            )
+        )
+    columns = (
+        Column("Claim", "label"),
+        Column("Margin"),
+        Column("Which"),
+        Column("Main analysis"),
+        *(Column(text, "number") for text in VERDICTS.values()),
+    )
+    return Table("Verdicts over all specifications", columns, tuple(rows))
+
+
+def multiverse_table(multiverse: pd.DataFrame) -> Table:
+    """Return the specifications at the registered margin, one row each: choices, estimate with interval, verdict."""
+    shown = multiverse[multiverse["registered_margin"].fillna(value=False)]
+    rows = []
+    for row in shown.to_dict("records"):
+        unit = str(row["unit"])
+        numbers = estimate_words({name: None if pd.isna(row[name]) else row[name] for name in _ENDS} | {"unit": unit})
+        rows.append(
+            (
+                Cell(f"{row['claim']}, {int(row['specification'])}"),
+                *(Cell(options[row[name]]) for name, (_, options) in CHOICES.items()),
+                Cell(numbers, "" if numbers else _text(row["reason"]) or "no number"),
+                Cell(VERDICTS[row["verdict"]], kind=f"verdict {row['verdict']}"),
+            )
+        )
+    columns = (
+        Column("Claim and specification", "label"),
+        *(Column(heading) for heading, _ in CHOICES.values()),
+        Column("Estimate and interval"),
+        Column("Verdict"),
+    )
+    return Table("Claims under other analytic choices", columns, tuple(rows))
+
+
+def facts_table(facts: Sequence[External]) -> Table:
+    """Return the facts from outside the fieldwork, each with its mark, source, sample and the day on which it was checked."""
+    rows = tuple(
+        (
+            Cell(fact.statement),
+            Cell(MARKS[fact.status][:1].upper() + MARKS[fact.status][1:], kind=f"mark {fact.status}"),
+            Cell(fact.source or "none given"),
+            Cell(f"{fact.n:,}" if fact.n else ""),
+            Cell(str(fact.year or "")),
+            Cell(fact.checked.isoformat()),
+            Cell(fact.note),
+        )
+        for fact in facts
+    )
+    columns = (
+        Column("What others say", "label"),
+        Column("Mark"),
+        Column("Source"),
+        Column("n", "number"),
+        Column("Year", "number"),
+        Column("Checked", "number"),
+        Column("Note"),
+    )
+    return Table("Facts from outside this fieldwork; none of them is a finding of it", columns, rows)
 
 
 def _label(instrument: Instrument, key: str, value: str) -> str:

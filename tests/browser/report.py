@@ -227,6 +227,7 @@ def findings(world: World) -> list[dict[str, object]]:
             **{name: claim[name] for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit", "margin")},
             "n": 650,
             "n_organisations": 80 if world.organisations else None,
+            "status": "hypothesis" if claim["verdict"] == "inconclusive" else "finding",
             "verdict": claim["verdict"],
             "reason": claim["reason"],
             "method_line": "Noise-corrected spread; interval from replicates of organisations.",

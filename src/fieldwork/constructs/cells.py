@@ -52,7 +52,8 @@ class Axis:
     def index(self, values: pd.Series) -> Ints:
         """Return each value's position on the axis (n,), -1 where it is missing."""
         lookup = {code: i for i, code in enumerate(self.codes)}
-        return np.array([lookup.get(value, -1) if pd.notna(value) else -1 for value in values], dtype=np.int64)
+        place, distinct = pd.factorize(values)
+        return np.array([*(lookup.get(value, -1) for value in distinct), -1], dtype=np.int64)[place]
 
 
 def axis(instrument: Instrument, name: str) -> Axis:

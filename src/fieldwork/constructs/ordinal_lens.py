@@ -49,6 +49,7 @@ class ModelLens:
     stage_effect : (1 + B, S)         The same for stages, conditional on role and organisation.
     role_mean : (1 + B, R)            Mean answer of the role, scale points: averaged over the stages at which its
                                       respondents are, and over organisations.
+    thresholds : (1 + B, K - 1)       Cut-points between the answers given, log odds, rising.
     organisation_sd : (1 + B,)        Standard deviation between organisations, log odds; nan where it is not in the model.
     residual_variance : float         Of the latent answer within an organisation: pi^2 / 3 for the logit.
     n : (R,) int, clusters : (R,) int Respondents and organisations of each role in the model.
@@ -63,6 +64,7 @@ class ModelLens:
     role_effect: Floats
     stage_effect: Floats
     role_mean: Floats
+    thresholds: Floats
     organisation_sd: Floats
     residual_variance: float
     n: Ints
@@ -152,6 +154,7 @@ def model_lens(design: SurveyDesign, measure: Measure, role: Axis, stage: Axis |
         role_effect=effects[0],
         stage_effect=effects[1] if len(names) > 1 else np.zeros((len(theta), 0)),
         role_mean=means,
+        thresholds=theta[:, :cuts],
         organisation_sd=sd if fitted.model.random else np.full(len(theta), np.nan),
         residual_variance=math.pi**2 / 3,
         n=bases[0][0],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fieldwork.figures import gradient, spread
+from fieldwork.figures import curve, gradient, spread
 from fieldwork.figures.style import Figure, save
 
 if TYPE_CHECKING:
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
     from fieldwork.study import Study
 
-__all__ = ["Figure", "draw_all", "gradient", "save", "save_all", "spread"]
+__all__ = ["Figure", "curve", "draw_all", "gradient", "save", "save_all", "spread"]
 
 
-def draw_all(estimates: pd.DataFrame, instrument: Instrument, study: Study) -> list[Figure]:
+def draw_all(
+    estimates: pd.DataFrame, instrument: Instrument, study: Study, multiverse: pd.DataFrame | None = None
+) -> list[Figure]:
     """Draw every figure that the published estimates of the study's wave allow, in the order of the instrument.
 
     One gradient per measure with role means, and the spread of roles and stages. Estimates without them give no figure.
-    The first measure's figure is `gradient`, the others `gradient_<measure>`.
+    The first measure's figure is `gradient`, the others `gradient_<measure>`. For each claim of the multiverse that was
+    assessed in some specification, the specification curve `multiverse_<claim>`.
     """
     rows = estimates[(estimates["construct"] == "adoption_gradient") & (estimates["wave"] == study.wave)]
     known = [column for item in instrument.items for column in item.native_columns()]
@@ -41,6 +44,9 @@ def draw_all(estimates: pd.DataFrame, instrument: Instrument, study: Study) -> l
     drawn[:1] = [replace(first, name="gradient") for first in drawn[:1]]
     if rows["statistic"].isin(["role_sd_corrected", "stage_sd_corrected"]).any():
         drawn.append(spread.draw(rows, instrument, **words))
+    if multiverse is not None:
+        assessed = multiverse[(multiverse["wave"] == study.wave) & (multiverse["verdict"] != "not_assessable")]
+        drawn += [curve.draw(multiverse, claim, **words) for claim in dict.fromkeys(assessed["claim"])]
     return drawn
 
 

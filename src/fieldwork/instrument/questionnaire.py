@@ -124,6 +124,25 @@ class Instrument(Part):
         numbered = (f"{name}_{number}" for number in itertools.count(1))
         return tuple(self._by_name[each] for each in itertools.takewhile(self._by_name.__contains__, numbered))
 
+    def measures_of_everybody(self) -> tuple[Item, ...]:
+        """Return every ordinal item and every block of blockers that all respondents are asked, in order.
+
+        Left out: what classifies (the stages), what is asked of some roles, of a part of the respondents, under a condition
+        or in an optional module, and what is asked about a role.
+        """
+        keys = self.keys
+        return tuple(
+            item
+            for item in self.items
+            if item.name not in {keys.stage, keys.stage_organisation}
+            and not (item.asked_of or item.asked_if or item.sampled or item.member)
+            and item.module == "core"
+            and (
+                (item.kind == "ordinal" and set(item.constructs) - {"sample"})
+                or (item.kind == "multi" and "blockers" in item.constructs)
+            )
+        )
+
     def measures(self, construct: str) -> tuple[Item, ...]:
         """Return the items tagged with a construct, in order."""
         return tuple(item for item in self.items if construct in item.constructs)

@@ -165,10 +165,10 @@ def _instrument_paths(study: Study, waves: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _copy_instruments(study: Study, folder: Path, sources: Mapping[str, Path]) -> None:
-    """Copy the instrument of each wave and the register of claims."""
-    claims = study.claims_path()
-    if claims is not None:
-        shutil.copyfile(claims, folder / "instruments" / claims.name)
+    """Copy the instrument of each wave, the register of claims and the declaration of analytic choices."""
+    for declared in (study.claims_path(), study.multiverse_path()):
+        if declared is not None:
+            shutil.copyfile(declared, folder / "instruments" / declared.name)
     for wave, source in sources.items():
         name = source.name if source.name == "instrument.toml" else f"{wave}.toml"
         shutil.copyfile(source, folder / "instruments" / name)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldwork.simulate.population import Measure, Population
 
 
-__all__ = ["TrueWave", "TruthRow", "truth"]
+__all__ = ["TrueWave", "TruthRow", "indicators", "truth", "upper_orthant"]
 
 Floats = NDArray[np.float64]
 TruthRow = dict[str, str | float]
@@ -161,7 +161,7 @@ class Enumeration:
         else:
             over_stage = np.einsum("mrsz,mt,mrszc->rtzc", self.mass, given, answer, optimize=True)
         expected = (over_stage * sector) / mass
-        design = _indicators(mass.shape)
+        design = indicators(mass.shape)
         root = np.sqrt(mass.ravel())
         solved = np.linalg.lstsq(design * root[:, None], expected.ravel() * root, rcond=None)[0]
         roles = mass.shape[0]
@@ -211,8 +211,8 @@ def upper_orthant(h: Floats, k: Floats, rho: float) -> Floats:
     return np.asarray(ndtr(-h[..., 0]) * ndtr(-k[..., 0]) + (density @ weights) * top / (4 * np.pi))
 
 
-def _indicators(shape: tuple[int, ...]) -> Floats:
-    """Design of an additive model over a grid: a constant, then indicators of each axis without its first level."""
+def indicators(shape: tuple[int, ...]) -> Floats:
+    """Return the design of an additive model over a grid: a constant, then each axis' levels without the first."""
     positions = np.indices(shape).reshape(len(shape), -1)
     columns = [np.ones(positions.shape[1])]
     columns += [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fieldwork.simulate.truth import TrueWave, TruthRow, truth
 from fieldwork.simulate.truth_alignment_map import alignment_map_truth
 from fieldwork.simulate.truth_blockers import blockers_truth
+from fieldwork.simulate.truth_dominance import dominance_truth
 from fieldwork.simulate.truth_lead_lag import lead_lag_truth
 from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_phase import phase_truth
@@ -25,6 +26,7 @@ __all__ = ["whole_truth"]
 _CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = (
     alignment_map_truth,
     blockers_truth,
+    dominance_truth,
     perception_gap_truth,
     phase_truth,
     readiness_truth,

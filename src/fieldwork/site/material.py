@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fieldwork.claims import Register
 from fieldwork.errors import DataError, listed
+from fieldwork.findings import checked
 from fieldwork.schema import ESTIMATES, conform
 from fieldwork.study import Study
 
 if TYPE_CHECKING:
+    from fieldwork.claims import External
     from fieldwork.instrument import Instrument
 
 __all__ = ["VERDICTS", "FigureFiles", "Material", "gather", "slug"]
@@ -27,6 +30,9 @@ _DOWNLOADS = {
     "estimates.parquet": "Published estimates (Parquet)",
     "claims.json": "Register with verdicts (JSON)",
     "findings.json": "Findings (JSON)",
+    "multiverse.csv": "Claims under other analytic choices (CSV)",
+    "multiverse.parquet": "Claims under other analytic choices (Parquet)",
+    "multiverse.json": "Analytic choices (JSON)",
 }
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -61,6 +67,7 @@ class Material:
     ----------
     study, instrument           As opened for the wave.
     claims, findings : tuple    Records of claims.json and findings.json; empty where the file is missing.
+    facts : tuple of External   Facts from outside that the register holds.
     estimates : pd.DataFrame    Published estimates; empty where the file is missing.
     flow, validation : dict     Counts of cleaning and results of validation; empty where the file is missing.
     figures : dict              Saved figures by name.
@@ -73,6 +80,7 @@ class Material:
     instrument: Instrument
     claims: tuple[dict[str, Any], ...]
     findings: tuple[dict[str, Any], ...]
+    facts: tuple[External, ...]
     estimates: pd.DataFrame
     flow: dict[str, Any]
     validation: dict[str, Any]
@@ -90,7 +98,8 @@ class Material:
 def gather(study: str, wave: str, out: str) -> Material:
     """Collect the files of a wave; a file in `out`, which mirrors the study folder, goes before the study's own.
 
-    Raises StudyError for a folder that is no study, DataError for a file that is not as its contract has it.
+    Raises StudyError for a folder that is no study, DataError for a file that is not as its contract has it, ClaimError for
+    a finding that is none.
     """
     opened = Study.open(study, wave)
     mirror = Path(out) if out else opened.folder
@@ -99,14 +108,17 @@ def gather(study: str, wave: str, out: str) -> Material:
         ours = mirror / path.relative_to(opened.folder)
         return ours if ours.exists() else path
 
+    estimates = _estimates(staged(opened.reports / "estimates.parquet"))
+    findings = _records(staged(opened.reports / "findings.json"), {"id", "verdict", "sentence"})
     chapters = _merged(staged, opened.reports / "chapters", ".ipynb", mirror, opened.folder)
     figures = _merged(staged, opened.reports / "figures", ".svg", mirror, opened.folder)
     return Material(
         study=opened,
         instrument=opened.instrument(),
         claims=_records(staged(opened.reports / "claims.json"), {"id", "text", "verdict"}),
-        findings=_records(staged(opened.reports / "findings.json"), {"id", "verdict", "sentence"}),
-        estimates=_estimates(staged(opened.reports / "estimates.parquet")),
+        findings=tuple(dict(checked(record, estimates)) for record in findings),
+        facts=Register.load(opened.claims_path()).external if opened.claims_path() is not None else (),
+        estimates=estimates,
         flow=_object(staged(opened.processed / "01_clean.flow.json")),
         validation=_object(staged(opened.processed / "02_validate.json")),
         figures={name: _figure(path) for name, path in figures.items()},

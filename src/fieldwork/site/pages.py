@@ -20,7 +20,7 @@ from fieldwork.site.material import FigureFiles, Material, gather, slug
 from fieldwork.site.quality import quality
 from fieldwork.site.statement import statement
 from fieldwork.site.type import font_faces
-from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, guarded
+from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
 
 __all__ = ["write"]
 
@@ -129,6 +129,7 @@ def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]
     accepted = material.flow.get("accepted")
     enough = _PER_ROLE * max(1, len(material.instrument.roles))
     shown = [(record, pages[str(record["id"])]) for record in material.findings]
+    found = [each for each in shown if each[0]["status"] == "finding"]
     figures = [
         material.figures[name] for name in dict.fromkeys(r.get("figure") for r, _ in shown) if name in material.figures
     ]
@@ -140,7 +141,8 @@ def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]
         material=material,
         tally=words.tally([str(record["verdict"]) for record in material.claims]),
         register=_register_table(material, pages),
-        findings=shown,
+        findings=found,
+        open=[each for each in shown if each[0]["status"] != "finding"],
         figure=figures[0] if figures else None,
         image=_image,
         figures=list(material.figures.values()),
@@ -161,6 +163,8 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
             "page": pages.get(str(record["id"]), ""),
             "parts": _parts_table(record),
             "margins": _margins_table(record),
+            "amendments": _amendments_table(record),
+            "multiverse": _multiverse_table(record),
         }
         for record in claims
     ]
@@ -171,6 +175,8 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
         "Register of claims",
         entries=entries,
         registered=registered,
+        facts=facts_table(site.material.facts) if site.material.facts else None,
+        amended=[(str(record["id"]), slug(str(record["id"]))) for record in claims if record.get("amendments")],
         tally=words.tally([str(record["verdict"]) for record in claims]),
     )
 
@@ -192,7 +198,11 @@ def _finding(
     material = site.material
     key = str(record["id"])
     rows = _rows(material.estimates, record.get("table") or (), material.study.wave)
-    table = estimates_table(rows, material.instrument, title="Estimates behind this finding") if len(rows) else None
+    table = (
+        estimates_table(rows, material.instrument, title=f"Estimates behind this {words.status_of(record)}")
+        if len(rows)
+        else None
+    )
     if len(rows):
         content = guarded(rows).to_csv(index=False, lineterminator="\n")
         site.pages[f"findings/{slug(key)}.csv"] = content.encode()
@@ -213,6 +223,9 @@ def _finding(
         forms=_FORMS,
         parts=_parts_table(claim),
         margins=_margins_table(claim),
+        amendments=_amendments_table(claim),
+        multiverse=_multiverse_table(claim),
+        curve=material.figures.get(f"multiverse_{key}"),
         chapters=[(slug(name), chapters[name]) for name in made],
         small=any(rows["reason"].fillna("").str.contains("small base")),
         neighbours=[
@@ -277,6 +290,48 @@ def _parts_table(claim: Mapping[str, Any]) -> Table | None:
         Column("Base"),
     )
     return Table(f"Parts of {claim['id']}", columns, tuple(rows))
+
+
+def _amendments_table(claim: Mapping[str, Any]) -> Table | None:
+    amendments = claim.get("amendments") or []
+    if not amendments:
+        return None
+    rows = tuple(
+        (
+            Cell(str(each["field"])),
+            Cell(words.said(each["before"])),
+            Cell(words.said(each["after"])),
+            Cell("can decide the verdict" if each["decides"] else "words only"),
+        )
+        for each in amendments
+    )
+    columns = (Column("What was changed", "label"), Column("As registered"), Column("Now"), Column("Weight"))
+    return Table(f"Amendments of {claim['id']} after the data were read", columns, rows)
+
+
+def _multiverse_table(claim: Mapping[str, Any]) -> Table | None:
+    found = claim.get("multiverse")
+    if not found:
+        return None
+    rows = tuple(
+        (
+            Cell(text),
+            Cell(str(counted["specifications"])),
+            Cell(str(counted["agree"])),
+            *(Cell(str(counted["verdicts"][name])) for name in words.VERDICTS),
+        )
+        for text, counted in (
+            ("At the registered margin", found["at_registered_margin"]),
+            ("At every margin tried", found),
+        )
+    )
+    columns = (
+        Column("Judged", "label"),
+        Column("Specifications", "number"),
+        Column("Same verdict", "number"),
+        *(Column(name, "number") for name in words.VERDICTS.values()),
+    )
+    return Table(f"{claim['id']} under other analytic choices", columns, rows)
 
 
 def _margins_table(claim: Mapping[str, Any]) -> Table | None:

@@ -11,7 +11,6 @@ import pandas as pd
 from fieldwork.tables import VERDICTS, base_words, estimate_words, quantity
 
 __all__ = [
-    "FAMILIES",
     "KINDS",
     "MEANINGS",
     "RULES",
@@ -19,9 +18,13 @@ __all__ = [
     "base_words",
     "counted",
     "estimate_words",
+    "family",
+    "kind_of",
     "margin",
     "probability",
     "rule",
+    "said",
+    "status_of",
     "tally",
 ]
 
@@ -31,7 +34,6 @@ MEANINGS = {
     "inconclusive": "the interval contains the margin: the data say neither yes nor no",
     "not_assessable": "the survey lacks what the question needs, such as a second wave or a large enough base",
 }
-FAMILIES = {"primary": "primary family", "secondary": "secondary family"}
 RULES = {
     "single": "one estimate decides: its whole interval must lie beyond the margin",
     "intersection": "every judged part must lie beyond its margin",
@@ -67,6 +69,30 @@ _RULES = {
     "cap_exceeded": "more answers ticked than allowed",
     "routing_violated": "a question was answered that should not have been put",
 }
+
+
+def family(name: str) -> str:
+    """Return what readers call a family of tests; a claim of the secondary family is adjusted for no other.
+
+    >>> family("primary"), family("secondary"), family("screen_2")
+    ('primary family', 'secondary family', 'family screen 2')
+    """
+    return f"{name} family" if name in {"primary", "secondary"} else f"family {name.replace('_', ' ')}"
+
+
+def kind_of(claim: Mapping[str, Any], noun: str = "") -> str:
+    """Tell whether a claim was planned, and whether it was added or changed after the data were read.
+
+    >>> kind_of({"planned": True}), kind_of({"planned": False, "added_after_data": True}, "hypothesis")
+    ('Planned', 'Exploratory hypothesis, added after the data were read')
+    >>> kind_of({"planned": True, "amendments": [{"field": "margin", "decides": True}]})
+    'Planned, amended after the data were read'
+    """
+    kind = f"{'Planned' if claim.get('planned') else 'Exploratory'} {noun}".strip()
+    if claim.get("added_after_data"):
+        return f"{kind}, added after the data were read"
+    amended = any(amendment.get("decides") for amendment in claim.get("amendments") or ())
+    return f"{kind}, amended after the data were read" if amended else kind
 
 
 def rule(name: str) -> str:
@@ -116,6 +142,32 @@ def probability(value: float | None) -> str:
     if value is None or pd.isna(value):
         return ""
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def said(value: object) -> str:
+    """Return a value of the register as it is printed: an empty text says so, a list is one line, a table its fields.
+
+    >>> said(0.5), said(""), said(["H1", "H2"]), said(True), said({"waves": 3})
+    ('0.5', 'empty', 'H1, H2', 'yes', 'waves 3')
+    """
+    if value is None or value in ("", [], {}):
+        return "empty" if value is not None else "not there"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {said(entry)}" for name, entry in value.items() if entry not in ("", None))
+    return ", ".join(said(entry) for entry in value) if isinstance(value, list) else str(value)
+
+
+def status_of(record: Mapping[str, Any]) -> str:
+    """Return what a record of findings.json is, in one word.
+
+    >>> status_of({"status": "finding"}), status_of({"status": "hypothesis"})
+    ('finding', 'hypothesis')
+    """
+    return str(record["status"])
 
 
 def tally(verdicts: list[str]) -> list[tuple[str, str, int]]:
