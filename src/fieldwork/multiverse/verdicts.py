@@ -44,6 +44,10 @@ def _gradient(instrument: Instrument, design: SurveyDesign, register: Register) 
     return adoption_gradient.estimate_for(instrument, design, register.contrasts("adoption_gradient"))
 
 
+def _blockers(instrument: Instrument, design: SurveyDesign, register: Register) -> Estimates:
+    return blockers.estimate_for(instrument, design, register.wanted("blockers"))
+
+
 def _plainly(estimate_for: Callable[[Instrument, SurveyDesign], Estimates]) -> Construct:
     return lambda instrument, design, _: estimate_for(instrument, design)
 
@@ -51,7 +55,7 @@ def _plainly(estimate_for: Callable[[Instrument, SurveyDesign], Estimates]) -> C
 CONSTRUCTS: dict[str, Construct] = {
     "adoption_gradient": _gradient,
     "alignment_map": _plainly(alignment_map.estimate_for),
-    "blockers": _plainly(blockers.estimate_for),
+    "blockers": _blockers,
     "influence": _plainly(influence.estimate_for),
     "lead_lag": _plainly(lead_lag.estimate_for),
     "perception_gap": _plainly(perception_gap.estimate_for),
