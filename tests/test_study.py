@@ -98,7 +98,7 @@ def test_unknown_section(tmp_path):
     assert refused(tmp_path, "", "[disclosur]\n") == (
         "StudyError: unknown key 'disclosur'\n"
         "  where     study.toml, the file\n"
-        "  expected  study, data, waves, instruments, run, disclosure, statement\n"
+        "  expected  study, data, waves, instruments, run, disclosure, statement, cost_of_delay\n"
         "  got       'disclosur'\n"
         "  hint      did you mean 'disclosure'?"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "run": ("seed", "replicates"),
     "disclosure": DISCLOSURE,
     "statement": tuple(STATEMENT),
+    "cost_of_delay": ("source", "currency", "weekly_value", "weeks", "yearly_rate", "option_value"),
 }
 # With fewer, less than one replicate lies beyond each end of a 95% interval.
 LEAST_REPLICATES = 40
@@ -131,6 +132,8 @@ class Study:
     instruments : Path          Folder of instruments, margins and claims.
     disclosure : dict           Thresholds that the study sets.
     statement : dict            Rows of the methods statement, keys of `STATEMENT`.
+    delay : dict                Assumptions on what a delay costs: weekly_value and weeks as quantiles by probability,
+                                yearly_rate, option_value, currency, source. Empty where the study declares none.
     """
 
     folder: Path
@@ -149,6 +152,7 @@ class Study:
     instruments: Path
     disclosure: dict[str, int | float]
     statement: dict[str, str]
+    delay: dict[str, Any] = field(default_factory=dict)
     reference: str = ""
     reference_version: str = ""
 
@@ -329,6 +333,7 @@ class _Reader:
             instruments=self._inside("instruments", "folder", "instruments"),
             disclosure=self._thresholds(),
             statement={key: self._text("statement", key) for key in self.raw.get("statement", {})},
+            delay=self._delay(),
             reference=self._reference(waves),
             reference_version=self._text("waves", "reference_version", ""),
         )
@@ -404,6 +409,28 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
                 raise self._wrong(f"disclosure.{key}", "a number above 0", value)
             out[key] = value
+        return out
+
+    def _delay(self) -> dict[str, Any]:
+        """Read the scenario of a delay; its quantiles are checked where they are used."""
+        if not self.raw.get("cost_of_delay"):
+            return {}
+
+        def number(found: object) -> bool:
+            return isinstance(found, int | float) and not isinstance(found, bool)
+
+        def pairs(found: object) -> bool:
+            return isinstance(found, list) and all(
+                isinstance(pair, list) and len(pair) == 2 and all(map(number, pair)) for pair in found
+            )
+
+        wanted = "pairs of a probability and a value, as [[0, 10000], [0.5, 40000], [1, 90000]]"
+        out: dict[str, Any] = {key: self._text("cost_of_delay", key) for key in ("source", "currency")}
+        for key in ("weekly_value", "weeks"):
+            declared = self._value("cost_of_delay", key, None, pairs, wanted)
+            out[key] = {float(probability): float(value) for probability, value in declared}
+        for key in ("yearly_rate", "option_value"):
+            out[key] = float(self._value("cost_of_delay", key, 0.0, number, "a number"))
         return out
 
     def _text(self, section: str, key: str, default: str | None = None) -> str:

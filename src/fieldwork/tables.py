@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from fieldwork.chapter import guarded
 from fieldwork.errors import InstrumentError
 from fieldwork.findings import MARKS, checked
+from fieldwork.statistics.duration import cost_of_delay
 
 if TYPE_CHECKING:
     from fieldwork.claims import External
@@ -43,6 +44,7 @@ __all__ = [
     "multiverse_table",
     "p_value_table",
     "quantity",
+    "scenario_table",
     "statistic_label",
     "verdicts_table",
 ]
@@ -175,9 +177,25 @@ _STATISTICS = {
     "gap_escalation_frequent": "Stated support minus private conviction where escalation is frequent",
     "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
     "gap_difference": "Stated support minus private conviction, frequent minus rare escalation",
+    "ready_share": "Share in the top two points",
+    "claim_minus_role": "Claim of colleagues less the role's own",
+    "claim_minus_lowest": "Claim less the least prepared role",
+    "claim_minus_lower_quartile": "Claim less the lower quartile of roles",
+    "claim_minus_lowest_raw": "Claim less the lowest answer, biased",
+    "coefficient": "Standardised coefficient",
+    "coefficient_difference": "Strongest less median conviction",
+    "share": "Share",
+    "share_difference": "Difference of shares",
+    "risk_difference": "Difference of shares",
+    "mismatch_share": "Share with differing objectives",
+    "time_ratio": "Ratio of times",
+    "rate_ratio": "Ratio of means",
+    "mean_difference": "Difference of means",
+    "jump": "Difference at the knot",
+    "slope": "Points per point of the scale",
+    "slope_raw": "Points per point of the scale, general level not held fixed",
     "self_other_gap": "Clarity of one's own position minus that of others",
     "prevalence": "Share that cites it",
-    "risk_difference": "Share of the role less share of all other roles",
     "prevalence_ratio": "Share of the role over share of all",
     "location_quotient": "Share of the role's citations over share of all citations",
     "mean_cited": "Answers given per respondent",
@@ -645,6 +663,57 @@ def _p_words(value: Any) -> str:  # noqa: ANN401 - a number or none
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def scenario_table(declared: Mapping[str, Any]) -> Table:
+    """Return what a delay would cost under the study's declared assumptions: a scenario, and marked so.
+
+    Parameters
+    ----------
+    declared : mapping    `Study.delay`: weekly_value and weeks as quantiles, yearly_rate, option_value, currency, source.
+
+    >>> known = {"weekly_value": {0.0: 4e4, 1.0: 4e4}, "weeks": {0.0: 13.0, 1.0: 13.0}, "yearly_rate": 0.1}
+    >>> scenario_table({**known, "option_value": 0.0, "currency": "US dollars", "source": "x"}).frame()["Amount"].tolist()[-2:]
+    ['513,383', '0%']
+    """
+    title = "Scenario, not a finding: what a delay would cost if the assumptions held"
+    columns = (Column("Quantity", "label"), Column("Amount", "number"), Column("Is"))
+    if not declared:
+        return Table(
+            title, columns, (), ("The study declares no assumptions: [cost_of_delay] in study.toml takes them.",)
+        )
+    cost = cost_of_delay(
+        declared["weekly_value"], declared["weeks"], yearly_rate=declared["yearly_rate"], option_value=declared["option_value"]
+    )  # fmt: skip
+    money = declared["currency"]
+    assumed = [
+        *_quantiles(f"Value of a week, {money}", declared["weekly_value"]),
+        *_quantiles("Weeks of delay", declared["weeks"]),
+        ("Yearly rate of discount", quantity(declared["yearly_rate"], "proportion")),
+        (f"Value of what is learnt by waiting, {money}", quantity(declared["option_value"], "", 0)),
+    ]
+    follows = [
+        *_quantiles(f"Cost of the delay, {money}", dict(zip(cost.probabilities, cost.quantiles, strict=True))),
+        (f"Cost of the delay, {money}: mean", quantity(cost.mean, "", 0)),
+        ("Chance that waiting pays", quantity(cost.share_negative, "proportion")),
+    ]
+    rows = [(*pair, "assumed") for pair in assumed] + [(*pair, "follows") for pair in follows]
+    return Table(
+        title, columns, tuple((Cell(name), Cell(amount), Cell(kind)) for name, amount, kind in rows),
+        (f"Assumptions: {declared['source']}.", "No answer of a respondent enters this table."),
+    )  # fmt: skip
+
+
+def _quantiles(name: str, quantiles: Mapping[float, float]) -> list[tuple[str, str]]:
+    """Return the quantiles of a quantity, one line each; one line where it is taken as known."""
+    values = {probability: quantiles[probability] for probability in sorted(quantiles)}
+    if len({round(value, 6) for value in values.values()}) == 1:
+        return [(name, quantity(next(iter(values.values())), "", 0))]
+    ends = {0.0: "least", 0.5: "median", 1.0: "greatest"}
+    return [
+        (f"{name}: {ends.get(probability, f'{probability:.0%} lie below')}", quantity(value, "", 0))
+        for probability, value in values.items()
+    ]
+
+
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:
     """Return the register with its verdicts: one row per claim, with interval, margin and base, or why there is none.
 
@@ -834,8 +903,14 @@ def _option(instrument: Instrument, measure: str, value: str) -> str:
     if not value:
         return ""
     options = {each.id: each.label for item in instrument.items if item.name == measure for each in item.options}
-    if value in options:
-        return options[value]
+    members = {
+        each.member: each.label.partition(": ")[2] or each.label for each in instrument.items if each.family == measure
+    }
+    known = options or members
+    for word, spoken in ((" v ", " less "), ("+", " or ")):
+        parts = value.split(word)
+        if known and set(parts) <= set(known):
+            return spoken.join([known[parts[0]], *(_inside(known[part]) for part in parts[1:])])
     try:
         label = instrument.label(value)
         family = [each.label for each in instrument.family(measure)] if measure else []
@@ -852,6 +927,8 @@ def _segment(instrument: Instrument, value: str) -> str:
     label = _label(instrument, "measure", name)
     if value.endswith(" held fixed"):
         return f"{label} held fixed"
+    if option == "all":
+        return f"With all {label}"
     known = {each.id: each.label for item in instrument.items if item.name == name for each in item.options}
     return f"{label}: {known.get(option, option)}"
 
@@ -872,6 +949,11 @@ def _places(records: Iterable[Mapping[Hashable, Any]]) -> dict[str, int]:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _inside(label: str) -> str:
+    """Return a label as it stands inside a phrase: its capital goes, unless it is an abbreviation."""
+    return label[:1].lower() + label[1:] if label[1:2].islower() or label[1:2] == " " else label
 
 
 def _text(value: object) -> str:
