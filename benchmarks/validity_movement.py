@@ -24,13 +24,14 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.claims import Register, against_margins, judge
-from fieldwork.constructs import lead_lag, phase, role_shift
+from fieldwork.constructs import convergence, lead_lag, phase, role_shift
 from fieldwork.constructs.cells import design_for
-from fieldwork.constructs.ledger import Estimates
+from fieldwork.constructs.ledger import Estimates, Ledger
 from fieldwork.constructs.waves import Earlier, Fielded
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument
-from fieldwork.simulate import Population, World, layout_of, simulate, worlds
+from fieldwork.simulate import Population, World, layout_of, simulate, simulate_responses, worlds
+from fieldwork.simulate.delivery import wave_names
 from fieldwork.simulate.truth import TrueWave
 from fieldwork.simulate.truths import whole_truth
 from fieldwork.weight import Margin, Margins, rake
@@ -91,22 +92,60 @@ def study_of(
     return tuple(made)
 
 
-def estimate_study(waves: Sequence[Fielded], *, whole: bool = True) -> Estimates:
-    """Estimate the last wave as chapter 08 does; `whole` false leaves all but the lead-lag construct out."""
+def quick_study(
+    world: World, organisations: int, seed: int, *, per_role: int = 0, replicates: int = 500
+) -> tuple[Fielded, ...]:
+    """Draw the waves of a study as `study_of` does, with the gradient's measures and the stage alone: for many studies."""
+    asked = instrument()
+    layout = layout_of(asked)
+    made = []
+    for number, name in enumerate(wave_names(asked.wave, WAVES), start=1):
+        drawn = simulate_responses(world, layout, organisations=organisations, seed=seed, wave=number)
+        person = drawn.organisation * len(layout.roles) + drawn.role
+        empty = {c: pd.array([pd.NA] * drawn.n, dtype=i.dtype) for i in asked.items for c in i.native_columns()}
+        known = {
+            "resp_id": [f"r{each}" for each in person],
+            "org_id": [f"o{each}" for each in drawn.organisation],
+            "role": np.array(layout.roles)[drawn.role],
+            "stage_fn": drawn.stage + 1,
+            **drawn.answers,
+        }
+        data = pd.DataFrame(empty | known)
+        if per_role:
+            data = data.groupby("role", sort=False).head(per_role).reset_index(drop=True)
+        weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": 1.0})
+        design = design_for(asked, data, weights, Margins(), replicates=replicates, seed=seed)
+        made.append(Fielded(name, number, asked, design))
+    return tuple(made)
+
+
+def estimate_study(waves: Sequence[Fielded]) -> Estimates:
+    """Estimate the last wave as chapter 08 does."""
     *before, now = waves
     earlier = Earlier(tuple(before), (), now.number)
-    found = lead_lag.estimate_for(now.instrument, now.design, earlier)
-    if not whole:
-        return found
     return Estimates.joined(
-        [role_shift.estimate_for(now.instrument, now.design, earlier), found, phase.estimate_for(now)]
+        [
+            role_shift.estimate_for(now.instrument, now.design, earlier),
+            lead_lag.estimate_for(now.instrument, now.design, earlier),
+            phase.estimate_for(now),
+        ]
     )
+
+
+def converging(waves: Sequence[Fielded]) -> pd.DataFrame:
+    """Estimate what the waves say of convergence, as chapter 08 does, and nothing else."""
+    now = waves[-1]
+    ledger = Ledger(now.design, now.name, "08_movement", "lead_lag")
+    reference = role_shift.reference_of(waves)
+    measures = [("stage_fn", lambda answers: role_shift.indices(answers, reference), "")]
+    measures += [(name, lambda answers: answers.mean, "") for name in ("conf", "prep")]
+    convergence.estimate(ledger, waves, Earlier(tuple(waves[:-1]), (), now.number), measures)
+    return ledger.table().estimates
 
 
 def _declared(world: str, design: str, seed: int) -> pd.DataFrame:
     organisations, per_role, settings = DESIGNS[design]
-    waves = study_of(worlds()[world].with_settings(settings), organisations, seed, per_role=per_role)
-    found = estimate_study(waves, whole=False).estimates
+    found = converging(quick_study(worlds()[world].with_settings(settings), organisations, seed, per_role=per_role))
     kept = found["statistic"].isin(["convergence", "convergence_slope", "convergence_beta", "convergence_beta_raw"])
     rows = found[kept & (found["segment"] == "") & (found["status"] != "not_assessable")]
     low, high = (rows[end].astype("Float64") for end in ("conf_low", "conf_high"))

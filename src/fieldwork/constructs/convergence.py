@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs.ledger import interval_of
-from fieldwork.constructs.waves import Earlier, Fielded, RoleAnswers, errors_of, role_answers, said_of, too_few
+from fieldwork.constructs.waves import Earlier, Fielded, RoleAnswers, errors_of, role_answers, said_of, too_few, wanted
 from fieldwork.errors import DesignError, listed
 from fieldwork.instrument import FollowedRoles, followed_roles, trend_break
 from fieldwork.statistics.convergence import beta_convergence, rank_stability, sigma_convergence
@@ -267,7 +267,7 @@ def _gaps(
             "n_organisations": int(min(clusters[i], clusters[j])),
         }  # fmt: skip
         if base["n"] < MINIMUM_PAIR or base["n_organisations"] < 2:
-            reason = f"{MINIMUM_PAIR} respondents of both roles in both waves are needed; there are {base['n']}"
+            reason = wanted(MINIMUM_PAIR, "respondents of both roles in both waves", base["n"])
             ledger.refuse(name, "gap_change", unit, reason, **base)
             continue
         layers = change[:, i] - change[:, j]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, stats
 
-from fieldwork.constructs.waves import distinct
+from fieldwork.constructs.waves import distinct, wanted
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics.duration import turnbull
 from fieldwork.statistics.influence_model import abilities
@@ -46,6 +46,7 @@ class Meetings:
     ----------
     roles : tuple of str          Roles, in the instrument's order (R).
     first, second : (M,) int      Positions of the two roles, first < second.
+    one, two : (M,) int           The two respondents, as positions in the design.
     cluster : (M,) int            Organisation, as the design counts it.
     outcome : (M,) int            0 the first role's function entered earlier, 1 in the same quarter, 2 later.
     low, high : (M,) float        The second's time of entry less the first's lies in (low, high), in quarters; an end at
@@ -57,6 +58,8 @@ class Meetings:
     roles: tuple[str, ...]
     first: Ints
     second: Ints
+    one: Ints
+    two: Ints
     cluster: Ints
     outcome: Ints
     low: Floats
@@ -105,7 +108,7 @@ def meetings(instrument: Instrument, design: SurveyDesign, items: Sequence[str])
     R, C = len(roles), design.multiplier.shape[1]
     pair = role[i] * R + role[j]
     return Meetings(
-        roles, role[i], role[j], design.cluster[i], outcome.astype(np.int64), low, high, _weights(design, i, j),
+        roles, role[i], role[j], i, j, design.cluster[i], outcome.astype(np.int64), low, high, _weights(design, i, j),
         distinct(np.arange(C)[design.cluster[i]], pair, R * R).reshape(R, R),
     )  # fmt: skip
 
@@ -177,10 +180,8 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
     else:
         informants = np.bincount(design.cluster)
         if (informants >= MINIMUM_INFORMANTS).sum() < MINIMUM_ORGANISATIONS:
-            reason = (
-                f"{MINIMUM_ORGANISATIONS} organisations with {MINIMUM_INFORMANTS} informants are needed; "
-                f"there are {int((informants >= MINIMUM_INFORMANTS).sum())}"
-            )
+            several = int((informants >= MINIMUM_INFORMANTS).sum())
+            reason = wanted(MINIMUM_ORGANISATIONS, f"organisations with {MINIMUM_INFORMANTS} informants", several)
     if reason:
         for statistic, unit in units.items():
             ledger.refuse(measure, statistic, unit, reason)
@@ -192,40 +193,41 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
         _lag(ledger, measure, met, place, role)
 
 
-def _totals(met: Meetings) -> tuple[Floats, Ints]:
-    """Weighted comparisons by pair and outcome (1 + B, R, R, 3), and their number (R, R, 3)."""
+def _totals(met: Meetings) -> Floats:
+    """Weighted comparisons by pair and outcome (1 + B, R, R, 3)."""
     R = len(met.roles)
     cell = (met.first * R + met.second) * 3 + met.outcome
     gather = sparse.coo_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(R * R * 3, len(cell))).tocsr()
-    weight = np.asarray((gather @ met.weight.T).T).reshape(-1, R, R, 3)
-    return weight, np.bincount(cell, minlength=R * R * 3).reshape(R, R, 3)
+    return np.asarray((gather @ met.weight.T).T).reshape(-1, R, R, 3)
 
 
 def _precedence(ledger: Ledger, measure: str, met: Meetings) -> None:
-    weight, rows = _totals(met)
+    weight = _totals(met)
     for i, j in zip(*np.triu_indices(len(met.roles), 1), strict=True):
-        n, orgs = int(rows[i, j].sum()), int(met.organisations[i, j])
-        base: dict[str, Any] = {"role": met.roles[i], "role_2": met.roles[j], "n": n, "n_organisations": orgs}
+        mine = (met.first == i) & (met.second == j)
+        people = [len(np.unique(side[mine])) for side in (met.one, met.two)]
+        orgs = int(met.organisations[i, j])
+        base: dict[str, Any] = {
+            "role": met.roles[i], "role_2": met.roles[j], "n": sum(people), "n_organisations": orgs,
+            "smallest": (min(people), orgs),
+        }  # fmt: skip
         if orgs < MINIMUM_ORGANISATIONS:
-            reason = f"{MINIMUM_ORGANISATIONS} organisations with both roles are needed; there are {orgs}"
+            reason = wanted(MINIMUM_ORGANISATIONS, "organisations with both roles", orgs)
             ledger.refuse(measure, "precedence", "proportion", reason, **base)
             continue
         pair = weight[:, i, j]
         layers = (pair[:, _FIRST] + 0.5 * pair[:, _TIED]) / pair.sum(axis=1)
-        said = f"comparisons within organisations: {n}, of two executives each"
-        # Each organisation brings one executive of each role: as many people as organisations stand on either side.
-        ledger.add_inferred(
-            measure, "precedence", "proportion", infer(layers, orgs), smallest=(orgs, orgs),
-            hits=int(rows[i, j, _FIRST] + rows[i, j, _TIED]), reason=said, **base,
-        )  # fmt: skip
+        # At the gate the fewer organisations in which one of the two was ever first, or tied, stand for the share.
+        ever = [len(np.unique(met.cluster[mine & (met.outcome != lost)])) for lost in (_SECOND, _FIRST)]
+        ledger.add_inferred(measure, "precedence", "proportion", infer(layers, orgs), hits=min(ever), **base)
 
 
 def _strength(ledger: Ledger, measure: str, met: Meetings) -> None:
-    weight, _ = _totals(met)
+    weight = _totals(met)
     shared = np.maximum(met.organisations, met.organisations.T)
     kept = _linked(shared >= MINIMUM_ORGANISATIONS)
     names = [met.roles[place] for place in kept]
-    for role in set(met.roles) - set(names):
+    for role in (role for role in met.roles if role not in names):
         reason = f"{MINIMUM_ORGANISATIONS} organisations that compare it with another role are needed"
         ledger.refuse(measure, "precedence_strength", "log_ratio", reason, role=role)
     if len(kept) < 2:
@@ -238,12 +240,18 @@ def _strength(ledger: Ledger, measure: str, met: Meetings) -> None:
         ledger.refuse(measure, "precedence_strength", "log_ratio", f"{error.title}: {error.got}")
         return
     for place, role in enumerate(names):
-        mine = (met.first == kept[place]) | (met.second == kept[place])
-        orgs = len(np.unique(met.cluster[mine]))
+        people, orgs = _behind(met, int(kept[place]))
         ledger.add_inferred(
-            measure, "precedence_strength", "log_ratio", infer(layers[:, place], orgs), smallest=(orgs, orgs), role=role,
-            n=int(mine.sum()), n_organisations=orgs, reason="against the mean of the roles compared, within organisations",
+            measure, "precedence_strength", "log_ratio", infer(layers[:, place], orgs), role=role, n=people,
+            n_organisations=orgs, reason="against the mean of the roles compared, within organisations",
         )  # fmt: skip
+
+
+def _behind(met: Meetings, place: int) -> tuple[int, int]:
+    """Count the executives of a role who are compared with a colleague, and their organisations."""
+    ahead, behind = met.first == place, met.second == place
+    people = np.unique(np.concatenate([met.one[ahead], met.two[behind]]))
+    return len(people), len(np.unique(met.cluster[ahead | behind]))
 
 
 def _linked(compared: Flags) -> Ints:
@@ -256,10 +264,10 @@ def _linked(compared: Flags) -> Ints:
 def _lag(ledger: Ledger, measure: str, met: Meetings, place: int, role: str) -> None:
     ahead, behind = met.first == place, met.second == place
     mine = ahead | behind
-    orgs = len(np.unique(met.cluster[mine]))
-    base: dict[str, Any] = {"role": role, "n": int(mine.sum()), "n_organisations": orgs}
+    people, orgs = _behind(met, place)
+    base: dict[str, Any] = {"role": role, "n": people, "n_organisations": orgs}
     if orgs < MINIMUM_ORGANISATIONS:
-        reason = f"{MINIMUM_ORGANISATIONS} organisations that compare the role are needed; there are {orgs}"
+        reason = wanted(MINIMUM_ORGANISATIONS, "organisations that compare the role", orgs)
         ledger.refuse(measure, "lag_median", "quarter", reason, **base)
         return
     low = np.where(ahead, -met.high, met.low)[mine]
@@ -281,6 +289,6 @@ def _lag(ledger: Ledger, measure: str, met: Meetings, place: int, role: str) -> 
         return
     ledger.add(
         measure, "lag_median", "quarter", estimate=point, conf_low=lowest, conf_high=highest, conf_level=0.95,
-        smallest=(orgs, orgs), method="turnbull", reason="behind colleagues of the same organisation; below nil it leads",
+        method="turnbull", reason="behind colleagues of the same organisation; below nil it leads",
         **base,
     )  # fmt: skip

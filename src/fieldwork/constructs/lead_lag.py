@@ -15,7 +15,7 @@ import numpy as np
 from fieldwork.constructs import convergence, entry_order
 from fieldwork.constructs.ledger import Estimates, Ledger
 from fieldwork.constructs.role_shift import indices, reference_of
-from fieldwork.constructs.waves import Earlier, Fielded, RoleAnswers, errors_of, role_answers, said_of
+from fieldwork.constructs.waves import Earlier, Fielded, RoleAnswers, errors_of, role_answers, said_of, wanted
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.ranks import rank_curves, rank_sets
 
@@ -84,7 +84,7 @@ def _index(waves: Sequence[Fielded], wanted: str) -> tuple[str, Callable[[RoleAn
             own = reference_of([now])
             return stage, lambda answers: indices(answers, own), reference.broken
     except DesignError as error:
-        return stage, lambda answers: answers.mean, f"no reference: {error.expected} is needed, {error.got} answered"
+        return stage, lambda answers: answers.mean, f"no reference: {error.expected} is needed"
     return stage, lambda answers: indices(answers, reference), ""
 
 
@@ -99,7 +99,7 @@ def _ranks(ledger: Ledger, now: Fielded, measure: str, layers_of: Callable[[Role
     ranked = np.flatnonzero(kept if kept.sum() >= 2 else np.zeros_like(kept))
     for i in np.setdiff1d(np.arange(len(roles)), ranked):
         n = int(answers.n[i])
-        short = f"{MINIMUM} respondents are needed to rank a role; there are {n}"
+        short = wanted(MINIMUM, "respondents of a role that is ranked", n)
         reason = "no second role to rank it against" if kept[i] else short
         _refuse(ledger, measure, reason, role=roles[i].id, n=n, n_organisations=int(answers.clusters[i]))
     if not len(ranked):

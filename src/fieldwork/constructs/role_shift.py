@@ -151,7 +151,7 @@ def reference_record(waves: Sequence[Fielded], wanted: str = "", frozen: str = "
     try:
         found = reference_of(known, wanted, frozen)
     except DesignError as error:
-        return {"reason": f"{error.expected} is needed, {error.got} answered"}
+        return {"reason": f"{error.expected} is needed"}
     return {"wave": found.wave, "version": found.version, "counts": found.table.to_dict("records")}
 
 
@@ -212,7 +212,7 @@ def _index(ledger: Ledger, waves: Sequence[Fielded], wanted: str, frozen: str) -
         reference = reference_of(known, wanted, frozen)
     except DesignError as error:
         for statistic in ("ridit", "shift"):
-            ledger.refuse(stage, statistic, "index", f"no reference: {error.expected} is needed, {error.got} answered")
+            ledger.refuse(stage, statistic, "index", f"no reference: {error.expected} is needed")
         return
     if reference.broken:
         reason = f"{now.instrument.label(stage)} cannot be held against the reference: {reference.broken}"

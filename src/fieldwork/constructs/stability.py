@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs.ledger import NIL
-from fieldwork.constructs.waves import Earlier, Fielded, layers_of, said_of, scores, too_few
+from fieldwork.constructs.waves import Earlier, Fielded, layers_of, said_of, scores, too_few, wanted
 from fieldwork.instrument import trend_break
 from fieldwork.statistics.replicates import Floats, Inference, Ints, infer, replicated_totals
 
@@ -102,11 +102,11 @@ def _ratio(changes: Sequence[tuple[Fielded, Fielded]], items: Sequence[str]) -> 
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     nothing = infer(np.zeros(2), 2)
     if n < MINIMUM_PANEL or clusters < MINIMUM_CLUSTERS:
-        return f"{MINIMUM_PANEL} executives of {_names(changes)} are needed; there are {n}", base, nothing
+        return wanted(MINIMUM_PANEL, f"executives of {_names(changes)}", n), base, nothing
     factor = n / (n - len(np.unique(codes[kept])))
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = [np.log(_within(now, kept, codes, change, factor)) for change in (first, last)]
-    inference = infer(logs[1] - logs[0], clusters)
+        inference = infer(logs[1] - logs[0], clusters)
     if not np.isfinite(inference.draws).all() or float(inference.std_error) < NIL:
         return "one of the two changes does not vary within roles", base, nothing
     return "", base, inference
@@ -177,17 +177,19 @@ class _Moves:
     ----------
     weight : (1 + B, 3, 2)    Sums of weights; the last axis tells moves back from the others: 1 is back.
     rows : (3, 2) int         Moves.
-    orgs : tuple of sets      Names of the organisations (or respondents) behind each kind of ownership.
+    people, orgs : tuple of sets    Names of the executives, and of the organisations, behind each kind of ownership.
     """
 
     weight: Floats
     rows: Ints
+    people: tuple[set[str], ...]
     orgs: tuple[set[str], ...]
 
 
 def _moves(steps: Sequence[tuple[Fielded, Fielded]], stage: str) -> _Moves:
     weight = np.zeros((steps[0][0].design.replicates + 1, 3, 2))
-    rows, orgs = np.zeros((3, 2), dtype=np.int64), (set[str](), set[str](), set[str]())
+    rows = np.zeros((3, 2), dtype=np.int64)
+    people, orgs = (set[str](), set[str](), set[str]()), (set[str](), set[str](), set[str]())
     for one, two in steps:
         ids = _ids(two)
         change = scores(two, stage) - _told(ids, one, scores(one, stage))
@@ -200,20 +202,23 @@ def _moves(steps: Sequence[tuple[Fielded, Fielded]], stage: str) -> _Moves:
         rows[g, back] += totals.rows
         keys = two.instrument.keys
         names = two.design.responses[keys.organisation or keys.respondent].astype(str).to_numpy()
-        for side, met in enumerate(orgs):
-            met.update(names[kept & (kind == side)])
-    return _Moves(weight, rows, orgs)
+        for side in range(3):
+            people[side].update(ids.to_numpy()[kept & (kind == side)])
+            orgs[side].update(names[kept & (kind == side)])
+    return _Moves(weight, rows, people, orgs)
 
 
 def _share(
     ledger: Ledger, stage: str, statistic: str, moves: _Moves, sides: Sequence[tuple[int, ...]], said: str
 ) -> None:
     """Add the share of moves back on one side, or the difference between two sides."""
-    n = [int(moves.rows[list(side)].sum()) for side in sides]
+    moved = [int(moves.rows[list(side)].sum()) for side in sides]
+    n = [len(set().union(*(moves.people[kind] for kind in side))) for side in sides]
     clusters = [len(set().union(*(moves.orgs[kind] for kind in side))) for side in sides]
     base = {"n": min(n), "n_organisations": min(clusters)}
     if min(n) < MINIMUM_PANEL or min(clusters) < MINIMUM_CLUSTERS:
-        reason = f"{MINIMUM_PANEL} moves {'on either side ' if len(sides) > 1 else ''}are needed; there are {min(n)}"
+        what = "executives with a stage in two waves in a row"
+        reason = wanted(MINIMUM_PANEL, f"{what}, on either side," if len(sides) > 1 else what, min(n))
         ledger.refuse(stage, statistic, "proportion", reason, **base)
         return
     shares = [
@@ -222,7 +227,7 @@ def _share(
     layers = shares[0] if len(sides) == 1 else shares[0] - shares[1]
     back = [int(moves.rows[list(side), 1].sum()) for side in sides]
     # The fewest people on either side of either share stand for the row at the gate.
-    fewest = min(min(hit, whole - hit) for hit, whole in zip(back, n, strict=True))
+    fewest = min(min(hit, whole - hit) for hit, whole in zip(back, moved, strict=True))
     ledger.add_inferred(
         stage, statistic, "proportion", infer(layers, min(clusters)), hits=fewest, reason=said, **base
     )  # fmt: skip

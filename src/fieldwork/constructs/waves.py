@@ -43,7 +43,10 @@ __all__ = [
     "scores",
     "takers",
     "too_few",
+    "wanted",
 ]
+
+TOLD = 10  # smallest count that a reason may tell, as the gate has it
 
 Mask = npt.NDArray[np.bool_]
 
@@ -257,6 +260,17 @@ def too_few(waves: Sequence[Fielded], least: int = 2) -> str:
     return f"{least} waves are needed; {len(waves)} {'was' if len(waves) == 1 else 'were'} delivered up to this one"
 
 
+def wanted(least: int, what: str, found: int) -> str:
+    """Say what is needed and about how much there is; a count of fewer than ten is not told, and others to the nearest 5.
+
+    >>> wanted(40, "respondents", 33), wanted(40, "respondents", 4)
+    ('40 respondents are needed; there are about 35', '40 respondents are needed; there are fewer than 10')
+    """
+    rounded = 5 * ((found + 2) // 5)
+    told = f"fewer than {TOLD}" if found < TOLD else f"about {rounded}" if rounded < least else "somewhat fewer"
+    return f"{least} {what} are needed; there are {told}"
+
+
 def said_of(*words: str) -> str:
     """Join what is said of a row."""
     return "; ".join(word for word in words if word)
@@ -277,13 +291,14 @@ def rows_by_role(
     for i, role in enumerate(roles):
         base: dict[str, Any] = {"role": role, "n": int(n[i]), "n_organisations": int(clusters[i])}
         if n[i] < least or clusters[i] < 2:
-            found = f"there are {int(n[i])}" if n[i] < least else "all are of one organisation"
-            ledger.refuse(measure, statistic, unit, f"{least} respondents are needed; {found}", **base)
+            lone = "all respondents are of one organisation"
+            reason = wanted(least, "respondents", int(n[i])) if n[i] < least else lone
+            ledger.refuse(measure, statistic, unit, reason, **base)
             continue
         words = said if isinstance(said, str) else said.get(role, "")
         se = float(inference.std_error[i])
         if se < NIL:
-            reason = f"no interval: all answers alike{f'; {words}' if words else ''}"
+            reason = said_of("no interval: the answers do not vary", words)
             estimate = float(layers[0, i])
             ledger.add(measure, statistic, unit, alike=True, estimate=estimate, status="flagged", reason=reason, **base)
             continue
