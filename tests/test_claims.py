@@ -227,3 +227,21 @@ def test_an_amendment_is_shown(tmp_path):
     other = judge(register, tested, estimates, registered={"hash": "another", "time": "t"})
     assert not same[0]["registered"]["amended"]
     assert other[0]["registered"]["amended"]
+
+
+def test_a_statistic_that_was_refused_as_a_whole_is_refused_for_each_role(tmp_path):
+    path = written(tmp_path, claim("H1", "conf"))
+    path.write_text(path.read_text().replace('statistic = "role_part"', 'statistic = "role_part"\nrole = "CTO"'))
+    register = Register.load(path)
+    key = {
+        "wave": "w",
+        "construct": "adoption_gradient",
+        "measure": "conf",
+        "statistic": "role_part",
+        "unit": "scale_point",
+    }
+    rows = schema.frame([{**key, "status": "not_assessable", "reason": "the question changed"}], schema.ESTIMATES)
+    empty = pd.DataFrame(columns=[*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"])
+    tested = against_margins(register, rows, empty)
+    record = judge(register, tested, publish(rows, Policy()))[0]
+    assert (record["verdict"], record["reason"]) == ("not_assessable", "conf: the question changed")

@@ -451,7 +451,7 @@ def _weakness(verdict: str) -> int:
 def _part(
     claim: Claim, number: int, part: Part, rows: Mapping[tuple[str, ...], Mapping[Any, Any]], tested: Tested
 ) -> dict[str, Any]:
-    row = rows.get(part.key)
+    row = rows.get(part.key) or _refused(part, rows)
     if row is None:
         raise ClaimError(
             "a claim names an estimand that no chapter made",
@@ -481,6 +481,13 @@ def _part(
     if part.judged and p_value is None:
         return {**record, "verdict": "not_assessable", "reason": f"{part.statistic} carries no interval to judge by"}
     return {**record, "verdict": _verdict(record, part.margin, 1.0 if equivalence is None else equivalence)}
+
+
+def _refused(part: Part, rows: Mapping[tuple[str, ...], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
+    """Return the row by which a construct refused the statistic as a whole, without roles or segments; None if it did not."""
+    whole = (part.construct_, part.measure, part.statistic, "", "", "", "", "")
+    row = rows.get(whole)
+    return row if row is not None and row["status"] == "not_assessable" else None
 
 
 def _verdict(part: Mapping[str, Any], margin: float, equivalence_p: float) -> str:

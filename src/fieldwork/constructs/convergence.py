@@ -283,18 +283,19 @@ def _gaps(
     n, clusters = np.minimum(before.n, after.n), np.minimum(before.clusters, after.clusters)
     unit = "index" if name == waves[-1].instrument.keys.stage else "scale_point"
     for i, j in zip(*np.triu_indices(len(roles.ids), 1), strict=True):
+        least, orgs = int(min(n[i], n[j])), int(min(clusters[i], clusters[j]))
         base: dict[str, Any] = {
-            "role": roles.ids[i], "role_2": roles.ids[j], "segment": segment, "n": int(min(n[i], n[j])),
-            "n_organisations": int(min(clusters[i], clusters[j])),
+            "role": roles.ids[i], "role_2": roles.ids[j], "segment": segment, "n": int(n[i] + n[j]),
+            "n_organisations": orgs, "smallest": (least, orgs),
         }  # fmt: skip
-        if base["n"] < MINIMUM_PAIR or base["n_organisations"] < 2:
-            reason = wanted(MINIMUM_PAIR, "respondents of both roles in both waves", base["n"])
+        if least < MINIMUM_PAIR or orgs < 2:
+            reason = wanted(MINIMUM_PAIR, "respondents of both roles in both waves", least)
             ledger.refuse(name, "gap_change", unit, reason, **base)
             continue
         layers = change[:, i] - change[:, j]
         notes = [roles.notes.get(roles.ids[place], "") for place in (i, j)]
         said = said_of(f"{pair[0].name} to {pair[1].name}", *notes)
-        ledger.add_inferred(name, "gap_change", unit, infer(layers, base["n_organisations"]), reason=said, **base)
+        ledger.add_inferred(name, "gap_change", unit, infer(layers, orgs), reason=said, **base)
 
 
 def _by_practice(
