@@ -370,3 +370,26 @@ def test_hazard_models_refuse_what_they_cannot_fit():
         discrete_time_hazard(rows, link="probit")
     with pytest.raises(DataError, match="covariates are missing"):
         discrete_time_hazard(rows, pd.DataFrame({"x": [np.nan] * len(rows.row)}), breaks=(1,))
+
+
+def test_layers_to_first_order_vary_as_fits_of_every_layer_do():
+    rng = np.random.default_rng(5)
+    n = 300
+    waited = rng.geometric(0.3, n).astype(float)
+    seen = rng.integers(1, 8, n)
+    lower, upper = np.where(waited > seen, seen, waited - 1.0), np.where(waited > seen, np.inf, waited)
+    cluster = np.arange(n) // 3
+    m = multipliers(cluster_keys([str(c) for c in range(100)], 1), 200)
+    fitted = turnbull(lower, upper, cluster=cluster, multiplier=m)
+    linear = turnbull(lower, upper, layer_weight=m[:, cluster])
+    assert linear.mass == pytest.approx(fitted.mass)
+    assert linear.layers[0] == pytest.approx(fitted.mass)
+    assert linear.layers.sum(axis=1) == pytest.approx(np.ones(201))
+    below = [np.cumsum(each.layers, axis=1)[:, :-1] for each in (fitted, linear)]
+    assert below[1].std(axis=0) == pytest.approx(below[0].std(axis=0), rel=0.1)
+
+
+def test_a_layer_of_the_observed_weights_moves_nothing():
+    fit = turnbull([0, 2, 2, 4], [2, 4, 4, np.inf], layer_weight=np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 1.0, 1.0, 1.0]]))
+    assert fit.layers[1] == pytest.approx(fit.mass)
+    assert fit.layers[2] == pytest.approx([0.4, 0.4, 0.2])  # where no interval overlaps the step is exact

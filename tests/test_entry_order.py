@@ -17,17 +17,17 @@ ROLES = ("CEO", "CFO", "CTO")
 
 
 def organisations(n, entries, *, roles=ROLES, seed=1):
-    """`n` organisations with an executive of each role; `entries(rng, role, stage)` tells the quarter of an entry."""
+    """`n` organisations with an executive of each role; `entries(rng=, role=, stage=)` tells the quarter of an entry."""
     rng = named_stream(seed, "entries")
     rows = []
     for o in range(n):
         for role in roles:
-            told = {item: entries(rng, role, place) for place, item in enumerate(ITEMS)}
+            told = {item: entries(rng=rng, role=role, stage=place) for place, item in enumerate(ITEMS)}
             rows.append({"org_id": f"o{o:03d}", "role": role, **told})
     return pd.DataFrame(rows)
 
 
-def drawn(rng, role, stage):
+def drawn(*, rng, role, stage):
     late = {"CEO": 2, "CFO": 4, "CTO": 0}[role] + 2 * stage + int(rng.integers(0, 4))
     return "not_yet" if late > 6 else f"{2024 + late // 4}Q{late % 4 + 1}"
 
@@ -72,7 +72,7 @@ def test_pairs_are_those_of_a_loop():
 
 
 def test_precedence_is_the_share_that_came_first_ties_half():
-    def told(rng, role, stage):
+    def told(*, role, stage, **_):
         return {"CEO": "2024Q1", "CFO": "2024Q1" if stage else "2024Q3", "CTO": "not_yet"}[role]
 
     found = of(wave(organisations(20, told)))
@@ -114,7 +114,7 @@ def test_strength_orders_the_roles_and_sums_to_nil():
 
 
 def test_strength_of_two_roles_is_half_the_log_odds_of_precedence():
-    def told(rng, role, stage):
+    def told(*, rng, role, **_):
         return "not_yet" if role == "CTO" else f"2024Q{int(rng.integers(1, 5))}"
 
     data = organisations(60, told)
@@ -126,7 +126,7 @@ def test_strength_of_two_roles_is_half_the_log_odds_of_precedence():
 
 
 def test_a_role_that_never_comes_first_has_no_finite_strength():
-    def told(rng, role, stage):
+    def told(*, rng, role, **_):
         return "not_yet" if role == "CTO" else f"2024Q{int(rng.integers(1, 5))}"
 
     reason = row(of(wave(organisations(60, told))), statistic="precedence_strength", role="")["reason"]
@@ -134,7 +134,7 @@ def test_a_role_that_never_comes_first_has_no_finite_strength():
 
 
 def test_the_lag_is_the_median_of_quarters_behind_colleagues():
-    def told(rng, role, stage):
+    def told(*, role, **_):
         return {"CEO": "2024Q1", "CFO": "2024Q1", "CTO": "2025Q1"}[role]
 
     found = of(wave(organisations(40, told)))
@@ -145,7 +145,7 @@ def test_the_lag_is_the_median_of_quarters_behind_colleagues():
 
 
 def test_a_lag_beyond_all_that_was_seen_is_not_guessed():
-    def told(rng, role, stage):
+    def told(*, role, **_):
         return "not_yet" if role == "CTO" else "2024Q1"
 
     lag = row(of(wave(organisations(40, told))), statistic="lag_median", role="CTO")
@@ -157,7 +157,7 @@ def test_the_interval_of_the_lag_covers_the_median():
     hits = 0
     for seed in range(60):
 
-        def told(rng, role, stage):
+        def told(*, rng, role, **_):
             late = {"CEO": 0, "CFO": 0, "CTO": 3}[role] + int(rng.integers(0, 5))
             return f"{2022 + late // 4}Q{late % 4 + 1}"
 
@@ -182,7 +182,7 @@ def test_what_the_design_lacks_is_said(instrument, items, reason):
 
 
 def test_the_gate_shows_no_share_of_one_or_two_organisations():
-    def told(rng, role, stage):
+    def told(*, role, **_):
         return {"CEO": "2024Q1", "CFO": "2024Q2", "CTO": "2024Q3"}[role]
 
     data = organisations(30, told)

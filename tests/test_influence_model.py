@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fieldwork.errors import ConvergenceError, DataError, DesignError
 from fieldwork.statistics.influence_model import (
     COMPONENTS,
+    abilities,
     bradley_terry,
     influence_weighted_gap,
     point_shares,
@@ -477,3 +478,20 @@ def test_points_and_gaps_are_checked():
         point_shares([[60, 40], [30, 70]], own=[0, 0])
     with pytest.raises(DesignError, match="a weighted gap needs two roles"):
         influence_weighted_gap([1, 2], [1, -1])
+
+
+def test_abilities_of_layered_wins_are_those_of_the_choices():
+    first, second = ["a", "a", "b", "a", "c", "b"], ["b", "c", "c", "b", "a", "a"]
+    outcome = [1, 1, 0.5, 0, 1, 1]
+    fit = bradley_terry(first, second, outcome)
+    wins = np.zeros((1, 3, 3))
+    for one, two, won in zip(first, second, outcome, strict=True):
+        i, j = "abc".index(one), "abc".index(two)
+        wins[0, i, j] += won
+        wins[0, j, i] += 1 - won
+    assert abilities(np.concatenate([wins, 2 * wins]), "abc") == pytest.approx(np.tile(fit.ability[0], (2, 1)))
+
+
+def test_abilities_without_bound_are_refused():
+    with pytest.raises(DesignError, match="no bound"):
+        abilities([[[0.0, 3.0], [0.0, 0.0]]], ["CTO", "CFO"])

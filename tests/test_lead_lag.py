@@ -71,9 +71,8 @@ def test_with_few_organisations_ranks_come_from_bonferroni():
         "org_id": np.tile(np.repeat([f"o{i}" for i in range(20)], 3), 2),
     })  # fmt: skip
     told = row(of(wave(made)), statistic="rank_low", role="CFO")
-    assert (told["estimate"], told["reason"]) == (2, "without Chief Operating Officer, Chief Information Officer, Chief Technology "
-            "Officer, Chief Data, Analytics or AI Officer, Chief Information Security Officer, Chief Marketing Officer, Chief Human "
-            "Resources Officer, General Counsel: fewer than 40 respondents; Bonferroni: few organisations")  # fmt: skip
+    assert told["estimate"] == 2
+    assert told["reason"].endswith("fewer than 40 respondents; Bonferroni: few organisations")
 
 
 def test_one_role_has_no_order():
@@ -273,6 +272,8 @@ def test_the_gate_holds_back_what_rests_on_few():
     assert set(gaps["role_2"]) == {"CMO"} | set(gaps["role_2"]) - {"CEO", "CFO"}
     assert gaps["estimate"].isna().all()
     assert gaps["n"].isna().all()
+    told = row(found, measure="conf", statistic="convergence", segment="")
+    assert (told["n"], told["n_organisations"]) == (50, 50)
     behind = found.bases.query("statistic == 'convergence' and measure == 'conf' and segment == ''")["smallest_n"]
     assert behind.tolist() == [25]  # the thin role is not in the spread at all
 

@@ -67,7 +67,7 @@ def test_the_spread_at_each_stage_is_printed_with_its_base():
         "statistic == 'role_sd_by_stage' and measure == 'conf'"
     )
     assert found["stage"].tolist() == SHIPPED.stage_ids
-    assert found["n"].tolist() == [160] * 5
+    assert found["n"].tolist() == found["n_organisations"].tolist() == [160] * 5
     middle = found.set_index("stage")["estimate"]["piloting"]
     assert middle == pytest.approx(0.6 * np.std([1, -1, 1, -1], ddof=1), abs=0.12)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.ranks import normal_errors, rank_sets
+from fieldwork.statistics.ranks import normal_errors, rank_curves, rank_sets
 from fieldwork.statistics.replicates import cluster_keys, multipliers, small_sample_factor
 
 REFERENCE = tomllib.loads((Path(__file__).parent / "reference" / "agreement.toml").read_text())["ranks"]
@@ -263,3 +263,32 @@ def test_refusals_in_full():
     for wrong in ({}, {"errors": np.ones((30, 3))}, {"covariance": np.eye(3)}):
         with pytest.raises(DesignError, match="ranks need estimates and their sampling errors"):
             rank_sets([1.0, 2.0], **wrong)
+
+
+def test_curves_are_single_step_sets_at_every_level():
+    """The share of draws that leave a rank open is the level at which the single-step set just excludes it."""
+    covariance = 0.25**2 * np.eye(5)
+    means = [4.4, 3.6, 3.0, 2.9, 2.0]
+    errors = normal_errors(covariance, 3999, seed=2)
+    curves = rank_curves(means, errors, covariance=covariance)
+    for level in (0.5, 0.8, 0.95):
+        sets = rank_sets(means, errors, covariance=covariance, level=level, step_down=False)
+        for j in range(5):
+            # The set's end at this level is the end of all but a share 1 - level of the draws, ordered by their critical value.
+            assert np.quantile(curves.rank_low[:, j], 1 - level, method="lower") <= sets.rank_low[j]
+            assert np.mean(curves.rank_low[:, j] < sets.rank_low[j]) <= 1 - level + 1e-9
+            assert np.mean(curves.rank_high[:, j] > sets.rank_high[j]) <= 1 - level + 1e-9
+
+
+def test_curves_of_bonferroni_give_its_p_value():
+    means, se = [1.0, 0.6, 0.0], 0.2
+    curves = rank_curves(means, covariance=se**2 * np.eye(3), draws=9999)
+    p = stats.norm.sf(0.4 / (se * np.sqrt(2)))  # of "the second lies above the first", one of six pairs
+    assert np.mean(curves.rank_high[:, 0] > 1) == pytest.approx(min(1.0, 6 * p), abs=2e-4)
+
+
+def test_curves_of_groups_that_are_alike_exclude_nothing():
+    errors = normal_errors(np.eye(4), 999)
+    curves = rank_curves(np.zeros(4), errors, covariance=np.eye(4))
+    assert np.mean(curves.rank_low > 1) < 0.01
+    assert np.mean(curves.rank_high < 4) < 0.01

@@ -103,7 +103,7 @@ def test_a_panel_is_surer_of_its_shift_than_other_organisations_are():
 def test_the_first_wave_has_levels_and_says_why_it_has_no_shift():
     found = of(wave(people({"CEO": [20, 10, 5, 5, 5]}, conf=[1, 2, 3])))
     for statistic in ("shift", "mean_change"):
-        reasons = set(found.estimates.query("statistic == @statistic")["reason"])
+        reasons = set(found.estimates.loc[found.estimates["statistic"] == statistic, "reason"])
         assert reasons == {"2 waves are needed; 1 was delivered up to this one"}
     assert row(found, statistic="returning_share")["reason"] == "the study has no earlier wave"
 

@@ -8,7 +8,7 @@ H10. Own code: it is one of the measures that the project exists for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs.ledger import interval_of
-from fieldwork.constructs.waves import Earlier, Fielded, RoleAnswers, errors_of, role_answers, said_of, too_few, wanted
+from fieldwork.constructs.waves import (
+    Earlier,
+    Fielded,
+    RoleAnswers,
+    errors_of,
+    role_answers,
+    role_positions,
+    said_of,
+    scores,
+    too_few,
+    wanted,
+)
 from fieldwork.errors import DesignError, listed
 from fieldwork.instrument import FollowedRoles, followed_roles, trend_break
 from fieldwork.statistics.convergence import beta_convergence, rank_stability, sigma_convergence
@@ -49,6 +60,7 @@ class Spreads:
     covariance : (T, R, T, R)      Sampling covariance; organisations of two waves are the same ones where their names are.
     n, clusters : (T, R) int       Respondents and organisations.
     dropped : tuple of str         Labels of followed roles with too few respondents in some wave.
+    organisations : int            Organisations of the last wave behind the roles that take part.
     """
 
     ids: tuple[str, ...]
@@ -58,11 +70,13 @@ class Spreads:
     n: Ints
     clusters: Ints
     dropped: tuple[str, ...]
+    organisations: int
 
     @property
     def base(self) -> dict[str, Any]:
-        """Respondents of the last wave, and the thinnest role of any wave for the gate."""
-        return {"n": int(self.n[-1].sum()), "smallest": (int(self.n.min()), int(self.clusters.min()))}
+        """Respondents and organisations of the last wave, and the thinnest role of any wave for the gate."""
+        thinnest = (int(self.n.min()), int(self.clusters.min()))
+        return {"n": int(self.n[-1].sum()), "n_organisations": self.organisations, "smallest": thinnest}
 
     def ends(self) -> Spreads:
         """Return the first and the last wave."""
@@ -70,6 +84,7 @@ class Spreads:
         return Spreads(
             self.ids, self.means[pick], self.errors[:, pick], self.covariance[np.ix_(pick, range(len(self.ids)), pick,
             range(len(self.ids)))], self.n[pick], self.clusters[pick], self.dropped,
+            self.organisations,
         )  # fmt: skip
 
 
@@ -100,8 +115,14 @@ def spreads(
     return Spreads(
         tuple(there), layers[0],
         errors_of(layers, clusters[:, kept]), (flat.T @ flat / max(len(flat), 1)).reshape(*shape, *shape), n[:, kept],
-        clusters[:, kept], tuple(left),
+        clusters[:, kept], tuple(left), _organisations(waves[-1], name, there, roles.into[-1], masks[-1]),
     )  # fmt: skip
+
+
+def _organisations(wave: Fielded, name: str, roles: Sequence[str], into: Mapping[str, str], used: Mask | None) -> int:
+    """Count the organisations of a wave behind some of the roles."""
+    kept = (role_positions(wave, roles, into) >= 0) & np.isfinite(scores(wave, name))
+    return len(np.unique(wave.design.cluster[kept if used is None else kept & used]))
 
 
 def practice_segments(wave: Fielded) -> tuple[Mask, Mask, str]:
@@ -185,7 +206,7 @@ def _of_measure(ledger: Ledger, waves: Sequence[Fielded], name: str, found: Spre
         for statistic, unit in zip(statistics, units, strict=True):
             ledger.refuse(name, statistic, unit, thin)
         return
-    base = {**found.base, "n_organisations": len(np.unique(waves[-1].design.cluster))}
+    base = found.base
     _change(ledger, name, found.ends(), base, said)
     if len(waves) < 3:
         ledger.refuse(
@@ -262,18 +283,19 @@ def _gaps(
     n, clusters = np.minimum(before.n, after.n), np.minimum(before.clusters, after.clusters)
     unit = "index" if name == waves[-1].instrument.keys.stage else "scale_point"
     for i, j in zip(*np.triu_indices(len(roles.ids), 1), strict=True):
+        least, orgs = int(min(n[i], n[j])), int(min(clusters[i], clusters[j]))
         base: dict[str, Any] = {
-            "role": roles.ids[i], "role_2": roles.ids[j], "segment": segment, "n": int(min(n[i], n[j])),
-            "n_organisations": int(min(clusters[i], clusters[j])),
+            "role": roles.ids[i], "role_2": roles.ids[j], "segment": segment, "n": int(n[i] + n[j]),
+            "n_organisations": orgs, "smallest": (least, orgs),
         }  # fmt: skip
-        if base["n"] < MINIMUM_PAIR or base["n_organisations"] < 2:
-            reason = wanted(MINIMUM_PAIR, "respondents of both roles in both waves", base["n"])
+        if least < MINIMUM_PAIR or orgs < 2:
+            reason = wanted(MINIMUM_PAIR, "respondents of both roles in both waves", least)
             ledger.refuse(name, "gap_change", unit, reason, **base)
             continue
         layers = change[:, i] - change[:, j]
         notes = [roles.notes.get(roles.ids[place], "") for place in (i, j)]
         said = said_of(f"{pair[0].name} to {pair[1].name}", *notes)
-        ledger.add_inferred(name, "gap_change", unit, infer(layers, base["n_organisations"]), reason=said, **base)
+        ledger.add_inferred(name, "gap_change", unit, infer(layers, orgs), reason=said, **base)
 
 
 def _by_practice(
@@ -298,8 +320,7 @@ def _by_practice(
         if thin := _thin(found):
             ledger.refuse(name, "convergence", "log_ratio", f"of organisations so described {thin}", segment=segment)
             continue
-        organisations = len(np.unique(waves[-1].design.cluster[used[-1]]))
-        base = {**found.base, "n_organisations": organisations}
+        base = found.base
         told = said_of(said, _left(found))
         drawn.append(_change(ledger, name, found, base, told, segment))
         fit = sigma_convergence(found.means, covariance=found.covariance)

@@ -135,6 +135,7 @@ def _population(ledger: Ledger, wave: Fielded, measure: str) -> None:
         if not there
     ]
     said = f"without {listed(left)}: fewer than {MINIMUM_CELL} at some stage" if left else ""
+    here, part = design.cluster[kept], np.atleast_1d(enough)[role[kept]]
     for s, position in enumerate(used):
         narrow = errors_of(means[:, s], counts[s], wide=False)
         wide = errors_of(means[:, s], counts[s])
@@ -143,11 +144,11 @@ def _population(ledger: Ledger, wave: Fielded, measure: str) -> None:
         ledger.add(
             measure, "role_sd_by_stage", "scale_point", draws=fit.sd_draws, estimate=fit.sd_corrected, stage=ids[position],
             smallest=(int(n[position, enough].min()), int(counts[s].min())), n=int(n[position, enough].sum()),
-            n_organisations=len(np.unique(design.cluster[kept][(place == position)])), reason=said,
+            n_organisations=len(np.unique(here[part & (place == position)])), reason=said,
             **interval_of(fit.sd_draws),
         )  # fmt: skip
     base = {
-        "n": int(n[used][:, enough].sum()), "n_organisations": len(np.unique(design.cluster[kept])),
+        "n": int(n[used][:, enough].sum()), "n_organisations": len(np.unique(here[part & np.isin(place, used)])),
         "smallest": (int(n[used][:, enough].min()), int(counts.min())),
     }  # fmt: skip
     _two_lines(ledger, measure, "", points, draws, used, ids, base)

@@ -181,7 +181,7 @@ def sigma_convergence(
 
     def judged(contrast: Floats) -> tuple[float, float, float, float, Floats]:
         estimate = float(_contrast(contrast, _log(sd)[:, None])[0])
-        error = float(np.sqrt(max(contrast @ moments @ contrast, 0.0))) if known else float("nan")
+        error = float(np.sqrt(max(float(contrast @ moments @ contrast), 0.0))) if known else float("nan")
         own = _contrast(contrast, draws)
         low, high = _open_quantiles(own, level) if len(own) else (estimate - z * error, estimate + z * error)
         return estimate, error, low, high, own

@@ -1,0 +1,163 @@
+"""Whole studies of several waves, from raw to pages: a wave that is missing is named, a question that changed breaks its trend."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fieldwork import schema
+
+ROOT = Path(__file__).resolve().parents[1]
+OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
+BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.study
+WAVES = ("2026Q1", "2026Q2", "2026Q3", "2026Q4")
+
+
+def fieldwork(*words, study):
+    done = subprocess.run(
+        [BIN / "fieldwork", *map(str, words), "--study", str(study)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Four waves of which the second was never delivered; confidence is asked in other words from the fourth on."""
+    folder = tmp_path_factory.mktemp("waves") / "study"
+    subprocess.run(
+        [BIN / "fieldwork", "simulate", "--world", "diverging", "--organisations", "70", "--waves", "4", "--seed", "3",
+         "--out", str(folder), "--set", "refreshment=0.4"],
+        check=True, capture_output=True, cwd=ROOT,
+    )  # fmt: skip
+    settings = folder / "study.toml"
+    settings.write_text(settings.read_text().replace("replicates = 1000", "replicates = 100"))
+    shutil.rmtree(folder / "data/raw/2026Q2")
+    with (folder / "instruments/2026Q4.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[items.conf.waves."2026Q4"]\nversion = "2"\nwording = "How sure are you?"\n')
+    said = {wave: fieldwork("run", "--wave", wave, study=folder) for wave in WAVES[2:]}
+    return folder, said
+
+
+def estimates(folder, wave):
+    return pd.read_parquet(folder / f"reports/{wave}/estimates.parquet")
+
+
+def test_the_wave_without_a_delivery_is_named_wherever_it_matters(finished):
+    folder, said = finished
+    assert "no delivery of 2026Q2: analyses over waves go without" in said["2026Q3"].splitlines()
+    assert "wave 2026Q1: 2 ran" in said["2026Q3"]
+    assert said["2026Q3"].splitlines()[-1].endswith("reports/2026Q3/index.html")
+    record = json.loads((folder / "data/processed/2026Q3/08_movement.waves.json").read_text())
+    assert (record["fielded"], record["absent"]) == (["2026Q1", "2026Q3"], ["2026Q2"])
+    assert record["with"] == {"2026Q1": "mixture"}
+    table = estimates(folder, "2026Q3")
+    assert "there is no delivery of 2026Q2" in set(table["reason"])
+    page = (folder / "reports/2026Q3/chapters/08_movement.html").read_text(encoding="utf-8")
+    assert "No delivery of 2026Q2" in page or "no delivery of 2026Q2" in page
+    assert not (folder / "reports/2026Q1/index.html").exists()
+
+
+def test_the_reference_stays_the_same_from_wave_to_wave(finished):
+    folder, _ = finished
+    kept = [
+        json.loads((folder / f"data/processed/{w}/08_movement.waves.json").read_text())["reference"] for w in WAVES[2:]
+    ]
+    assert kept[0] == kept[1]
+    assert kept[0]["wave"] == "2026Q1"
+    assert sum(each["n"] for each in kept[0]["counts"]) > 200
+
+
+def test_a_change_is_published_and_a_changed_question_is_not(finished):
+    folder, _ = finished
+    third, fourth = (estimates(folder, wave) for wave in WAVES[2:])
+    assert list(third.columns) == schema.ESTIMATES.names
+    conf = "construct == 'lead_lag' and measure == 'conf' and statistic == 'convergence' and segment == ''"
+    assert third.query(conf)["status"].tolist() == ["ok"]
+    told = fourth.query(conf)
+    assert told["status"].tolist() == ["not_assessable"]
+    assert "wording changed (version 1 to 2) between 2026Q1 and 2026Q4" in told["reason"].iloc[0]
+    prep = fourth.query(conf.replace("'conf'", "'prep'"))
+    assert prep["status"].tolist() == ["ok"]
+    slope = fourth.query("measure == 'prep' and statistic == 'convergence_slope'")
+    assert slope["status"].tolist() == ["ok"]
+
+
+def test_claims_count_the_waves_that_were_delivered(finished):
+    folder, _ = finished
+    third, fourth = (
+        {each["id"]: each for each in json.loads((folder / f"reports/{wave}/claims.json").read_text())}
+        for wave in WAVES[2:]
+    )
+    for claim in ("H10", "H11", "H26"):
+        assert third[claim]["reason"] == "needs 3 waves; the study has 2"
+    assert fourth["H10"]["verdict"] == "not_assessable"
+    assert "wording changed" in fourth["H10"]["reason"]
+    assert fourth["H25"]["verdict"] in {"supported", "contradicted", "inconclusive", "not_assessable"}
+
+
+def test_a_second_run_does_nothing_and_says_so_of_each_wave(finished):
+    folder, _ = finished
+    out = fieldwork("run", "--wave", "2026Q4", study=folder)
+    assert "running" not in out
+    assert "wave 2026Q1: 2 current" in out
+    assert "wave 2026Q3: 2 current" in out
+
+
+def test_a_chapter_by_hand_makes_the_same_bytes(finished, tmp_path):
+    folder, _ = finished
+    names = [
+        f"data/processed/2026Q4/08_movement{suffix}"
+        for suffix in (".parquet", ".draws.parquet", ".bases.parquet", ".waves.json")
+    ]
+    before = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    done = subprocess.run(
+        [BIN / "papermill", str(ROOT / "notebooks" / "08_movement.ipynb"), str(tmp_path / "made.ipynb"), "-p", "study",
+         str(folder), "-p", "out", str(tmp_path / "out"), "--no-progress-bar"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {n: hashlib.sha256((tmp_path / "out" / n).read_bytes()).hexdigest() for n in names} == before
+
+
+@pytest.mark.skipif(not OSPO_DATA.is_dir(), reason="the OSPO survey is not part of the project; its folder is not here")
+def test_a_survey_whose_questions_and_roles_changed_refuses_those_trends(tmp_path):
+    folder = Path(
+        shutil.copytree(
+            ROOT / "examples" / "ospo",
+            tmp_path / "ospo",
+            ignore=shutil.ignore_patterns("reports", "data", ".fieldwork"),
+        )
+    )
+    found = {}
+    for wave in ("2022", "2023", "2024"):
+        fieldwork(
+            "run", "--wave", wave, "-p", f"raw={OSPO_DATA}", "--replicates", 100, "--only", "08_movement", study=folder
+        )
+        found[wave] = pd.read_parquet(folder / f"data/processed/{wave}/08_movement.parquet")
+    critical = {
+        wave: table.query("measure == 'critical' and statistic == 'convergence'").iloc[0]
+        for wave, table in found.items()
+    }
+    assert critical["2022"]["status"] == "ok"
+    assert critical["2023"]["reason"].startswith("not comparable from 2023 on: The published codes turned round")
+    assert critical["2024"]["reason"].startswith(
+        "the question on the role: not comparable from 2024 on: Security and Law are new"
+    )
+    shift = {wave: table.query("statistic == 'shift'") for wave, table in found.items()}
+    assert (shift["2023"]["status"] == "ok").any()
+    assert set(shift["2024"]["status"]) == {"not_assessable"}
+    assert (found["2024"].query("statistic == 'ridit'")["status"] == "ok").any()  # the stages themselves did not change
+    returning = found["2024"].query("statistic == 'returning_share'")
+    assert returning["reason"].str.startswith("repeated cross-section").all()
+    assert set(found["2022"].query("statistic == 'precedence'")["reason"]) == {"the survey names no organisations"}
