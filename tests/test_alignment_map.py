@@ -407,12 +407,12 @@ def test_every_row_has_its_key_unit_reason_and_draws(estimated):
     units = estimates.groupby("statistic")["unit"].unique().map(set)
     shares = {"owner_share", "owner_self_share", "owner_share_by_others"}
     points = {
-        "role_mean", "distance_actual", "distance_perceived", "blind_spot", "public_private_gap", "gap_difference",
+        "mean_rank", "role_mean", "distance_actual", "distance_perceived", "blind_spot", "public_private_gap", "gap_difference",
         "gap_escalation_frequent", "gap_escalation_rare", "self_other_gap",
     }  # fmt: skip
     for statistic, unit in units.items():
         expected = "proportion" if statistic in shares else "scale_point" if statistic in points else "index"
-        assert unit == {"rank" if statistic == "mean_rank" else expected}, statistic
+        assert unit == {expected}, statistic
     contract = {"consensus_priorities", "kendall_w", "owner_agreement", "direction_agreement", "alignment"}
     assert contract <= set(units.index)
     assert estimates.loc[estimates["status"].isin(["not_assessable", "flagged"]), "reason"].ne("").all()
@@ -456,10 +456,11 @@ def test_aims_under_other_names_change_places_only(instrument, weighted):
 def test_no_share_of_others_gives_away_a_role_that_is_held_back(instrument):
     """All less the others leaves the role: a share of the others is held back with the role's own."""
     rng = np.random.default_rng(3)
-    owner = rng.choice(["CEO", "CFO"], 180)
+    owner = rng.choice(["CEO", "CFO", "CTO"], 180)
     data = respondents(60, ["CEO", "CFO", "CTO"], owner=owner)
     few = data.drop(data[data["role"] == "CTO"].index[8:])
     lonely = data.copy()
+    lonely.loc[lonely["role"] == "CTO", "owner"] = "CEO"
     lonely.loc[lonely.index[lonely["role"] == "CTO"][:2], "owner"] = "CTO"
     for case, role, held in ((few, "CTO", True), (lonely, "CTO", True), (data, "CEO", False)):
         found = made(case, instrument)
@@ -477,6 +478,23 @@ def test_thin_cells_are_held_back_with_what_is_made_of_them(instrument):
     published = publish(found.estimates, Policy(), found.bases)
     assert set(published.loc[published["role"] == "CTO", "status"]) <= {"suppressed", "not_assessable"}
     assert published.loc[published["role"] == "CTO", "n"].isna().all()
+
+
+def test_what_adds_to_a_constant_is_not_held_back_alone(instrument):
+    """Shares of owners add to 1 and mean ranks to a constant: one missing number would be the rest."""
+    owner = np.array(["CEO"] * 60 + ["CFO"] * 40 + ["CTO"] * 79 + ["nobody"])
+    data = respondents(60, ["CEO", "CFO", "CTO"], owner=owner)
+    found = made(data, instrument)
+    held = publish(found.estimates, Policy(), found.bases).query(
+        "statistic == 'owner_share' and status == 'suppressed'"
+    )
+    assert set(held["item"]) == {"nobody", "CFO"}
+    rng = np.random.default_rng(8)
+    ranks = np.column_stack([np.ones(40), rng.permuted(np.tile([2.0, 3.0, 4.0], (40, 1)), axis=1)])
+    thin = respondents(20, ["CEO", "CFO"], **dict(zip(AIMS, ranks.T, strict=True)))
+    found = made(thin, instrument)
+    rows = publish(found.estimates, Policy(), found.bases).query("statistic == 'mean_rank' and role == 'CEO'")
+    assert rows["status"].tolist() == ["suppressed"] * 4
 
 
 # -------------------------------------------------------------------------------------------------- worlds and their truth

@@ -228,7 +228,9 @@ def test_a_contrast_is_held_back_with_its_thinner_side(instrument, opinions):
     assert base["smallest_n"] <= 24
     assert base["smallest_organisations"] == 8
     held = publish(found.estimates, Policy(minimum_respondents=25), found.bases)
-    assert one(held, "gap_difference")["status"] == "suppressed"
+    for statistic in ("gap_difference", "gap_escalation_frequent", "gap_escalation_rare"):
+        assert one(held, statistic)["status"] == "suppressed"
+    assert one(held, "public_private_gap")["status"] == "ok"
 
 
 def test_a_survey_without_the_questions_says_which():

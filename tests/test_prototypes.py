@@ -8,7 +8,6 @@ from fieldwork.statistics import agreement as ag
 from fieldwork.statistics.pairs import pair_sums
 from fieldwork.statistics.prototypes import (
     consensus_map,
-    no_consensus_p,
     no_difference_p,
     prototype_correlation,
     unit_vectors,
@@ -35,22 +34,6 @@ def test_vectors_are_centred_of_length_one_and_point_to_what_matters():
     assert (z[[0, 2]] ** 2).sum(axis=1) == pytest.approx([1, 1])
     assert (np.diff(z[0]) < 0).all()
     assert z[2, 0] == z[2, 1]
-
-
-def test_test_of_no_consensus_holds_its_level_among_colleagues_and_finds_what_is_there():
-    """300 studies of 15 organisations whose four members rank nearly alike, each organisation at random."""
-    rng = np.random.default_rng(11)
-    organisation = np.repeat(np.arange(15), 4)
-    weight = rng.uniform(0.5, 2.0, 60)
-    rejected = naive = 0
-    for study in range(300):
-        z = unit_vectors(rankings(rng, 60, organisation=organisation, shared=2.0))
-        rejected += no_consensus_p(z, weight, organisation, 199, named_stream(study, "own")) <= 0.05
-        naive += no_consensus_p(z, weight, np.arange(60), 199, named_stream(study, "naive")) <= 0.05
-    assert within_binomial_band(rejected, 300)
-    assert naive > 100  # colleagues taken as strangers: what they share seems to be shared by all
-    z = unit_vectors(rankings(rng, 60, centre=[2, 1, 0, 0, 0, 0, -1], organisation=organisation))
-    assert no_consensus_p(z, weight, organisation, 999, named_stream(1, "there")) == 0.001
 
 
 def test_test_of_no_difference_holds_its_level_among_colleagues_and_finds_what_is_there():

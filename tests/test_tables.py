@@ -182,13 +182,13 @@ SHIPPED = Study.open(Path(__file__).resolve().parents[1]).instrument()
 
 def test_a_grid_has_rows_and_columns_in_the_instruments_order_and_the_interval_under_each_estimate():
     rows = [
-        row(role=role, item=item, measure="pri", statistic="mean_rank", unit="rank", estimate=value, std_error=0.2,
+        row(role=role, item=item, measure="pri", statistic="mean_rank", unit="scale_point", estimate=value, std_error=0.2,
             conf_low=value - 0.4, conf_high=value + 0.4, conf_level=0.95, n=n)
         for role, item, value, n in (
             ("GC", "pri_5", 2.0, 60), ("GC", "pri_1", 4.25, 65), ("CEO", "pri_5", 3.92, 70), ("", "pri_1", 4.0, 860)
         )
     ]  # fmt: skip
-    rows.append(row(role="CEO", item="pri_1", measure="pri", statistic="mean_rank", unit="rank", status="suppressed",
+    rows.append(row(role="CEO", item="pri_1", measure="pri", statistic="mean_rank", unit="scale_point", status="suppressed",
                     reason="held back: fewer than 10 respondents"))  # fmt: skip
     made = grid_table(frame(rows, ESTIMATES), SHIPPED, rows=["role"], across=["item"], title="Mean rank")
     assert [column.label for column in made.columns] == ["Role", "Lower cost", "Lower risk", "n, at least"]

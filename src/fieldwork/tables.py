@@ -417,10 +417,10 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
     ]
     rows = []
     for row in records:
-        unit = _unit(row)
+        unit = str(row["unit"])
         shown = row["status"] in ("ok", "flagged")
         reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
-        decimals = places.get(str(row["unit"]), 2)
+        decimals = places.get(unit, 2)
         numbers = [
             interval(row["conf_low"], row["conf_high"], unit, decimals),
             quantity(row["n"], "", 0),
@@ -507,11 +507,11 @@ def _order(instrument: Instrument) -> dict[str, tuple[int, int, str]]:
 
 def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int]) -> Cell:
     """Estimate with its interval, or a dash with the reason."""
-    unit = _unit(row)
+    unit = str(row["unit"])
     reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
     if row["status"] not in ("ok", "flagged"):
         return Cell("", reason)
-    decimals = places.get(str(row["unit"]), 2)
+    decimals = places.get(unit, 2)
     point = quantity(row["estimate"], unit, decimals) or "not finite"
     ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
     return Cell(point, reason, below=ends)
@@ -589,12 +589,6 @@ def _named(instrument: Instrument, key: str, row: Mapping[Hashable, Any]) -> str
     """Return what readers call the value that a row has in a key column; empty where it speaks of all."""
     value = _text(row[key])
     return _option(instrument, _text(row["measure"]), value) if key == "item" else _label(instrument, key, value)
-
-
-def _unit(row: Mapping[Hashable, Any]) -> str:
-    """Return the unit of a row's numbers; a rank with a standard error is a mean of ranks, which has decimals."""
-    unit = str(row["unit"])
-    return "" if unit == "rank" and not pd.isna(row["std_error"]) else unit
 
 
 def _option(instrument: Instrument, measure: str, value: str) -> str:

@@ -32,13 +32,18 @@ from fieldwork.constructs.teams import (
     totals_by_group,
 )
 from fieldwork.errors import listed
-from fieldwork.statistics.agreement import mean_distances, mean_index_of_strangers, pair_agreement, van_der_eijk_a
+from fieldwork.statistics.agreement import (
+    consensus_test,
+    mean_distances,
+    mean_index_of_strangers,
+    pair_agreement,
+    van_der_eijk_a,
+)
 from fieldwork.statistics.multiplicity import holm
 from fieldwork.statistics.pairs import PairSums, pair_sums
 from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.prototypes import (
     consensus_map,
-    no_consensus_p,
     no_difference_p,
     prototype_correlation,
     unit_vectors,
@@ -83,7 +88,8 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
     same, `owner_ac1` Gwet's AC1 of it; `owner_agreement_within`, `owner_ac1_within` and `owner_kappa_within` (Fleiss: chance
     is two executives of different organisations) of colleagues.
 
-    **Direction** (ordinal items): `direction_agreement` = van der Eijk's A of the answers, overall and per role;
+    **Direction** (ordinal items): `direction_agreement` = van der Eijk's A of the answers, overall and per role (of few it is
+    high by chance: by 0.03 of 40 respondents who agree moderately);
     `direction_agreement_within` its mean over organisations, `direction_agreement_chance` what teams of the same sizes have if
     colleagues answer as strangers do, `direction_agreement_excess` the difference; `role_mean` per role.
 
@@ -272,10 +278,12 @@ def _consensus_tests(design: SurveyDesign, r: _Rankings) -> dict[str, tuple[floa
     for place, (role, groups) in enumerate(r.roles.places()):
         mine = r.used & np.isin(r.roles.code, groups)
         if r.carries(place):
-            rng = named_stream(design.seed, f"{CONSTRUCT}/{r.measure}/no consensus/{role}")
-            found[role] = no_consensus_p(
-                r.vectors[mine], design.weight[mine], design.cluster[mine], design.replicates, rng
-            )
+            found[role] = float(
+                consensus_test(
+                    -r.ranks[mine], np.zeros(int(mine.sum())), weight=design.weight[mine], cluster=design.cluster[mine],
+                    draws=design.replicates, seed=design.seed, name=f"{CONSTRUCT}/{r.measure}/no consensus/{role}",
+                ).alpha_p[0]
+            )  # fmt: skip
     by_role = {role: p for role, p in found.items() if role}
     adjusted = {**found, **holm(by_role, family_size=len(by_role))}
     return {role: (p, adjusted[role]) for role, p in found.items()}
@@ -361,15 +369,16 @@ def _add(ledger: Ledger, measure: str, statistic: str, inference: Inference, **f
 
 def _mean_ranks(ledger: Ledger, r: _Rankings, place: int, role: str, mean: Floats) -> None:
     base = r.bases[place]
+    mine = r.used & np.isin(r.roles.code, r.roles.places()[place][1])
+    # The ranks of the aims add to a constant: one that is held back would follow from the others.
+    alike = bool((np.ptp(r.ranks[mine], axis=0) == 0).any()) if base.n else False
     for j, aim in enumerate(r.aims):
         fields = {"role": role, "item": aim, **base.fields}
         if base.n == 0:
-            ledger.refuse(r.measure, "mean_rank", "rank", "nobody ranked the aims", **fields)
+            ledger.refuse(r.measure, "mean_rank", "scale_point", "nobody ranked the aims", **fields)
             continue
-        mine = r.used & np.isin(r.roles.code, r.roles.places()[place][1])
-        alike = len(np.unique(r.ranks[mine, j])) < 2
         ledger.add_inferred(
-            r.measure, "mean_rank", "rank", infer(mean[:, j], base.clusters), alike=alike, **fields, **base.flag
+            r.measure, "mean_rank", "scale_point", infer(mean[:, j], base.clusters), alike=alike, **fields, **base.flag
         )
 
 
@@ -568,8 +577,12 @@ def _owners_of_colleagues(ledger: Ledger, item: Item, answer: Ints, K: int) -> N
 
 def _shares(ledger: Ledger, item: Item, options: Axis, roles: _Roles, named: Floats, used: Mask) -> None:
     """Add the share that names each owner, the share of each role that names itself, and of others that name it."""
+    people = named.sum(axis=0).astype(np.int64)
+    # Each names one: a single share that is held back would follow from the others, so the next smallest goes with it.
+    second = int(np.argsort(people, kind="stable")[min(1, len(people) - 1)])
     for k, option in enumerate(options.labels):
-        _share(ledger, item.name, "owner_share", named[:, k] > 0, used, item=option)
+        hits = int(people.min()) if k == second else int(people[k])
+        _share(ledger, item.name, "owner_share", named[:, k] > 0, used, hits=hits, item=option)
     place = {label: k for k, label in enumerate(options.labels)}
     known = [(g, place[label]) for g, label in enumerate(roles.labels) if label in place]
     if not known:
@@ -594,12 +607,14 @@ def _share(
     hit: Mask,
     used: Mask,
     *,
+    hits: int | None = None,
     rest: Mask | None = None,
     **fields: Any,  # noqa: ANN401
 ) -> None:
     """Add the share of `hit` among `used`, with Korn and Graubard's interval.
 
-    `rest` are the respondents who can be told from this share and that of all: it is held back with theirs.
+    `hits` is the number of people that the gate is to judge it by, where that is not those of the share. `rest` are the
+    respondents who can be told from this share and that of all: it is held back with theirs.
     """
     design = ledger.design
     base = _Base.of(design, used)
@@ -613,7 +628,7 @@ def _share(
     se = se if se > NIL else 0.0
     interval = korn_graubard(float(inference.estimate), se, base.n, base.clusters)
     order = np.argsort(np.argsort(inference.draws, kind="stable"), kind="stable")
-    hits = int((hit & used).sum())
+    hits = int((hit & used).sum()) if hits is None else hits
     if rest is not None:
         told = _Base.of(design, rest)
         yes = int((hit & rest).sum())

@@ -56,11 +56,11 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
     say they have with the measured one, the mean distance in confidence with a minus. Never a difference: the scales differ.
 
     **Said and thought** (slots `sup_pub`, `conv_priv`, `act_escal`): `public_private_gap` = stated support minus private
-    conviction; `gap_escalation_frequent` and `gap_escalation_rare` the same where an organisation's executives say on average
-    that open questions are settled by escalation more often, or no more often, than the middle of the scale;
-    `gap_difference` = the first of these minus the second. One wave: an association. `self_other_gap` (slots `clar_self`,
-    `clar_oth`) = clarity of the own position minus clarity of colleagues', paired within a person, overall and per role; it
-    needs one informant per organisation.
+    conviction where an organisation tells of escalation; `gap_escalation_frequent` and `gap_escalation_rare` the same where
+    its executives say on average that open questions are settled by escalation more often, or no more often, than the middle
+    of the scale; `gap_difference` = the first of these minus the second. One wave: an association. `self_other_gap` (slots
+    `clar_self`, `clar_oth`) = clarity of the own position minus clarity of colleagues', paired within a person, overall and
+    per role; it needs one informant per organisation.
 
     Weights and replicates are the design's, but for what counts organisations (`constructs.teams`). Missing answers leave a
     respondent out of a difference; don't-knows are missing. What a survey does not ask is `not_assessable` and says so.
@@ -214,11 +214,12 @@ def _escalation(ledger: Ledger, instrument: Instrument) -> None:
     known = ~np.isnan(gap)
     frequent = _escalates(_values(design, often), design, (min(often.codes) + max(often.codes)) / 2.0)
     sides = [known & (frequent == 1), known & (frequent == 0)]
-    _mean(ledger, measure, "public_private_gap", gap, known)
-    for statistic, side in zip(("gap_escalation_frequent", "gap_escalation_rare"), sides, strict=True):
-        _mean(ledger, measure, statistic, gap, side)
     n = [int(side.sum()) for side in sides]
     clusters = [len(np.unique(design.cluster[side])) for side in sides]
+    # The two sides make up the whole: one that is held back would follow from the other, so both are or neither.
+    _mean(ledger, measure, "public_private_gap", gap, sides[0] | sides[1])
+    for statistic, side in zip(("gap_escalation_frequent", "gap_escalation_rare"), sides, strict=True):
+        _mean(ledger, measure, statistic, gap, side, smallest=(min(n), min(clusters)))
     base: dict[str, Any] = {"n": sum(n), "n_organisations": sum(clusters)}
     if min(n) < MINIMUM_FOR_CONTRAST or min(clusters) < MINIMUM_TEAMS:
         reason = (

@@ -120,9 +120,7 @@ def _expected_distance(population: Population, measure: Measure, number: int) ->
     world, layout = population.world, population.layout
     whole = population.effects(measure, number).mean(axis=1)
     residual = population.residual_sd(measure.name, number)
-    spread = float(
-        np.sqrt(world.organisation_sd**2 + world.person_sd**2 + world.acquiescence_sd**2 + residual**2)
-    )
+    spread = float(np.sqrt(world.organisation_sd**2 + world.person_sd**2 + world.acquiescence_sd**2 + residual**2))
     guess_spread = float(np.hypot(world.projection * spread, 0.6 * world.residual_sd))
     rho = min(world.projection * spread / guess_spread, 1.0 - 1e-12)
     points, weights = np.polynomial.hermite_e.hermegauss(_NODES)

@@ -136,9 +136,7 @@ def company(
     return Company(pair, member, assessed, population.size_share)
 
 
-def _company(
-    population: Population, informs: float, minimum: int, kept: Callable[[int, int], float] | None
-) -> Company:
+def _company(population: Population, informs: float, minimum: int, kept: Callable[[int, int], float] | None) -> Company:
     exists, answers = population.exists, population.exists * population.responds * informs
     R, Z = exists.shape
     counts = np.arange(R + 1)

@@ -1019,9 +1019,9 @@ def _homes(cluster: npt.ArrayLike, respondents: int) -> Ints:
 
 def _by_home(rows: Floats, weight: Floats, home: Ints) -> tuple[Floats, Floats]:
     """Weighted mean row of each organisation, and its weight."""
-    table = (np.unique(home)[:, None] == home) * weight
-    total = table.sum(axis=1)
-    return (table @ rows) / total[:, None], total
+    place = np.unique(home, return_inverse=True)[1].reshape(-1)
+    total = np.asarray(np.bincount(place, weights=weight), dtype=np.float64)
+    return np.stack([np.bincount(place, weights=weight * column) for column in rows.T], axis=1) / total[:, None], total
 
 
 def _shuffled_lengths(z: Floats, share: Floats, draws: int, rng: np.random.Generator) -> Floats:

@@ -1,7 +1,8 @@
-"""Strategic consensus mapping from a clustered sample: tests, correlations of groups' mean vectors, the map, layer by layer.
+"""Strategic consensus mapping from a clustered sample: a test of roles, correlations of mean rankings, the map, layer by layer.
 
-Own code: `agreement.strategic_consensus` is the descriptive form (Tarakci et al. 2014), which takes respondents as independent
-and weights as fixed. Vectors are unit vectors of rankings, `unit_vectors`; groups' mean vectors are their prototypes.
+Own code: `agreement.strategic_consensus` is the descriptive form (Tarakci et al. 2014), which takes weights as fixed, and
+`agreement.consensus_test` tests groups one by one and in pairs. Vectors are unit vectors of rankings, `unit_vectors`; groups'
+mean vectors are their prototypes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ __all__ = [
     "ConsensusMap",
     "PrototypeCorrelation",
     "consensus_map",
-    "no_consensus_p",
     "no_difference_p",
     "prototype_correlation",
     "unit_vectors",
@@ -52,36 +52,6 @@ def unit_vectors(ranks: npt.ArrayLike) -> Floats:
 def _blocks(draws: int, width: int) -> list[int]:
     step = max(1, min(draws, _BLOCK // max(width, 1)))
     return [min(step, draws - low) for low in range(0, draws, step)]
-
-
-def no_consensus_p(
-    vectors: npt.ArrayLike, weight: npt.ArrayLike, cluster: npt.ArrayLike, draws: int, rng: np.random.Generator
-) -> float:
-    """Test that executives order the items at random: p = (1 + draws as long) / (1 + draws), of the mean vector's length.
-
-    In each draw the items are shuffled anew for every organisation, for its members alike, so that what colleagues share is no
-    evidence of what a population shares. Exact where organisations are independent and each ordering is as likely as any other.
-
-    Parameters
-    ----------
-    vectors : (n, p) unit vectors. weight, cluster : (n,). draws : number of shuffles.
-
-    Rows are to come in an order of their own (the design's): the draws follow it. Reference: Tarakci et al. (2014), Strategic
-    Management J. 35, 1053-1069; Good (2005), Permutation Tests.
-
-    >>> rng = np.random.default_rng(1)
-    >>> no_consensus_p(unit_vectors([[1, 2, 3, 4]] * 8), np.ones(8), np.arange(8), 999, rng)
-    0.001
-    """
-    z, w = np.asarray(vectors, dtype=np.float64), np.asarray(weight, dtype=np.float64)
-    team = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
-    sums = np.column_stack([np.bincount(team, weights=w * column) for column in z.T])
-    observed = float((sums.sum(axis=0) ** 2).sum())
-    beyond = 0
-    for size in _blocks(draws, sums.size):
-        shuffled = rng.permuted(np.broadcast_to(sums, (size, *sums.shape)), axis=-1)
-        beyond += int(np.count_nonzero((shuffled.sum(axis=1) ** 2).sum(axis=1) >= observed * (1.0 - 1e-12)))
-    return (1.0 + beyond) / (1.0 + draws)
 
 
 def no_difference_p(
