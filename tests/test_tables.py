@@ -198,6 +198,9 @@ def test_a_grid_has_rows_and_columns_in_the_instruments_order_and_the_interval_u
         ["Chief Executive Officer", "\N{EN DASH}", "3.92 (3.52 to 4.32)", "70"],
         ["General Counsel", "4.25 (3.85 to 4.65)", "2.00 (1.60 to 2.40)", "60"],
     ]
+    single = grid_table(frame(rows[:1], ESTIMATES), SHIPPED, rows=["role", "statistic"], across=[], title="Mean rank")
+    assert [column.label for column in single.columns] == ["Role and statistic", "Estimate", "n"]
+    assert single.frame().to_numpy().tolist() == [["General Counsel, Mean rank", "2.00 (1.60 to 2.40)", "60"]]
     html = str(made.html())
     assert "2.00<br>1.60 to 2.40" in html
     assert "Under each estimate stands its 95% interval." in html

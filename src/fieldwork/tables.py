@@ -168,11 +168,11 @@ _STATISTICS = {
     "direction_agreement_within": "Agreement of colleagues (mean A)",
     "direction_agreement_chance": "Agreement of teams of strangers (mean A)",
     "direction_agreement_excess": "Agreement of colleagues beyond strangers",
-    "activity_agreement_correlation": "Rank correlation of activity and agreement on confidence",
     "distance_actual": "Distance of two colleagues",
     "distance_perceived": "Distance that they expect",
     "blind_spot": "Blind spot: actual minus expected distance",
     "self_measured_correlation": "Rank correlation of alignment as described and as measured",
+    "activity_agreement_correlation": "Rank correlation of activity and agreement on confidence",
     "public_private_gap": "Stated support minus private conviction",
     "gap_escalation_frequent": "Stated support minus private conviction where escalation is frequent",
     "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
@@ -509,7 +509,8 @@ def grid_table(
     Parameters
     ----------
     estimates : pd.DataFrame       Rows of `schema.ESTIMATES`, at most one per cell of the grid.
-    rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`.
+    rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`;
+        with none across, one column of estimates.
     title : str                    Caption.
     """
     records = estimates.to_dict("records")
@@ -524,8 +525,8 @@ def grid_table(
     names = {_key(row, across): _joined(instrument, across, row) for row in records}
     columns = (
         Column(" and ".join(_HEADINGS[key] for key in rows).capitalize(), "label"),
-        *(Column(names[head], "number") for head in heads),
-        Column("n, at least", "number"),
+        *(Column(names[head] or "Estimate", "number") for head in heads),
+        Column("n, at least" if across else "n", "number"),
     )
     lines = []
     for key in sorted(found, key=lambda key: [order.get(part, (1, 0, part)) for part in key]):
