@@ -61,8 +61,8 @@ claim it is to be at most 5%, and for any false claim of the family at most 6%.
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def published_study(world: str, organisations: int, seed: int, folder: Path) -> Path:
-    """Write a study of a world and run it up to its published estimates, as a user would."""
+def published_study(world: str, organisations: int, seed: int, folder: Path, *, replicates: int = 0) -> Path:
+    """Write a study of a world and run it up to its published estimates, as a user would; 0 replicates: the study's own."""
     study = write_study(world, organisations=organisations, waves=1, seed=seed, out=folder / "study", base=ROOT)
     # The claims are judged once: other analytic choices have no truth of their own.
     one = "\n".join(
@@ -76,6 +76,7 @@ def published_study(world: str, organisations: int, seed: int, folder: Path) -> 
         f'[choices]\n{one}\nmargin = "registered"\n', encoding="utf-8"
     )
     command = [sys.executable, "-m", "fieldwork", "run", "--study", str(study), "--workers", "1", "--only", "09_claims"]
+    command += ["--replicates", str(replicates)] if replicates else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     return study
 
@@ -248,9 +249,9 @@ def _markdown(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _world(world: str, organisations: int, seed: int) -> list[str]:
+def _world(world: str, organisations: int, seed: int, replicates: int) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
-        joined = against_truth(published_study(world, organisations, seed, Path(place)))
+        joined = against_truth(published_study(world, organisations, seed, Path(place), replicates=replicates))
     known = joined[joined["truth"].notna()]
     far, measured = far_off(joined), known["beyond"].count()
     share, stated = known["covered"].mean(), known["covered"].count()
@@ -271,6 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--studies", type=int, default=300, help="studies of the null world")
     parser.add_argument("--executives", type=int, default=400, help="executives of each of them")
     parser.add_argument("--replicates", type=int, default=400, help="replicates of each of them, at least 399")
+    parser.add_argument(
+        "--table-replicates", type=int, default=0, help="replicates of the truth table; 0: the study's own"
+    )
     parser.add_argument("--seed", type=int, default=20260101, help="seed of the truth table")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", choices=["table", "null"])
@@ -281,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only != "null":
         parts += [READING]
         for world in options.worlds:
-            parts += _world(world, options.organisations, options.seed)
+            parts += _world(world, options.organisations, options.seed, options.table_replicates)
     if options.only != "table":
         counted = false_verdicts("null", options.executives, options.studies, options.replicates, options.workers)
         parts += [
