@@ -1,6 +1,13 @@
 """The commands that the docs name run, and their tables say what they claim to say."""
 
-from benchmarks import ordinal, validity, validity_ordinal
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import ordinal, truth, validity, validity_ordinal
+from fieldwork.claims import Register
+from fieldwork.schema import ESTIMATES, frame
 
 
 def test_the_command_judges_studies_of_the_null_world(capsys):
@@ -27,3 +34,84 @@ def test_the_mixed_models_validity_command_runs(capsys):
 def test_the_speed_command_runs_without_peers(capsys):
     assert ordinal.main(["--sizes", "150", "--repeats", "1", "--without-peers"]) == 0
     assert "| 900 | fieldwork, 11 nodes |" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------ truth table
+
+
+def a_study(tmp_path, rows, truths):
+    folder = tmp_path / "study"
+    (folder / "reports/w1").mkdir(parents=True)
+    (folder / "study.toml").write_text(
+        '[study]\nname = "toy"\ntitle = "Toy"\nprovenance = "simulated"\n[waves]\norder = ["w1"]\n'
+    )
+    key = {"wave": "w1", "construct": "adoption_gradient", "measure": "conf", "status": "ok", "std_error": 0.1}
+    frame([{**key, **row} for row in rows], ESTIMATES).to_parquet(folder / "reports/w1/estimates.parquet")
+    empty = dict.fromkeys(("role", "role_2", "stage", "item"), "")
+    records = [{**empty, "wave": "w1", "construct": "adoption_gradient", "measure": "conf", **each} for each in truths]
+    (folder / "truth.json").write_text(json.dumps(records))
+    return folder
+
+
+def test_published_estimates_are_held_against_the_truth_by_key(tmp_path):
+    rows = [
+        {"statistic": "role_mean", "role": "CTO", "estimate": 3.50, "conf_low": 3.30, "conf_high": 3.70},
+        {"statistic": "role_mean", "role": "CMO", "estimate": 3.50, "conf_low": 3.30, "conf_high": 3.70},
+        {
+            "statistic": "role_part",
+            "role": "CTO",
+            "role_2": "CMO",
+            "segment": "scaled v experimenting",
+            "estimate": 1.0,
+        },
+        {"statistic": "gradient_ratio_log", "conf_low": 0.5, "std_error": None},
+        {"statistic": "icc1", "estimate": 0.2},
+        {"statistic": "role_mean", "role": "CFO", "status": "suppressed"},
+    ]
+    truths = [
+        {"statistic": "role_mean", "role": "CTO", "value": 3.455},
+        {"statistic": "role_mean", "role": "CMO", "value": 3.995},
+        {"statistic": "role_part", "role": "CTO", "role_2": "CMO", "value": 1.2},
+        {"statistic": "gradient_ratio_log", "value": 0.498},
+        {"statistic": "role_mean", "role": "CFO", "value": 3.0},
+    ]
+    joined = truth.against_truth(a_study(tmp_path, rows, truths))
+    assert len(joined) == 5
+    assert joined["beyond"].tolist() == pytest.approx([0.4, 4.9, 1.95, np.nan, np.nan], nan_ok=True)
+    assert joined["covered"].tolist() == pytest.approx([1, 0, np.nan, 1, np.nan], nan_ok=True)
+    assert truth.far_off(joined)["role"].tolist() == ["CMO"]
+    assert truth.without_truth(joined) == ["icc1"]
+    means = truth.table(joined).set_index("statistic").loc["role_mean"]
+    assert (means["rows"], means["intervals"], means["covered"]) == (2, 2, 0.5)
+
+
+def test_a_claim_is_false_where_one_part_falls_short():
+    claims = {claim.id: claim for claim in Register.load(truth.ROOT / "instruments/claims.toml").claims}
+    keys = [(*part.key[:6], part.key[7]) for part in claims["H4"].judged]
+    beyond = {(*key, ""): 2.0 for key in keys}
+    assert truth.truth_of(claims["H4"], beyond) == "true"
+    assert truth.truth_of(claims["H4"], {**beyond, (*keys[0], ""): 0.1}) == "false"
+    assert truth.truth_of(claims["H4"], dict(list(beyond.items())[1:])) == "open"
+    nil = ("adoption_gradient", "prep", "role_sd_adjusted", "", "", "", "", "")
+    assert truth.truth_of(claims["H5"], {nil: 0.0}) == "false"
+    assert truth.truth_of(claims["H5"], {nil: 0.4}) == "open"
+    split = claims["H3"].judged[0]
+    assert truth.truth_of(claims["H3"], {(*p.key[:6], p.key[7], ""): 1.5 for p in claims["H3"].judged}) == "true"
+    assert split.key[6] == "scaled v experimenting"
+
+
+def test_the_command_counts_false_verdicts(capsys):
+    assert truth.main(["--only", "null", "--studies", "2", "--executives", "150"]) == 0
+    shown = capsys.readouterr().out
+    assert "| H4 | false | 0.000 |" in shown
+    assert "| any false claim | false | 0.000 |" in shown
+
+
+@pytest.mark.study
+def test_the_command_runs_a_study_and_joins_it(capsys):
+    words = ["--only", "table", "--worlds", "role_only", "--organisations", "40", "--table-replicates", "60"]
+    assert truth.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "## role_only, 40 organisations" in shown
+    assert "| adoption_gradient | role_sd_corrected |" in shown
+    assert "Published without a truth:" in shown
