@@ -213,11 +213,15 @@ def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Poli
 
 
 def _tied(out: pd.DataFrame, held: Flags) -> Flags:
-    """Rows that speak of a held cell in other words: of its role, stage, segment and answer, or a contrast of its cells."""
+    """Rows that speak of a held cell in other words: of its role, stage, segment and answer, or a contrast of its cells.
+
+    A row of two roles that is held is no cell of the first: what one role says of another is not what is said of it by all.
+    """
+    cell = ((out["role"] != "") & (out["role_2"] == "")).to_numpy()
     gone = set(
-        out.loc[
-            held & (out["role"] != "").to_numpy(), ["construct", "measure", "role", "stage", "segment", "item"]
-        ].itertuples(index=False, name=None)
+        out.loc[held & cell, ["construct", "measure", "role", "stage", "segment", "item"]].itertuples(
+            index=False, name=None
+        )
     )
     if not gone:
         return np.zeros(len(out), dtype=bool)
