@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fieldwork.simulate.truth import TrueWave, TruthRow, truth
 from fieldwork.simulate.truth_alignment_map import alignment_map_truth
+from fieldwork.simulate.truth_influence import influence_truth
 from fieldwork.simulate.truth_lead_lag import lead_lag_truth
 from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_phase import phase_truth
@@ -23,6 +24,7 @@ _CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRo
     alignment_map_truth,
     perception_gap_truth,
     phase_truth,
+    influence_truth,
 )
 
 # Each takes the waves up to the one that it is to tell of, oldest first.
