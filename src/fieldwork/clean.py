@@ -7,6 +7,7 @@ Accepted and quarantined rows add up to the delivered rows, always.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -256,7 +257,7 @@ def _with_long(
     respondents: set[str],
 ) -> Flow:
     """Add the way of the files of one answer a row to the flow; DataError if rows were ever lost."""
-    found, words = [], dict(flow.words)
+    found, words, heads = [], dict(flow.words), Counter(flow.remarks)
     lost = joined.rows.index.isin(_of_severity(joined.faults, answers, SETS_ASIDE)["place"])
     remarks = _of_severity(joined.faults, answers, ("warning",))
     for delivery in sorted(deliveries, key=lambda each: each.file):
@@ -284,10 +285,18 @@ def _with_long(
                 got=f"{entry.joined} joined, {entry.with_quarantined} with their respondents, {entry.set_aside} set aside",
                 hint="this is a fault of fieldwork, not of the data; please report it with the flow",
             )
-        words |= {name: answers.rules[name].words for name in (*entry.by_rule, *entry.flags)}
+        heads.update(problem.rule for problem in delivery.problems)
+        occurs = (*entry.by_rule, *entry.flags, *(problem.rule for problem in delivery.problems))
+        words |= {name: answers.rules[name].words for name in occurs}
         found.append(entry)
-    ordered = {name: words[name] for name in answers.rules if name in words}
-    return replace(flow, long=tuple(found), words=ordered)
+    unknown = {shown(name) for delivery in deliveries if delivery.long is not None for name in delivery.unknown}
+    return replace(
+        flow,
+        long=tuple(found),
+        words={name: words[name] for name in answers.rules if name in words},
+        remarks={name: heads[name] for name in answers.rules if name in heads},
+        unknown_columns=tuple(sorted({*flow.unknown_columns, *unknown})),
+    )
 
 
 def _refuse_other_waves(answers: Answers, errors: pd.DataFrame, instrument: Instrument) -> None:

@@ -391,8 +391,8 @@ def interval(low: float | None, high: float | None, unit: str = "", decimals: in
 def statistic_label(statistic: str) -> str:
     """Return what readers call a statistic.
 
-    >>> statistic_label("role_sd_corrected"), statistic_label("kendall_w")
-    ('Spread between roles', 'Kendall w')
+    >>> statistic_label("role_sd_corrected"), statistic_label("some_other")
+    ('Spread between roles', 'Some other')
     """
     return _STATISTICS.get(statistic) or statistic.replace("_", " ").capitalize()
 
@@ -488,8 +488,8 @@ def grid_table(
     estimates : pd.DataFrame       Rows of `schema.ESTIMATES`, at most one per cell of the grid.
     rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`.
     title : str                    Caption.
-    compact : bool                 Estimates alone, and roles across by the shorter of id and label: for grids of many columns. A
-                                   note says how long half of an interval is as a rule.
+    compact : bool                 Estimates alone, and roles across by the shorter of id and label, for grids of many columns;
+                                   a note says how long half of an interval is as a rule.
     """
     records = estimates.to_dict("records")
     order = _order(instrument)
@@ -648,7 +648,9 @@ def _option(instrument: Instrument, measure: str, value: str) -> str:
     if not value:
         return ""
     options = {each.id: each.label for item in instrument.items if item.name == measure for each in item.options}
-    options |= {each.id: each.label for family in instrument.families if family.name == measure for each in family.options}
+    options |= {
+        each.id: each.label for family in instrument.families if family.name == measure for each in family.options
+    }
     if value in options:
         return options[value]
     try:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from fieldwork.simulate.interview import measure_of, rule_of
+from fieldwork.simulate.interview import measure_of
 from fieldwork.simulate.truth import Enumeration
+from fieldwork.simulate.truth_teams import accepted_shares, answered_share, colleagues, truth_row
 from fieldwork.simulate.world import by_name
 from fieldwork.statistics.influence_model import influence_weighted_gap, round_robin
 
@@ -32,9 +33,7 @@ Flags = NDArray[np.bool_]
 
 _CONSTRUCT = "influence"
 _NODES = 48
-_FEW = 24  # nodes per axis where several are crossed
 _MOST_ROLES = 14  # sets of roles are enumerated up to here
-_ZERO = 1e-9
 
 
 def influence_truth(population: Population, instrument: Instrument, wave: str, number: int) -> Iterator[TruthRow]:
@@ -45,7 +44,7 @@ def influence_truth(population: Population, instrument: Instrument, wave: str, n
     `number` is the wave's, from 1, which drifts count from.
     """
     rated = [item for item in instrument.slot("inf") if _is_rating(item, population)]
-    truth = _Influence(population, instrument, rated) if len(rated) > 1 else None
+    truth = _Influence(population, instrument, rated, number) if len(rated) > 1 else None
     if truth is not None:
         yield from _index_rows(truth, wave)
         yield from _system_rows(truth, wave)
@@ -67,17 +66,7 @@ def _is_rating(item: Item, population: Population) -> bool:
 def _row(
     wave: str, measure: str, statistic: str, value: float, *, role: str = "", role_2: str = "", item: str = ""
 ) -> TruthRow:
-    return {
-        "wave": wave,
-        "construct": _CONSTRUCT,
-        "measure": measure,
-        "statistic": statistic,
-        "role": role,
-        "role_2": role_2,
-        "stage": "",
-        "item": item,
-        "value": float(value) if abs(value) > _ZERO else 0.0,
-    }
+    return truth_row(wave, _CONSTRUCT, measure, statistic, value, role=role, role_2=role_2, item=item)
 
 
 @dataclass(frozen=True)
@@ -89,11 +78,13 @@ class _Influence:
     population : Population     The world laid over the survey, R roles and Z size bands.
     instrument : Instrument
     rated : list of Item        One rating per role, in the instrument's order: all roles of the survey.
+    wave : int                  Number of the wave from 1.
     """
 
     population: Population
     instrument: Instrument
     rated: list[Item]
+    wave: int
 
     @property
     def name(self) -> str:
@@ -144,7 +135,7 @@ class _Influence:
         codes = np.array(self.measure.codes) - self.measure.codes[0]
         t, w = np.polynomial.legendre.leggauss(int(np.ceil((codes[-1] * R + 1) / 2)) + 1)
         t, w = (t + 1) / 2, w / 2
-        answered = 1.0 - population.world.item_missing
+        answered = answered_share(population, self.rated[0])
         q = np.repeat((population.exists.T * answered)[:, None, :], R, axis=1)  # (Z, rater, target)
         q[:, np.arange(R), np.arange(R)] = 0.0
         powers = t[:, None] ** codes  # (T, K)
@@ -169,17 +160,6 @@ class _Influence:
         return np.asarray(ratio / ratio.sum())
 
     @cached_property
-    def sound(self) -> float:
-        """Share of interviews that no quality rule sets aside."""
-        world, instrument = self.population.world, self.instrument
-        shares = {
-            "min_minutes": world.speeders if instrument.keys.start and instrument.keys.end else 0.0,
-            "straight_line": world.straight_liners,
-            "attention": world.inattentive,
-        }
-        return 1.0 - sum(share for kind, share in shares.items() if rule_of(instrument, kind))
-
-    @cached_property
     def sets(self) -> Flags:
         """Every set of roles (2^R, R)."""
         R = len(self.roles)
@@ -187,8 +167,11 @@ class _Influence:
 
     def chance(self, answered: float = 1.0) -> Floats:
         """P(exactly these roles of an organisation of the size are interviewed and answered) (2^R, Z)."""
-        there = self.population.exists * self.population.responds * self.sound * answered  # (R, Z)
-        return np.asarray(np.where(self.sets[:, :, None], there, 1 - there).prod(axis=1))
+        total = np.zeros((len(self.sets), len(self.population.size_share)))
+        for share, accepted in accepted_shares(self.population, self.instrument, self.wave):
+            there = self.population.exists * self.population.responds * accepted * answered  # (R, Z)
+            total += share * np.where(self.sets[:, :, None], there, 1 - there).prod(axis=1)
+        return total
 
 
 def _index_rows(truth: _Influence, wave: str) -> Iterator[TruthRow]:
@@ -345,9 +328,9 @@ def _gap_rows(truth: _Influence, wave: str, number: int) -> Iterator[TruthRow]:
         yield _row(wave, measure.name, "weighted_gap_difference", weighted - plain)
         if len(truth.roles) > _MOST_ROLES:
             continue
-        apart = _apart(enumeration, measure)  # (Z, R, R)
-        lost = population.world.item_missing if _can_be_missing(truth.instrument, measure.name) else 0.0
-        chance = truth.chance(1.0 - lost) * population.size_share
+        apart = colleagues(population, measure, number).apart(measure.codes)  # (Z, R, R)
+        answered = answered_share(population, truth.instrument.item(measure.name))
+        chance = truth.chance(answered) * population.size_share
         enough = truth.sets.sum(axis=1) >= 3
         inside = truth.sets.astype(float)
         means = []
@@ -360,40 +343,3 @@ def _gap_rows(truth: _Influence, wave: str, number: int) -> Iterator[TruthRow]:
         yield _row(wave, measure.name, "system_weighted_gap", means[0])
         yield _row(wave, measure.name, "system_gap", means[1])
         yield _row(wave, measure.name, "system_gap_difference", means[0] - means[1])
-
-
-def _can_be_missing(instrument: Instrument, name: str) -> bool:
-    item = instrument.item(name)
-    return not item.required and bool(set(item.constructs) - {"sample"})
-
-
-def _apart(enumeration: Enumeration, measure: Measure) -> Floats:
-    """E|y_i - y_j| of executives of two roles in one organisation, by its size (Z, R, R).
-
-    Given maturity, size, sector and what the organisation adds to the item, colleagues answer independently; the expected
-    distance is the sum over cut-points of P(i below, j above) + P(i above, j below).
-    """
-    population, world = enumeration.population, enumeration.population.world
-    nodes, weight = np.polynomial.hermite_e.hermegauss(_FEW)
-    weight = weight / weight.sum()
-    maturity = world.maturity_sd * nodes
-    mean = population.stage_mean(enumeration.wave) + maturity[:, None, None]  # (M, R, Z)
-    below = ndtr((population.stage_cuts[:, None, None, None] - mean) / world.stage_noise_sd)
-    stage = np.moveaxis(np.diff(below, axis=0, prepend=0.0, append=1.0), 0, -1)  # (M, R, Z, S)
-    own = float(np.sqrt(world.person_sd**2 + world.acquiescence_sd**2 + world.residual_sd**2))
-    effects = population.effects(measure, enumeration.wave)  # (R, S)
-    steps = np.diff(np.array(measure.codes))
-    found = np.zeros((len(population.size_share), len(effects), len(effects)))
-    for c, sector in enumerate(population.sector_share):
-        for m, chance in enumerate(weight):
-            shift = population.size_effect[:, None] + population.sector_effect[c] + world.maturity_loading * maturity[m]
-            at = shift + world.organisation_sd * nodes  # (Z, U)
-            low = np.zeros((len(at), len(nodes), len(effects), len(measure.cuts)))
-            for share, contraction in enumeration.styles():
-                seen = 3.0 + contraction * (measure.cuts - 3.0)
-                place = seen - effects[..., None] - at[:, :, None, None, None]  # (Z, U, R, S, K - 1)
-                low += share * np.einsum("rzs,zursk->zurk", stage[m], ndtr(place / own))
-            weighted = low * steps
-            crossed = np.einsum("zuik,zujk,u->zij", weighted, 1.0 - low, weight)
-            found += sector * chance * (crossed + crossed.transpose(0, 2, 1))
-    return found
