@@ -11,7 +11,7 @@ import pytest
 REGISTER = Path(__file__).resolve().parents[1] / "instruments" / "claims.toml"
 CONTENT = tomllib.loads(REGISTER.read_text(encoding="utf-8"))
 CLAIMS = {claim["id"]: claim for claim in CONTENT["claim"]}
-JUDGED_NOW = ("H2", "H3", "H4", "H5", "H15", "H16", "H17", "H18")
+JUDGED_NOW = ("H2", "H3", "H4", "H5", "H12", "H15", "H16", "H17", "H18")
 PRIMARY = ["H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H17", "H25"]
 FIRST_ESSAY = [f"H{number}" for number in range(27, 37)]
 

@@ -7,21 +7,22 @@ Accepted and quarantined rows add up to the delivered rows, always.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
-from fieldwork.intake import SETS_ASIDE, Answers, Delivery, measures_absent, read_answers, shown
+from fieldwork.intake import SETS_ASIDE, Answers, Delivery, LongAnswers, join_long, measures_absent, read_answers, shown
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["Cleaned", "DeliveredFile", "Flow", "clean"]
+__all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "clean"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,39 @@ class DeliveredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LongFlow:
+    """Where every row of a file of one answer a row went.
+
+    Attributes
+    ----------
+    file : str                  Name of the file.
+    delivered : int             Rows in it; joined + with_quarantined + set_aside.
+    joined : int                Answers of accepted respondents.
+    with_quarantined : int      Answers of respondents who were set aside themselves.
+    set_aside : int             Rows set aside, by_rule per rule in order of precedence.
+    flags : dict                Rows per remark.
+    sha256 : str                Of the bytes.
+    """
+
+    file: str
+    delivered: int
+    joined: int
+    with_quarantined: int
+    set_aside: int
+    by_rule: dict[str, int]
+    flags: dict[str, int]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """Where every delivered row went.
 
     Attributes
     ----------
     wave : str                         The wave.
-    files : tuple of DeliveredFile     What was delivered.
-    delivered : int                    Rows in all files; accepted + quarantined.
+    files : tuple of DeliveredFile     Files of respondents.
+    delivered : int                    Rows in these files; accepted + quarantined.
     accepted, quarantined : int        Rows kept; rows set aside.
     by_rule : dict                     Rows set aside per rule, in order of precedence; adds up to `quarantined`.
     flags : dict                       Accepted rows per remark; a row may have several.
@@ -56,6 +82,7 @@ class Flow:
     absent_columns : tuple of str      Columns of the instrument that some file lacks.
     remarks : dict                     Remarks on headers: columns absent, unknown, or surplus separators.
     words : dict                       What each rule that occurs means.
+    long : tuple of LongFlow           Files of one answer a row, which are joined to the respondents.
     """
 
     wave: str
@@ -69,6 +96,7 @@ class Flow:
     absent_columns: tuple[str, ...]
     remarks: dict[str, int]
     words: dict[str, str]
+    long: tuple[LongFlow, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Return the flow as plain values, for JSON."""
@@ -81,10 +109,21 @@ class Flow:
         steps += [("respondents in the responses table", "accepted", self.accepted)]
         return pd.DataFrame(steps, columns=["what happened", "rule", "rows"]).set_index("what happened")
 
+    def answers(self) -> pd.DataFrame:
+        """Return the way of the rows that hold one answer each as a table: file, what happened, rule, rows."""
+        steps = []
+        for each in self.long:
+            steps += [(each.file, "answers delivered", "", each.delivered)]
+            steps += [(each.file, self.words[rule], rule, -count) for rule, count in each.by_rule.items()]
+            steps += [(each.file, "their respondents were set aside", "", -each.with_quarantined)]
+            steps += [(each.file, "answers joined to accepted respondents", "joined", each.joined)]
+        return pd.DataFrame(steps, columns=["file", "what happened", "rule", "rows"]).set_index("file")
+
     def remarked(self) -> pd.DataFrame:
         """Return what was noted and kept as a table: the remark, how often it was made, and of what."""
         noted = [(self.words[rule], rule, count, "accepted rows") for rule, count in self.flags.items()]
         noted += [(self.words[rule], rule, count, "headers of files") for rule, count in self.remarks.items()]
+        noted += [(self.words[r], r, count, f"rows of {e.file}") for e in self.long for r, count in e.flags.items()]
         return pd.DataFrame(noted, columns=["remark", "rule", "count", "of"]).set_index("remark")
 
     def columns(self) -> pd.DataFrame:
@@ -105,6 +144,7 @@ class Cleaned:
     quarantine : pd.DataFrame        One line per row set aside, columns of `schema.QUARANTINE`.
     flow : Flow                      Counts.
     unknown_columns : pd.DataFrame   Filled cells of unknown columns: file, row, resp_id, column, value.
+    answers_aside : pd.DataFrame     One line per row set aside of files of one answer a row; columns as in `quarantine`.
     """
 
     responses: pd.DataFrame
@@ -112,6 +152,7 @@ class Cleaned:
     quarantine: pd.DataFrame
     flow: Flow
     unknown_columns: pd.DataFrame
+    answers_aside: pd.DataFrame
 
     def reasons(self) -> pd.DataFrame:
         """Return why answers are missing as a table: reason, and its share of all missing answers, in per cent."""
@@ -152,7 +193,7 @@ def clean(
     >>> cleaned.responses["resp_id"].tolist(), cleaned.flow.by_rule
     (['001'], {'value_unknown': 1})
     """
-    if not any(delivery.delivered for delivery in deliveries):
+    if not any(delivery.delivered for delivery in deliveries if delivery.long is None):
         raise DataError(
             "nothing was delivered",
             where=listed(delivery.file for delivery in deliveries),
@@ -160,9 +201,10 @@ def clean(
             got="a header and no rows" if deliveries else "no file",
             hint="export the delivery again, or ask the sender for it",
         )
-    if lacking := measures_absent(deliveries, instrument):
+    joined = join_long(deliveries, instrument)
+    if lacking := measures_absent(joined.deliveries, instrument):
         raise lacking
-    answers = read_answers(deliveries, instrument)
+    answers = read_answers(joined.deliveries, instrument)
     faults = answers.faults
     severity = faults["rule"].map(lambda name: answers.rules[name].severity)
     errors = faults[severity.isin(SETS_ASIDE)]
@@ -173,7 +215,11 @@ def clean(
     accepted = answers.coded.index.difference(pd.Index(errors["place"].unique()))
     responses = _sorted(answers.coded.loc[accepted], instrument)
     flags = faults[(severity == "warning") & faults["place"].isin(accepted)]
-    flow = _flow(deliveries, answers, len(responses), quarantine, flags)
+    aside = _of_severity(joined.faults, answers, SETS_ASIDE)
+    answers_aside = _lines(joined.rows, aside)
+    flow = _flow(joined.deliveries, answers, len(responses), quarantine, flags)
+    respondents = set(responses[instrument.keys.respondent])
+    flow = _with_long(flow, deliveries, joined, answers, answers_aside, respondents)
     if len(responses) + len(quarantine) != flow.delivered:
         raise DataError(
             "rows were lost in cleaning",
@@ -187,7 +233,69 @@ def clean(
         missing=_missing(answers.reasons.loc[responses.index], responses[instrument.keys.respondent]),
         quarantine=quarantine,
         flow=flow,
-        unknown_columns=answers.unknown.sort_values(["file", "row"], kind="stable").reset_index(drop=True),
+        unknown_columns=pd.concat([answers.unknown, joined.unknown])
+        .sort_values(["file", "row"], kind="stable")
+        .reset_index(drop=True),
+        answers_aside=answers_aside,
+    )
+
+
+def _of_severity(faults: pd.DataFrame, answers: Answers, severities: Sequence[str]) -> pd.DataFrame:
+    """Return faults of some severities, by place, then precedence of rules."""
+    order = {name: place for place, name in enumerate(answers.rules)}
+    kept = faults[faults["rule"].map(lambda name: answers.rules[name].severity).isin(severities)]
+    ranked = kept.assign(order=kept["rule"].map(order)).sort_values(["place", "order"], kind="stable")
+    return ranked.drop(columns="order")
+
+
+def _with_long(
+    flow: Flow,
+    deliveries: Sequence[Delivery],
+    joined: LongAnswers,
+    answers: Answers,
+    aside: pd.DataFrame,
+    respondents: set[str],
+) -> Flow:
+    """Add the way of the files of one answer a row to the flow; DataError if rows were ever lost."""
+    found, words, heads = [], dict(flow.words), Counter(flow.remarks)
+    lost = joined.rows.index.isin(_of_severity(joined.faults, answers, SETS_ASIDE)["place"])
+    remarks = _of_severity(joined.faults, answers, ("warning",))
+    for delivery in sorted(deliveries, key=lambda each: each.file):
+        if delivery.long is None:
+            continue
+        mine = (joined.rows["file"] == delivery.file).to_numpy()
+        ours = mine & ~lost & joined.rows["resp_id"].isin(respondents).to_numpy()
+        by_rule = aside.loc[aside["file"] == delivery.file, "rule"].value_counts()
+        noted = remarks.loc[remarks["place"].isin(joined.rows.index[mine]), "rule"].value_counts()
+        entry = LongFlow(
+            file=delivery.file,
+            delivered=delivery.delivered,
+            joined=int(ours.sum()),
+            with_quarantined=int((mine & ~lost & ~ours).sum()),
+            set_aside=int(by_rule.sum()),
+            by_rule={name: int(by_rule[name]) for name in answers.rules if name in by_rule.index},
+            flags={name: int(noted[name]) for name in answers.rules if name in noted.index},
+            sha256=delivery.sha256,
+        )
+        if entry.joined + entry.with_quarantined + entry.set_aside != entry.delivered:
+            raise DataError(
+                "rows were lost in joining",
+                where="clean.clean",
+                expected=f"{entry.delivered} rows of {entry.file}",
+                got=f"{entry.joined} joined, {entry.with_quarantined} with their respondents, {entry.set_aside} set aside",
+                hint="this is a fault of fieldwork, not of the data; please report it with the flow",
+            )
+        heads.update(problem.rule for problem in delivery.problems)
+        occurs = (*entry.by_rule, *entry.flags, *(problem.rule for problem in delivery.problems))
+        words |= {name: answers.rules[name].words for name in occurs}
+        found.append(entry)
+    unknown = {shown(name) for delivery in deliveries if delivery.long is not None for name in delivery.unknown}
+    return replace(
+        flow,
+        long=tuple(found),
+        words={name: words[name] for name in answers.rules if name in words},
+        remarks={name: heads[name] for name in answers.rules if name in heads},
+        unknown_columns=tuple(sorted({*flow.unknown_columns, *unknown})),
     )
 
 
@@ -223,6 +331,10 @@ def _refuse_unreadable_dates(answers: Answers, errors: pd.DataFrame) -> None:
 
 
 def _quarantine(answers: Answers, errors: pd.DataFrame) -> pd.DataFrame:
+    return _lines(answers.rows, errors)
+
+
+def _lines(rows: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """Return one line per row set aside: the first fault by precedence, the others beside it in `mend`."""
     first = errors.drop_duplicates("place")
     mend = first.set_index("place")["mend"].copy()
@@ -239,7 +351,7 @@ def _quarantine(answers: Answers, errors: pd.DataFrame) -> pd.DataFrame:
         )
         more = told.groupby(further["place"]).agg("; ".join)
         mend.loc[more.index] = mend.loc[more.index] + "; further: " + more
-    at = answers.rows.loc[first["place"]]
+    at = rows.loc[first["place"]]
     lines = pd.DataFrame(
         {
             "file": at["file"].to_numpy(),

@@ -194,7 +194,6 @@ _STATISTICS = {
     "jump": "Difference at the knot",
     "slope": "Points per point of the scale",
     "slope_raw": "Points per point of the scale, general level not held fixed",
-    "self_other_gap": "Clarity of one's own position minus that of others",
     "prevalence": "Share that cites it",
     "prevalence_ratio": "Share of the role over share of all",
     "location_quotient": "Share of the role's citations over share of all citations",
@@ -214,6 +213,35 @@ _STATISTICS = {
     "jaccard_excess": "Overlap of colleagues beyond that of their roles elsewhere",
     "effective_number": "Answers that an organisation's citations spread over (effective number)",
     "majority_share": "Of what anyone in the organisation cites, share that a majority cites",
+    "self_other_gap": "Own minus others'",
+    "self_other_gap_adjusted": "Own minus others', rater and rated removed",
+    "influence": "Influence above the mean",
+    "influence_shrunken": "Influence, drawn to the mean by how little is known",
+    "influence_sd": "Spread of influence",
+    "influence_reliability": "Reliability of influence",
+    "influence_share": "Share of influence",
+    "influence_share_ratio": "Share of influence against an even split",
+    "disproportionate": "Share surely above 1.25 times an even split (1: yes)",
+    "influence_by_rater": "Influence as raters of one role see it",
+    "srm_actor_share": "Share of variance that lies in the rater",
+    "srm_partner_share": "Share of variance that lies in the rated",
+    "srm_relationship_share": "Share of variance between the two, with error",
+    "srm_generalised_reciprocity": "Correlation of giving high ratings and getting them",
+    "srm_dyadic_reciprocity": "Correlation of the two ratings of a pair",
+    "srm_partner_reliability": "Reliability of the rated within an organisation",
+    "gatekeeper_share": "Said to be able to stop an initiative",
+    "validator_share": "Said to have to agree",
+    "nobody_share": "Nobody is named",
+    "choice_log_odds": "Preferred as more influential (log odds)",
+    "weighted_gap": "Distance between roles, weighted by influence",
+    "unweighted_gap": "Distance between roles",
+    "weighted_gap_difference": "Distance weighted by influence, less unweighted",
+    "system_weighted_gap": "Distance within organisations, weighted by influence",
+    "system_gap": "Distance within organisations",
+    "system_gap_difference": "Distance within organisations weighted by influence, less unweighted",
+    "interaction_log_odds": "Distance times influence (log odds of a stall)",
+    "gap_log_odds": "Distance, at average influence (log odds of a stall)",
+    "influence_log_odds": "Influence, at no distance (log odds of a stall)",
 }
 _HEADINGS = {
     "role": "Role",
@@ -385,6 +413,8 @@ def quantity(value: float | None, unit: str = "", decimals: int = 2, *, signed: 
 
     >>> quantity(0.384, "proportion"), quantity(0.5, "scale_point"), quantity(3.0, "rank"), quantity(None)
     ('38%', '0.50', '3', '')
+    >>> quantity(-0.04, decimals=1)
+    '0.0'
     """
     if value is None or pd.isna(value):
         return ""
@@ -395,7 +425,8 @@ def quantity(value: float | None, unit: str = "", decimals: int = 2, *, signed: 
         text = f"{value:{sign}.0f}"
     else:
         text = f"{value:{sign},.{decimals}f}"
-    return text.replace("-", _MINUS)
+    # What rounds to nil has no sign.
+    return text.replace("-", _MINUS if text.strip("+-0.,%") else "")
 
 
 def interval(low: float | None, high: float | None, unit: str = "", decimals: int = 2) -> str:
@@ -415,8 +446,8 @@ def interval(low: float | None, high: float | None, unit: str = "", decimals: in
 def statistic_label(statistic: str) -> str:
     """Return what readers call a statistic.
 
-    >>> statistic_label("role_sd_corrected"), statistic_label("kendall_w")
-    ('Spread between roles', 'Kendall w')
+    >>> statistic_label("role_sd_corrected"), statistic_label("some_other")
+    ('Spread between roles', 'Some other')
     """
     return _STATISTICS.get(statistic) or statistic.replace("_", " ").capitalize()
 
@@ -500,6 +531,7 @@ def grid_table(
     across: Sequence[str],
     title: str,
     notes: Sequence[str] = (),
+    compact: bool = False,
 ) -> Table:
     """Return published estimates as a grid: one row and one column per value of some keys, interval under each estimate.
 
@@ -512,6 +544,8 @@ def grid_table(
     rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`;
         with none across, one column of estimates.
     title : str                    Caption.
+    compact : bool                 Estimates alone, and roles across by the shorter of id and label, for grids of many columns;
+                                   a note says how long half of an interval is as a rule.
     """
     records = estimates.to_dict("records")
     order = _order(instrument)
@@ -523,6 +557,8 @@ def grid_table(
         {_key(row, across) for row in records}, key=lambda key: [order.get(part, (1, 0, part)) for part in key]
     )
     names = {_key(row, across): _joined(instrument, across, row) for row in records}
+    if compact:
+        names = {key: ", ".join(_shorter(key_part, instrument) for key_part in key if key_part) for key in names}
     columns = (
         Column(" and ".join(_HEADINGS[key] for key in rows).capitalize(), "label"),
         *(Column(names[head] or "Estimate", "number") for head in heads),
@@ -536,12 +572,15 @@ def grid_table(
         lines.append(
             (
                 Cell(_joined(instrument, rows, first) or "All"),
-                *(_estimate_cell(cells[head], places) if head in cells else Cell("") for head in heads),
+                *(_estimate_cell(cells[head], places, alone=compact) if head in cells else Cell("") for head in heads),
                 Cell(quantity(min(bases), "", 0) if bases else ""),
             )
         )
     levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
     said = [f"Under each estimate stands its {levels[0]}% interval."] if len(levels) == 1 else []
+    if compact and said:
+        half = (estimates["conf_high"].astype("Float64") - estimates["conf_low"].astype("Float64")).median() / 2
+        said = [f"Half of a {levels[0]}% interval is {half:.2f} as a rule."]
     return Table(title, columns, tuple(lines), (*said, *notes))
 
 
@@ -561,14 +600,21 @@ def _order(instrument: Instrument) -> dict[str, tuple[int, int, str]]:
     return {name: (0, place, "") for place, name in enumerate(dict.fromkeys([*known, *_STATISTICS]))}
 
 
-def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int]) -> Cell:
-    """Estimate with its interval, or a dash with the reason."""
+def _shorter(value: str, instrument: Instrument) -> str:
+    """Return the shorter of a role's id and label; what is no role stands as it is."""
+    return min((_label(instrument, "role", value), value), key=len)
+
+
+def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int], *, alone: bool = False) -> Cell:
+    """Estimate with its interval, or a dash with the reason; `alone`: without the interval, to one decimal."""
     unit = str(row["unit"])
     reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
     if row["status"] not in ("ok", "flagged"):
         return Cell("", reason)
-    decimals = places.get(unit, 2)
+    decimals = 1 if alone else places.get(str(row["unit"]), 2)
     point = quantity(row["estimate"], unit, decimals) or "not finite"
+    if alone:
+        return Cell(point, reason)
     ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
     return Cell(point, reason, below=ends)
 
@@ -904,6 +950,11 @@ def _option(instrument: Instrument, measure: str, value: str) -> str:
     if not value:
         return ""
     options = {each.id: each.label for item in instrument.items if item.name == measure for each in item.options}
+    options |= {
+        each.id: each.label for family in instrument.families if family.name == measure for each in family.options
+    }
+    if value in options:
+        return options[value]
     members = {
         each.member: each.label.partition(": ")[2] or each.label for each in instrument.items if each.family == measure
     }

@@ -111,10 +111,14 @@ class SurveyDesign:
                 return math.nan, math.nan
             places = [axis_.labels.index(label) for label in wanted]
             inside &= np.isin(axis_.index(self.responses[axis_.name]), places)
+        return self.carried(inside)
+
+    def carried(self, inside: npt.NDArray[np.bool_]) -> tuple[float, float]:
+        """Share of the weight of some respondents (n,) bool that their largest organisation carries, and its two largest."""
         if not inside.any():
             return math.nan, math.nan
-        carried = np.sort(np.bincount(self.cluster[inside], self.weight[inside]))[::-1]
-        return float(carried[0] / carried.sum()), float(carried[:2].sum() / carried.sum())
+        by_size = np.sort(np.bincount(self.cluster[inside], self.weight[inside]))[::-1]
+        return float(by_size[0] / by_size.sum()), float(by_size[:2].sum() / by_size.sum())
 
 
 def survey_design(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.statistics.replicates import Floats, Inference
 
-__all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "Wanted", "interval_of"]
+__all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "Wanted", "counted", "interval_of"]
 
+LEAST = 10  # people of whom a number is told, measures.md 2.8
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
 NIL = 1e-9  # a standard error below this is rounding of an exact zero
 CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
@@ -98,12 +99,14 @@ class Ledger:
         smallest: tuple[int, int] | None = None,
         hits: int | None = None,
         alike: bool = False,
+        carried: tuple[float, float] | None = None,
         **fields: Any,  # noqa: ANN401
     ) -> None:
         """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
 
-        `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `fields` are
-        columns of the estimates table; what is not finite is stored as missing.
+        `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `carried` is the
+        share of the row's weight that its largest organisation carries, and its two largest, where those who answered are not
+        the holders of the row's role. `fields` are columns of the estimates table; what is not finite is stored as missing.
         """
         row: dict[str, Any] = {
             "wave": self.wave,
@@ -125,9 +128,10 @@ class Ledger:
         n, organisations = smallest or (row.get("n", pd.NA), row.get("n_organisations", pd.NA))
         if not self.design.has_organisations:
             organisations = pd.NA
-        self.bases.append(
-            {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
-        )
+        base = {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
+        if carried is not None:
+            base["largest_share"], base["two_largest_share"] = map(_finite, carried)
+        self.bases.append(base)
         if draws is not None:
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
 
@@ -171,6 +175,8 @@ class Ledger:
         columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
         carried: dict[tuple[str, str], tuple[float, float]] = {}
         for row in self.bases:
+            if "largest_share" in row:
+                continue
             for roles in {row["role"], row["role_2"] or row["role"]}:
                 if (roles, row["stage"]) not in carried:
                     carried[roles, row["stage"]] = self.design.concentration(roles, row["stage"])
@@ -178,6 +184,17 @@ class Ledger:
             row["largest_share"], row["two_largest_share"] = (_finite(max(each)) for each in zip(*shares, strict=True))
         bases = schema.frame(self.bases, schema.BASES)
         return Estimates(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
+
+
+def counted(number: int) -> str:
+    """Return a number of people as a reason may say it, no sharper than the gate prints bases.
+
+    >>> counted(3), counted(27), counted(0)
+    ('fewer than 10', 'about 25', 'none')
+    """
+    if number == 0:
+        return "none"
+    return "fewer than 10" if number < LEAST else f"about {math.floor(number / 5 + 0.5) * 5}"
 
 
 def interval_of(draws: Floats, level: float = 0.95) -> dict[str, Any]:

@@ -218,7 +218,8 @@ def _tied(out: pd.DataFrame, held: Flags) -> Flags:
     They are of its role, stage, segment and answer, a contrast of its cells, or a sum over the answers of its question.
     """
     sums = out["statistic"].isin(SUMS).to_numpy(dtype=bool)
-    named = (out["role"] != "").to_numpy(dtype=bool)
+    # A row of two roles that is held is no cell of the first: what one role says of another is not what all say of it.
+    named = ((out["role"] != "") & (out["role_2"] == "")).to_numpy(dtype=bool)
     whole = ["construct", "measure", "role", "stage", "segment"]
     answer = ["construct", "measure", "item"]
     # An answer that stands alone is no part of a sum: it has no row of its own among them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fieldwork.instrument.answers import BLANK, Reading, Resolved, ResolvedMulti, fold
 from fieldwork.instrument.item import CONSTRUCTS, KINDS, Item
-from fieldwork.instrument.parts import Family, Keys, MissingCode, Option, QualityRule, Route, Scale
+from fieldwork.instrument.parts import Family, Keys, LongForm, MissingCode, Option, QualityRule, Route, Scale
 from fieldwork.instrument.questionnaire import Instrument, Source
 from fieldwork.instrument.trend import FollowedRoles, followed_roles, trend_break
 
@@ -21,6 +21,7 @@ __all__ = [
     "Instrument",
     "Item",
     "Keys",
+    "LongForm",
     "MissingCode",
     "Option",
     "QualityRule",

@@ -38,6 +38,7 @@ class Contradictions:
             self._item(item)
         self._keys()
         self._slots()
+        self._long()
         for rule in this.quality:
             self._rule(rule)
 
@@ -113,6 +114,28 @@ class Contradictions:
         for slot, name in this.slots.items():
             if f"{name}_1" not in known:  # items numbered from 1 fill a slot too
                 self._among(name, known, "item or family", f"slots.{slot}")
+
+    def _long(self) -> None:
+        """Hold files of one answer a row against what they are to answer."""
+        this = self.instrument
+        self._unique([("file", form.file) for form in (*this.long, *this.long_elsewhere)], "long")
+        for form in this.long:
+            where = f"long.{form.file}"
+            self._among(form.family, [family.name for family in this.families], "family", f"{where}.family")
+            self._unique([("column", column) for column in form.columns], where)
+            for code in form.missing:
+                self._among(code, [each.id for each in this.missing], "missing code", f"{where}.missing")
+            for name in form.repeats:
+                self._among(
+                    name, [item.name for item in this.items if item.kind != "multi"], "item", f"{where}.repeats"
+                )
+            kinds = {item.kind for item in this.family(form.family)}
+            if kinds & {"multi", "identifier", "text"}:
+                raise self._error(
+                    f"items of kind {listed(sorted(kinds))} are not delivered one answer a row", where,
+                    "a family of ordinal, single, number, rank, flag or date items", form.family,
+                    "deliver them beside the respondents' other answers",
+                )  # fmt: skip
 
     def _keys(self) -> None:
         this = self.instrument

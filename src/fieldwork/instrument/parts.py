@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Family", "Keys", "MissingCode", "Name", "Option", "Part", "QualityRule", "Route", "Scale"]
+from fieldwork.instrument.answers import fold
+
+__all__ = ["Family", "Keys", "LongForm", "MissingCode", "Name", "Option", "Part", "QualityRule", "Route", "Scale"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
@@ -135,9 +138,69 @@ class Keys(Part):
 
 
 class Family(Part):
-    """Items generated from one entry by `repeat`: the same question put of several roles, points or things."""
+    """Items generated from one entry by `repeat`: the same question put of several roles, points or things.
+
+    `members` are the items, `options` what each was generated for, in the same order.
+    """
 
     name: Name
     label: str
     wording: str = ""
     members: tuple[str, ...]
+    options: tuple[Option, ...] = ()
+
+    @model_validator(mode="after")
+    def _texts_name_one_member(self) -> Family:
+        """Build the table of texts, which refuses two members under one."""
+        self.member("")
+        return self
+
+    def member(self, text: str) -> str | None:
+        """Return the item generated for the option of that code, id, label or synonym; None: no such option.
+
+        >>> option = Option(code=1, id="red_hat", label="Red Hat")
+        >>> family = Family(name="rating", label="Rating", members=("rating_red_hat",), options=(option,))
+        >>> family.member(" red hat "), family.member("Oracle")
+        ('rating_red_hat', None)
+        """
+        return self._lookup.get(fold(text))
+
+    @cached_property
+    def _lookup(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for item, option in zip(self.members, self.options, strict=False):
+            for known in (str(option.code), option.id, option.label, *option.synonyms):
+                if found.setdefault(fold(known), item) != item:
+                    raise ValueError(f"'{known}' names two members of {self.name}")
+        return found
+
+
+class LongForm(Part):
+    """A delivered file that holds one answer a row: respondent, which of a family's items, and the answer.
+
+    Its answers are joined to the respondents of the other files before anything else is read of them.
+
+    Attributes
+    ----------
+    file : str              Name of the file inside the folder of deliveries.
+    family : str            Family whose items the rows answer.
+    respondent, member, answer : str    Columns: who answers, what of (code, id, label or synonym), the answer.
+    missing : dict          Id of a missing code -> 0/1 column that says so of a row without an answer.
+    repeats : dict          Item -> column that gives the respondent's answer to it once more; held against it.
+    first_wave, last_wave : str         Waves that the file is for; empty: all.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*\.(csv|tsv)$")
+    family: Name
+    respondent: str = Field(min_length=1)
+    member: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    missing: dict[str, str] = Field(default_factory=dict)
+    repeats: dict[str, str] = Field(default_factory=dict)
+    first_wave: str = ""
+    last_wave: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the file that are read."""
+        return (self.respondent, self.member, self.answer, *self.missing.values(), *self.repeats.values())

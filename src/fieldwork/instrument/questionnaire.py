@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from fieldwork.errors import InstrumentError, listed, nearest
 from fieldwork.instrument.contradictions import Contradictions
 from fieldwork.instrument.item import Item  # noqa: TC001 - pydantic needs it when the class is made
-from fieldwork.instrument.parts import Family, Keys, MissingCode, Option, Part, QualityRule, Scale
+from fieldwork.instrument.parts import Family, Keys, LongForm, MissingCode, Option, Part, QualityRule, Scale
 from fieldwork.instrument.reading import tables
 
 __all__ = ["Instrument", "Source"]
@@ -42,7 +42,7 @@ class Instrument(Part):
 
     Every instrument that exists is free of contradictions: names and codes are unique, items route on items that are
     asked, keys name items. What other waves ask is not in it; `not_asked` (items) and `dormant` (delivered columns) say
-    from when or up to when.
+    from when or up to when. `long` are the files of this wave that hold one answer a row, `long_elsewhere` those of others.
     """
 
     id: str = Field(min_length=1)
@@ -61,6 +61,8 @@ class Instrument(Part):
     not_asked: dict[str, str] = Field(default_factory=dict)
     dormant: dict[str, str] = Field(default_factory=dict)
     quality: tuple[QualityRule, ...] = ()
+    long: tuple[LongForm, ...] = ()
+    long_elsewhere: tuple[LongForm, ...] = ()
 
     @classmethod
     def load(cls, path: Path, wave: str) -> Instrument:
@@ -106,6 +108,10 @@ class Instrument(Part):
         if name in self._families:
             return tuple(self._by_name[member] for member in self._families[name].members)
         return (self.item(name),)
+
+    def answered_in(self, family: str) -> Family:
+        """Return a family by name, with the options that its items were generated for."""
+        return self._families[family]
 
     def slot(self, name: str) -> tuple[Item, ...]:
         """Return the items that fill a slot of the analysis: none where the wave does not ask them.

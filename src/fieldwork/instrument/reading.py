@@ -14,13 +14,13 @@ from typing import Any
 
 from fieldwork.errors import InstrumentError, listed, nearest
 from fieldwork.instrument.item import Item
-from fieldwork.instrument.parts import Option
+from fieldwork.instrument.parts import LongForm, Option
 
 __all__ = ["NAMES", "tables"]
 
 Table = dict[str, Any]
 
-NAMES = ("instrument", "keys", "slots", "roles", "stages", "scales", "lists", "items", "missing", "quality")
+NAMES = ("instrument", "keys", "slots", "roles", "stages", "scales", "lists", "items", "missing", "quality", "long")
 _HEAD = ("id", "version", "title", "waves")
 _SCALE = ("points",)
 # Keys that an entry of the file may carry beside the fields of the model that it becomes.
@@ -88,6 +88,10 @@ class _Reader:
             self._new_list(name, self._options(points, f"lists.{name}"))
         missing = self._entries(raw.get("missing", []), "missing")
         items, families, absent, dormant = self._items(raw, missing)
+        long = self._entries(raw.get("long", []), "long")
+        for number, entry in enumerate(long, 1):
+            self._known(entry, tuple(LongForm.model_fields), f"long, entry {entry.get('file', number)}")
+        held = [self._holds(entry, f"long.{entry.get('file', number)}") for number, entry in enumerate(long, 1)]
         return {
             **{key: head[key] for key in ("id", "version", "title") if key in head},
             "wave": self.wave,
@@ -103,6 +107,8 @@ class _Reader:
             "not_asked": absent,
             "dormant": dormant,
             "quality": self._entries(raw.get("quality", []), "quality"),
+            "long": [entry for entry, here in zip(long, held, strict=True) if here],
+            "long_elsewhere": [entry for entry, here in zip(long, held, strict=True) if not here],
         }
 
     def _scales(self, raw: Table) -> dict[str, Table]:
@@ -215,6 +221,7 @@ class _Reader:
                 "label": _filled(item.get("label", name), every),
                 "wording": _filled(item.get("wording", ""), every),
                 "members": [each["name"] for each in made],
+                "options": members,
             }
         )
         return made

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import DataError
 from fieldwork.intake.answers import read_answers
 from fieldwork.intake.delivery import Delivery, measures_absent, read_delivery
-from fieldwork.intake.problems import Problem, shown
+from fieldwork.intake.long_form import join_long
+from fieldwork.intake.problems import Problem, Rule, rules_of, shown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fieldwork.instrument import Instrument
     from fieldwork.study import Study
 
@@ -33,20 +36,31 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
         except DataError as error:
             found.append(_unreadable(Path(path), error))
     order = {Path(path).name: place for place, path in enumerate(paths)}
-    found += [problem for delivery in deliveries for problem in delivery.problems]
-    if lacking := measures_absent(deliveries, instrument):
-        found.append(_lacking(deliveries[0], lacking))
-    found += problems_of(deliveries, instrument)
+    try:
+        joined = join_long(deliveries, instrument)
+    except DataError as error:
+        return sorted([*found, _unreadable(Path(error.where.partition(",")[0]), error)])
+    long = [delivery for delivery in deliveries if delivery.long is not None]
+    found += [problem for delivery in (*joined.deliveries, *long) for problem in delivery.problems]
+    if joined.deliveries and (lacking := measures_absent(joined.deliveries, instrument)):
+        found.append(_lacking(joined.deliveries[0], lacking))
+    found += _problems(joined.rows, joined.faults, rules_of(instrument))
+    if joined.deliveries:
+        found += problems_of(joined.deliveries, instrument)
     return sorted(found, key=lambda problem: (order[problem.file], problem.row))
 
 
 def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[Problem]:
     """List every fault of every row; of a row, in the order of precedence of the rules."""
     answers = read_answers(list(deliveries), instrument)
-    in_file = answers.rows.sort_values(["file", "row"]).index
-    faults = answers.faults.set_index("place", drop=False)
+    return _problems(answers.rows, answers.faults, answers.rules)
+
+
+def _problems(rows: pd.DataFrame, listed: pd.DataFrame, rules: Mapping[str, Rule]) -> list[Problem]:
+    in_file = rows.sort_values(["file", "row"]).index
+    faults = listed.set_index("place", drop=False)
     faults = faults.loc[in_file[in_file.isin(faults.index)]]
-    at = answers.rows.loc[faults["place"]]
+    at = rows.loc[faults["place"]]
     return [
         Problem(
             file=str(file),
@@ -56,7 +70,7 @@ def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[
             value=shown(str(fault.value)),
             rule=str(fault.rule),
             mend=shown(str(fault.mend), limit=400),
-            severity=answers.rules[str(fault.rule)].severity,
+            severity=rules[str(fault.rule)].severity,
         )
         for file, row, respondent, fault in zip(at["file"], at["row"], at["resp_id"], faults.itertuples(), strict=True)
     ]

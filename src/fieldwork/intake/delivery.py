@@ -19,7 +19,7 @@ from fieldwork.intake.problems import HIDDEN, Problem, shown
 from fieldwork.intake.separated import Irregular, Separated, read_separated
 
 if TYPE_CHECKING:
-    from fieldwork.instrument import Instrument
+    from fieldwork.instrument import Instrument, LongForm
 
 __all__ = ["Delivery", "delivered", "measures_absent", "read_deliveries", "read_delivery"]
 
@@ -44,6 +44,7 @@ class Delivery:
     unknown : tuple of str            Columns that the instrument does not have.
     absent : tuple of str             Columns of the instrument that were not delivered.
     problems : tuple of Problem       Remarks on the file as a whole.
+    long : LongForm or None           Declared where a row is one answer; None where it is one respondent.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Delivery:
     unknown: tuple[str, ...]
     absent: tuple[str, ...]
     problems: tuple[Problem, ...]
+    long: LongForm | None = None
 
     @property
     def delivered(self) -> int:
@@ -89,6 +91,9 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     read = _reader(path, name, within)(path, name=name)
     columns = _named(read.header, name)
     rows = read.rows.set_axis(list(columns), axis="columns")
+    form = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
+    if form is not None:
+        return _of_answers(name, read, rows, form)
     _refuse_both_forms(columns, instrument, name)
     given = {instrument.layout[column].item.name for column in columns if _is_list(column, instrument)}
     absent = [
@@ -99,11 +104,8 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     unknown = [column for column in columns if column not in instrument.layout]
     filled = [column for column in unknown if not column.startswith("(column ") or (rows[column] != "").any()]
     _refuse_absent_keys(absent, filled, instrument, name)
-    empty = not (len(rows) or read.irregular)
-    no_rows = Problem(name, 1, "", "no_rows", mend="the file has a header and no rows: export the delivery again")
     problems = [
-        *([no_rows] * empty),
-        *([_remark(name, "", "trailing_separator", "remove the last comma of each row")] * read.trailing_separator),
+        *_as_a_whole(name, read),
         *(_remark(name, column, "column_absent", _absent(column, filled)) for column in absent),
         *(_remark(name, column, "column_unknown", _unknown(column, absent)) for column in filled),
     ]
@@ -116,6 +118,43 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
         unknown=tuple(filled),
         absent=tuple(absent),
         problems=tuple(problems),
+    )
+
+
+def _as_a_whole(name: str, read: Separated) -> list[Problem]:
+    empty = not (len(read.rows) or read.irregular)
+    no_rows = Problem(name, 1, "", "no_rows", mend="the file has a header and no rows: export the delivery again")
+    trailing = _remark(name, "", "trailing_separator", "remove the last comma of each row")
+    return [*([no_rows] * empty), *([trailing] * read.trailing_separator)]
+
+
+def _of_answers(name: str, read: Separated, rows: pd.DataFrame, form: LongForm) -> Delivery:
+    """Return a file of one answer a row; a declared column that it lacks stops it."""
+    columns = list(rows.columns)
+    unknown = [column for column in columns if column not in form.columns and (rows[column] != "").any()]
+    if absent := [column for column in form.columns if column not in columns]:
+        near = {column: nearest(column, unknown) for column in absent}
+        raise DataError(
+            f"the delivery lacks the {'columns' if len(absent) > 1 else 'column'} {listed(absent)}",
+            where=f"{name}, row 1",
+            expected=listed(form.columns),
+            got=listed([shown(column) for column in columns], limit=8),
+            hint="; ".join(f"rename {shown(found)} to {column}" for column, found in near.items() if found)
+            or "add what is missing, or mend [[long]] of the instrument",
+        )
+    return Delivery(
+        file=name,
+        sha256=read.sha256,
+        columns=tuple(columns),
+        rows=rows,
+        irregular=read.irregular,
+        unknown=tuple(unknown),
+        absent=(),
+        problems=(
+            *_as_a_whole(name, read),
+            *(_remark(name, column, "column_unknown", _unknown(column, ())) for column in unknown),
+        ),
+        long=form,
     )
 
 

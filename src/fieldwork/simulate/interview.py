@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtri
 
 from fieldwork.simulate.effects import Effects
 from fieldwork.simulate.population import Layout, Measure
@@ -427,8 +427,36 @@ class Interview:
             return _options(item, marks[item.name].astype(np.int64))
         if item.name == "panel_flag":
             return _options(item, np.full(self.drawn.n, int(self.wave > self.drawn.entry)))
-        share = self.world.choice.get(item.name, 0.0 if item.name.startswith("qc_") else 0.5) + self.effects.share(item)
+        share: float | Floats = self.world.choice.get(
+            item.name, 0.0 if item.name.startswith("qc_") else 0.5
+        ) + self.effects.share(item)
+        if self.world.stall_interaction and item in self.instrument.slot("stall"):
+            share = expit(
+                logit(np.clip(share, 1e-9, 1 - 1e-9))
+                + self.world.stall_interaction * self._distance() * self._weight_of_role()
+            )
         return _options(item, (self.drawn.uniform("item", item.name, "flag", self.wave) < share).astype(np.int64))
+
+    def _distance(self) -> Floats:
+        """How far the executive's answer lies from the mean of two or more colleagues (n,), in points; else 0.
+
+        Answers that cleaning sets aside are nobody's: a reader of the delivery sees the same distances.
+        """
+        asked = self.instrument.slot("conf") or self.instrument.measures(_MAIN)
+        index = np.asarray(self.answered[asked[0].name], dtype=np.int64)
+        spoilt = self.speeder | self.straight | self.inattentive
+        known = (index >= 0) & ~spoilt & self.drawn.answers_wave(self.wave)
+        answer = np.where(known, np.array(sorted(asked[0].codes), dtype=np.float64)[index], 0.0)
+        organisations = len(self.drawn.has_role)
+        others = np.bincount(self.drawn.org[known], minlength=organisations)[self.drawn.org] - 1
+        total = np.bincount(self.drawn.org, weights=answer, minlength=organisations)[self.drawn.org]
+        return np.where(known & (others >= 2), np.abs(answer - (total - answer) / np.maximum(others, 1)), 0.0)
+
+    def _weight_of_role(self) -> Floats:
+        """Influence that others ascribe to the executive's role (n,), in points of the ratings above the mean of roles."""
+        rated = [item for item in self.instrument.slot("inf") if item.member in self.layout.roles]
+        means = self.drawn.population.influence_means(measure_of(rated[0]) if rated else Measure("inf"))
+        return np.asarray((means - means.mean())[self.drawn.role])
 
     # ------------------------------------------------------------------------------------------------ several answers
 

@@ -7,12 +7,13 @@ no other answer, and the first organisations of a large study are those of a sma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 from scipy.stats import norm
 
 from fieldwork.errors import DesignError
@@ -210,6 +211,35 @@ class Population:
         centred = raw - self.sector_share @ raw
         spread = float(np.sqrt(self.sector_share @ centred**2))
         return np.asarray(self.world.sector_sd * centred / spread if spread > 1e-9 else centred)
+
+    def influence_points(self, measure: Measure) -> Callable[[Floats], Floats]:
+        """Return P(answer at each point) of a rating of each role's influence, given what its rater adds to every rating.
+
+        The function maps rater effects (N,), in points of the latent range, to probabilities (2, N, R, K) of the two classes
+        of raters, moderate and extreme.
+        """
+        world = self.world
+        level = 3.0 + by_name(world.influence, self.layout.roles)
+        noise = float(np.hypot(world.organisation_sd, 0.8 * world.residual_sd))
+        seen = 3.0 + np.outer((1.0, world.extreme_contraction), measure.cuts - 3.0)
+
+        def points(rater: Floats) -> Floats:
+            place = seen[:, None, None, :] - level[:, None] - rater[:, None, None]
+            return np.diff(ndtr(place / noise), axis=-1, prepend=0.0, append=1.0)
+
+        return points
+
+    @property
+    def rater_sd(self) -> float:
+        """Standard deviation of what a rater adds to every rating of influence, in points of the latent range."""
+        return float(np.hypot(0.5 * self.world.person_sd, self.world.acquiescence_sd))
+
+    def influence_means(self, measure: Measure) -> Floats:
+        """Return the expected rating of each role's influence (R,), in points of the scale."""
+        nodes, weight = np.polynomial.hermite_e.hermegauss(64)
+        p = self.influence_points(measure)(self.rater_sd * nodes) @ np.array(measure.codes)
+        share = self.world.extreme_share
+        return np.asarray(np.einsum("cnr,c,n->r", p, (1.0 - share, share), weight / weight.sum()))
 
     def margins(self) -> dict[str, Floats]:
         """Shares of roles (R,) and of size bands (Z,) among existing executives: the targets of raking."""

@@ -9,6 +9,7 @@ from fieldwork.simulate.truth import TrueWave, TruthRow, truth
 from fieldwork.simulate.truth_alignment_map import alignment_map_truth
 from fieldwork.simulate.truth_blockers import blockers_truth
 from fieldwork.simulate.truth_dominance import dominance_truth
+from fieldwork.simulate.truth_influence import influence_truth
 from fieldwork.simulate.truth_lead_lag import lead_lag_truth
 from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_phase import phase_truth
@@ -31,6 +32,7 @@ _CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRo
     phase_truth,
     readiness_truth,
     practices_truth,
+    influence_truth,
 )
 
 # Each takes the waves up to the one that it is to tell of, oldest first.

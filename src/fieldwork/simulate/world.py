@@ -155,6 +155,10 @@ class World:
     influence: Mapping[str, float] = _effects(
         "influence of a role over AI decisions, in points above the mean, by role"
     )
+    stall_interaction: float = _number(
+        0.0,
+        "log odds of a stalled initiative per point that an influential role stands apart, times points of its influence",
+    )
     gatekeeper: Mapping[str, float] = _effects("share who say the role can stop an AI decision, by role", 0.0, 1.0)
     validator: Mapping[str, float] = _effects("share who say the role signs off, by role", 0.0, 1.0)
     owner: Mapping[str, float] = _effects(
@@ -356,6 +360,7 @@ def _essays_picture() -> World:
         response_role=_RESPONSE,
         blocker_own=_BLOCKER_OWN,
         influence={"CEO": 1.1, "CFO": 0.7, "CTO": 0.5, "CIO": 0.2, "GC": -0.1, "CISO": -0.2, "CMO": -0.6, "CHRO": -0.7},
+        stall_interaction=0.4,
         gatekeeper={"CFO": 0.5, "GC": 0.45, "CISO": 0.4, "CEO": 0.6},
         validator={"CEO": 0.55, "CFO": 0.5, "GC": 0.35, "CISO": 0.3},
         owner={"CTO": 3.0, "CIO": 2.0, "CEO": 2.0, "CDAO": 2.0},

@@ -30,6 +30,7 @@ def quality(material: Material) -> dict[str, Any]:
         "rules": _counts("Rows set aside, by rule", flow.get("by_rule") or {}, texts, total=True),
         "flags": _counts("Rows kept, with a flag", flow.get("flags") or {}, texts, total=False),
         "files": _files(flow.get("files") or ()),
+        "answers": _answers(flow.get("long") or (), texts),
         "unknown": [str(name) for name in flow.get("unknown_columns") or ()],
         "absent": [str(name) for name in flow.get("absent_columns") or ()],
         "validated": bool(material.validation),
@@ -85,6 +86,32 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Table | None:
         (Column("File", "label"), Column("Rows", "number"), Column("SHA-256, first 16 characters")),
         rows,
     )
+
+
+def _answers(files: Sequence[Mapping[str, Any]], texts: Mapping[str, str]) -> Table | None:
+    """Return the way of files of one answer a row; DataError when their counts do not add up."""
+    rows: list[tuple[Cell, ...]] = []
+    for entry in files:
+        delivered, by_rule = int(entry["delivered"]), entry.get("by_rule") or {}
+        if delivered != int(entry["joined"]) + int(entry["with_quarantined"]) + sum(by_rule.values()):
+            raise DataError(
+                "the counts of joined answers do not add up",
+                where=f"01_clean.flow.json, {entry['file']}",
+                expected="joined + with_quarantined + set aside by rule = delivered",
+                got=f"{entry['joined']} + {entry['with_quarantined']} + {sum(by_rule.values())}, delivered {delivered}",
+                hint="run chapter 01_clean again; a report is not published on counts that contradict each other",
+            )
+        steps = [
+            ("Delivered, one answer a row", delivered),
+            *((_capital(texts.get(name) or words.rule(name)), -int(count)) for name, count in by_rule.items()),
+            ("Their respondents were set aside", -int(entry["with_quarantined"])),
+            ("Joined to accepted respondents", int(entry["joined"])),
+        ]
+        rows += [
+            (Cell(str(entry["file"])), Cell(what), Cell(quantity(number, "", 0))) for what, number in steps if number
+        ]
+    columns = (Column("File", "label"), Column("What became of its rows"), Column("Rows", "number"))
+    return Table("Files of one answer a row", columns, tuple(rows)) if rows else None
 
 
 def _expectations(title: str, results: Sequence[Mapping[str, Any]]) -> Table | None:

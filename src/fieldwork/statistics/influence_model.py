@@ -7,7 +7,7 @@ and statsmodels has no Bradley-Terry model that says which roles no comparison c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +22,7 @@ from fieldwork.statistics.spread import noise_corrected_variance
 
 __all__ = [
     "BradleyTerry",
+    "GroupedEffects",
     "PointShares",
     "RoundRobin",
     "SelfOtherGap",
@@ -40,7 +41,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Layers = Callable[[Floats], Floats]
+_AT_A_TIME = 128  # replicates weighted at a time, so that the weights of a large study need not be held at once
 
 COMPONENTS = (
     "actor_variance",
@@ -295,6 +296,66 @@ def _components(fit: RoundRobin) -> Floats:
 # --------------------------------------------------------------------------------------------------------- target effects
 
 
+class _Layered:
+    """Sums over raters in every layer: the observed one, and each replicate with its multipliers and raking factors.
+
+    Raters of one organisation and one raking cell move together in every layer, so their sums do: these are the parts.
+    """
+
+    def __init__(
+        self, home: Ints, clusters: int, multiplier: Floats | None, layer_factor: Floats | None, cell: Ints | None
+    ) -> None:
+        self.multiplier, self.layer_factor = multiplier, layer_factor
+        pairs = np.column_stack([home, np.zeros_like(home) if cell is None else cell])
+        self.parts, seat = np.unique(pairs, axis=0, return_inverse=True)
+        self.seat, self.clusters = seat.reshape(-1), clusters
+
+    def gather(self, values: Floats) -> Floats:
+        """Sum values of raters (raters, ...) by part."""
+        found = np.zeros((len(self.parts), *values.shape[1:]))
+        np.add.at(found, self.seat, values)
+        return found
+
+    def by_cluster(self, by_part: Floats) -> Floats:
+        """Sum parts (parts, ...) by cluster (C, ...), observed layer."""
+        found = np.zeros((self.clusters, *by_part.shape[1:]))
+        np.add.at(found, self.parts[:, 0], by_part)
+        return found
+
+    def layers(self, by_part: Floats) -> Floats:
+        """Sum parts (parts, ...) in every layer (1 + B, ...)."""
+        flat = by_part.reshape(len(self.parts), -1)
+        home, cell = self.parts.T
+        first = flat if self.layer_factor is None else flat * self.layer_factor[0, cell, None]
+        layers = [first.sum(axis=0, keepdims=True)]
+        replicates = 0 if self.multiplier is None else len(self.multiplier)
+        for low in range(0, replicates, _AT_A_TIME):
+            assert self.multiplier is not None  # noqa: S101 - else there are no replicates
+            weight = self.multiplier[low : low + _AT_A_TIME, home]
+            if self.layer_factor is not None:
+                weight = weight * self.layer_factor[1 + low : 1 + low + _AT_A_TIME, cell]
+            layers.append(weight @ flat)
+        return np.concatenate(layers).reshape(-1, *by_part.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedEffects:
+    """Effects of R targets as raters of each of G kinds see them, the raters' own levels removed.
+
+    Attributes
+    ----------
+    groups : tuple of str        Kinds of raters, in the order of the arrays.
+    effect : (1 + B, R, G)       Mean of rating less rater effect, answer scale, on the scale of `TargetEffects.effect`; nan
+                                 where nobody of the kind rated the target.
+    n, clusters : (R, G) int     Ratings, and the clusters that they come from.
+    """
+
+    groups: tuple[str, ...]
+    effect: Floats
+    n: Ints
+    clusters: Ints
+
+
 @dataclass(frozen=True, slots=True)
 class SelfOtherGap:
     """How much higher the holders of a role rate it than others do, per target, answer scale.
@@ -329,6 +390,7 @@ class TargetEffects:
     n, n_raters : (R,), int      Ratings by others per target; raters with at least two ratings.
     clusters : int               Organisations (raters where none were given).
     self_other : SelfOtherGap
+    by_group : GroupedEffects or None    By kind of rater, where `group` was given.
     """
 
     targets: tuple[str, ...]
@@ -340,6 +402,7 @@ class TargetEffects:
     n_raters: int
     clusters: int
     self_other: SelfOtherGap
+    by_group: GroupedEffects | None = None
 
 
 def target_effects(
@@ -351,7 +414,11 @@ def target_effects(
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
     multiplier: Floats | None = None,
+    layer_factor: Floats | None = None,
+    factor_cell: npt.ArrayLike | None = None,
     targets: Sequence[str] | None = None,
+    group: npt.ArrayLike | None = None,
+    groups: Sequence[str] | None = None,
 ) -> TargetEffects:
     """Influence that others ascribe to each target: rating_ij = rater_i + target_j + error, by weighted least squares.
 
@@ -362,13 +429,18 @@ def target_effects(
 
     The covariance sums (v_i (y_i - mean_i) - A_i t) over organisations. Effects are centred with equal weight per target.
 
+    With `group`, the effect of target j for raters of one kind is their mean of y_ij - (mean_i - t_i), t_i the mean effect of
+    the targets that i rated. Weighted by its ratings it adds up to the effect of the target over all kinds, exactly.
+
     Parameters
     ----------
     rater, target, rating : (n,) one row per rating; nan ratings are left out.
     own : (n,) the rater's own role, in the names of `target`. weight : (n,) survey weights, of the rater or the rating.
     cluster : (n,) organisation; default the rater. multiplier : (B, C) replicate multipliers, columns in ascending order of
-        the clusters' names, from `replicates.multipliers`.
-    targets : order of the targets; default ascending.
+        the clusters' names, from `replicates.multipliers`. layer_factor, factor_cell : (1 + B, G) raking factor per layer and
+        raking cell, and the cell of each row (n,), as in `replicates.replicated_totals`.
+    targets : order of the targets; default ascending. group : (n,) kind of the rater; rows with "" belong to no kind.
+        groups : order of the kinds; default ascending.
 
     Raises DataError (a rater in two organisations), DesignError (targets that no rater compares with the rest).
 
@@ -405,44 +477,42 @@ def target_effects(
     np.add.at(SY, (who[about_self], position[about_self]), v[about_self] * y[about_self])
     seat = np.zeros(raters, dtype=np.int64)
     seat[who] = home
+    cell = None if factor_cell is None else np.zeros(raters, dtype=np.int64)
+    if cell is not None:
+        cell[who] = np.asarray(factor_cell, dtype=np.int64)
     total = W.sum(axis=1)
     share = W / np.where(total > 0, total, 1.0)[:, None]
     level = WY.sum(axis=1) / np.where(total > 0, total, 1.0)
+    sums = _Layered(seat, clusters, multiplier, layer_factor, cell)
 
-    def gather(values: Floats) -> Floats:
-        found = np.zeros((clusters, *values.shape[1:]))
-        np.add.at(found, seat, values)
-        return found
-
-    def layers(by_cluster: Floats) -> Floats:
-        flat = by_cluster.reshape(clusters, -1)
-        first = flat.sum(axis=0, keepdims=True)
-        every = first if multiplier is None else np.vstack([first, multiplier @ flat])
-        return every.reshape(-1, *by_cluster.shape[1:])
-
-    A_c = gather(W[:, :, None] * (np.eye(R)[None] - share[:, None, :]))
-    r_c = gather(WY - W * level[:, None])
-    A = layers(A_c)
+    A_p = sums.gather(W[:, :, None] * (np.eye(R)[None] - share[:, None, :]))
+    r_p = sums.gather(WY - W * level[:, None])
+    A = sums.layers(A_p)
     _refuse_disconnected(A[0], names)
     ones = np.full((R, R), 1.0 / R)
-    effect = np.linalg.solve(A + ones, layers(r_c)[:, :, None])[:, :, 0]
+    effect = np.linalg.solve(A + ones, sums.layers(r_p)[:, :, None])[:, :, 0]
     inverse = np.linalg.inv(A[0] + ones) - ones
-    score = (r_c - A_c @ effect[0]) @ inverse
+    score = sums.by_cluster(r_p - A_p @ effect[0]) @ inverse
     factor = clusters / (clusters - 1.0) if clusters > 1 else np.nan
     covariance = factor * score.T @ score
 
-    level_c, lean_c, total_c = gather(total * level), gather(total[:, None] * share), gather(total)
-    mean = (layers(level_c) - np.einsum("br,br->b", layers(lean_c), effect)) / layers(total_c)
+    level_p, lean_p, total_p = sums.gather(total * level), sums.gather(total[:, None] * share), sums.gather(total)
+    mean = (sums.layers(level_p) - np.einsum("br,br->b", sums.layers(lean_p), effect)) / sums.layers(total_p)
     # Self-ratings of raters who rated no one else cannot be set against the rater's own level.
     judged = (total > 0)[:, None]
     gap = _self_other(
-        [gather(x) for x in (S, SY, W, WY, S * judged, (SY - S * level[:, None]) * judged)],
-        gather((S * judged)[:, :, None] * share[:, None, :]),
-        layers,
+        [sums.gather(x) for x in (S, SY, W, WY, S * judged, (SY - S * level[:, None]) * judged)],
+        sums.gather((S * judged)[:, :, None] * share[:, None, :]),
+        sums,
         effect,
         score,
         factor,
         np.bincount(position[about_self], minlength=R),
+    )
+    by_group = (
+        None
+        if group is None
+        else _grouped(group, groups, who, W, WY - W * level[:, None], share, effect, sums, cell, seat)
     )
     return TargetEffects(
         targets=names,
@@ -454,7 +524,46 @@ def target_effects(
         n_raters=int(((W > 0).sum(axis=1) > 1).sum()),
         clusters=clusters,
         self_other=gap,
+        by_group=by_group,
     )
+
+
+def _grouped(
+    group: npt.ArrayLike,
+    groups: Sequence[str] | None,
+    who: Ints,
+    W: Floats,
+    beyond: Floats,
+    share: Floats,
+    effect: Floats,
+    sums: _Layered,
+    cell: Ints | None,
+    seat: Ints,
+) -> GroupedEffects:
+    """Effects by kind of rater; `beyond` is W (y - mean of the rater), sums of ratings per rater and target (raters, R)."""
+    labelled = np.asarray(group).astype(str)
+    kinds = tuple(str(kind) for kind in (np.unique(labelled[labelled != ""]) if groups is None else groups))
+    kind = np.full(len(W), -1)
+    kind[who] = pd.Index(kinds).get_indexer(pd.Index(labelled))
+    R = W.shape[1]
+    found = np.full((len(effect), R, len(kinds)), np.nan)
+    n, clusters = np.zeros((R, len(kinds)), dtype=np.int64), np.zeros((R, len(kinds)), dtype=np.int64)
+    for g in range(len(kinds)):
+        mine = kind == g
+        if not mine.any():
+            continue
+        part = _Layered(
+            seat[mine], sums.clusters, sums.multiplier, sums.layer_factor, None if cell is None else cell[mine]
+        )
+        over = part.layers(part.gather(beyond[mine]))
+        lean = part.layers(part.gather(W[mine][:, :, None] * share[mine][:, None, :]))
+        weight = part.layers(part.gather(W[mine]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[:, :, g] = (over + np.einsum("bjk,bk->bj", lean, effect)) / weight
+        rated = W[mine] > 0
+        n[:, g] = rated.sum(axis=0)
+        clusters[:, g] = [len(np.unique(seat[mine][rated[:, j]])) for j in range(R)]
+    return GroupedEffects(kinds, found, n, clusters)
 
 
 def _check_raters(
@@ -509,19 +618,23 @@ def _refuse_disconnected(A: Floats, names: Sequence[str]) -> None:
 
 
 def _self_other(
-    sums: Sequence[Floats],
+    parts: Sequence[Floats],
     lean: Floats,
-    layers: Layers,
+    sums: _Layered,
     effect: Floats,
     score: Floats,
     factor: float,
     n: Ints,
 ) -> SelfOtherGap:
     """Raw and adjusted gaps per layer, linear in sums over clusters, and their linearised standard errors."""
-    own, own_y, other, other_y, judged, excess = sums
+    layers = sums.layers
+    own, own_y, other, other_y, judged, excess = parts
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = layers(own_y) / layers(own) - layers(other_y) / layers(other)
         adjusted = (layers(excess) + np.einsum("bjk,bk->bj", layers(lean), effect)) / layers(judged) - effect
+        own, own_y, other, other_y, judged, excess, lean = (
+            sums.by_cluster(part) for part in (own, own_y, other, other_y, judged, excess, lean)
+        )
         S, W, J, P, t = own.sum(axis=0), other.sum(axis=0), judged.sum(axis=0), lean.sum(axis=0), effect[0]
         by_self, by_others = own_y.sum(axis=0) / S, other_y.sum(axis=0) / W
         u_raw = (own_y - by_self * own) / S - (other_y - by_others * other) / W
@@ -623,6 +736,8 @@ def point_shares(
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
     multiplier: Floats | None = None,
+    layer_factor: Floats | None = None,
+    factor_cell: npt.ArrayLike | None = None,
     margin: float = 1.25,
     tolerance: float = 0.5,
     level: float = 0.95,
@@ -648,7 +763,7 @@ def point_shares(
     """
     where = "statistics.influence_model.point_shares"
     given = np.asarray(points, dtype=np.float64)
-    n, R = given.shape
+    n = len(given)
     has = np.isfinite(given)
     answered = has.any(axis=1)
     total = np.nansum(given, axis=1)
@@ -672,13 +787,12 @@ def point_shares(
     left, has, v = left[usable], has[usable], v[usable]
     names, home = np.unique(np.arange(n) if cluster is None else np.asarray(cluster), return_inverse=True)
     home, clusters = home.reshape(-1)[usable], len(names)
-    sums = np.zeros((clusters, 3, R))
     part = 100.0 * left / left.sum(axis=1, keepdims=True)
     even = np.where(has, 100.0 / has.sum(axis=1, keepdims=True), 0.0)
-    np.add.at(sums, home, v[:, None, None] * np.stack([part, even, has.astype(np.float64)], axis=1))
-    flat = sums.reshape(clusters, -1)
-    first = flat.sum(axis=0, keepdims=True)
-    layers = (first if multiplier is None else np.vstack([first, multiplier @ flat])).reshape(-1, 3, R)
+    cell = None if factor_cell is None else np.asarray(factor_cell, dtype=np.int64)[usable]
+    over = _Layered(home, clusters, multiplier, layer_factor, cell)
+    by_part = over.gather(v[:, None, None] * np.stack([part, even, has.astype(np.float64)], axis=1))
+    layers, sums = over.layers(by_part), over.by_cluster(by_part)
     if not (layers[0, 2] > 0).all():
         raise DesignError(
             "no respondent could give points to a role",

@@ -105,6 +105,8 @@ class Spread:
     range_shrunken : float      Largest less smallest shrunken mean.
     sd_draws : (B,) float       Confidence draws of the spread, zero where noise alone explains the observed one.
     range_draws : (B,) float    Confidence draws of the range of the true means.
+    mean_draws : (B, R) float   Draws of the true means behind `range_draws`, about their centre: for other functions of the
+                                distances between means.
     """
 
     sd_raw: float
@@ -116,6 +118,7 @@ class Spread:
     range_shrunken: float
     sd_draws: Floats
     range_draws: Floats
+    mean_draws: Floats
 
 
 def spread(means: Floats, errors: Floats, *, covariance: Floats | None = None, shapes: Floats | None = None) -> Spread:
@@ -180,6 +183,7 @@ def spread(means: Floats, errors: Floats, *, covariance: Floats | None = None, s
         range_shrunken=float(np.ptp(shrunken)),
         sd_draws=sd_draws,
         range_draws=np.ptp(posterior, axis=1),
+        mean_draws=posterior,
     )
 
 
