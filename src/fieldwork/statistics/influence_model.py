@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
 from fieldwork.statistics.spread import noise_corrected_variance
+
+if TYPE_CHECKING:
+    from fieldwork.statistics.replicates import Multipliers
 
 __all__ = [
     "BradleyTerry",
@@ -324,7 +328,7 @@ def target_effects(
     own: npt.ArrayLike | None = None,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     targets: Sequence[str] | None = None,
 ) -> TargetEffects:
     """Influence that others ascribe to each target: rating_ij = rater_i + target_j + error, by weighted least squares.
@@ -437,7 +441,7 @@ def _check_raters(
     position: Ints,
     weights: Floats,
     names: Sequence[str],
-    multiplier: Floats | None,
+    multiplier: Multipliers | None,
     clusters: int,
 ) -> None:
     where = "statistics.influence_model.target_effects"
@@ -596,7 +600,7 @@ def point_shares(
     own: npt.ArrayLike | None = None,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     margin: float = 1.25,
     tolerance: float = 0.5,
     level: float = 0.95,
@@ -715,7 +719,7 @@ def bradley_terry(
     *,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     items: Sequence[str] | None = None,
     limit: int = 100,
 ) -> BradleyTerry:
