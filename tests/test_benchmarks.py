@@ -34,6 +34,7 @@ def test_the_mixed_models_validity_command_runs(capsys):
 def test_the_speed_command_runs_without_peers(capsys):
     assert ordinal.main(["--sizes", "150", "--repeats", "1", "--without-peers"]) == 0
     assert "| 900 | fieldwork, 11 nodes |" in capsys.readouterr().out
+    assert "| 240 | fieldwork, Laplace |" in ordinal.comparison("panel", [12], 1, ())
 
 
 # ------------------------------------------------------------------------------------------------------------ truth table

@@ -319,3 +319,22 @@ def test_adjusted_contrasts_agree_with_emmeans(adjust):
     assert table["std_error"].tolist() == pytest.approx(reference["std_error"], abs=ERROR)
     assert table["p_adjusted"].tolist() == pytest.approx(reference["p_adjusted"], rel=5e-3, abs=1e-9)
     assert set(table["adjustment"]) == {adjust}
+
+
+def test_a_large_fit_holds_little_beside_its_data():
+    """120,000 answers, 49 effects: what a fit adds is bounded, whatever the number of predictors' columns (48 MB here)."""
+    import tracemalloc
+
+    rng = np.random.default_rng(1)
+    firm, cell = np.repeat(np.arange(20000), 6), rng.integers(0, 50, 120000)
+    latent = rng.standard_normal(20000)[firm] + 0.1 * (cell % 7) + rng.logistic(size=120000)
+    data = pd.DataFrame({"y": np.digitize(latent, np.linspace(-2, 3, 6)), "cell": cell.astype(str), "firm": firm})
+    tracemalloc.start()
+    try:
+        result = fit("y ~ cell", data, "firm")
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert result.params["sd(firm)"] == pytest.approx(1.0, abs=0.03)
+    assert np.abs(result.gradient).max() < 1e-5
+    assert peak < 90, f"{peak:.0f} MB"

@@ -438,3 +438,70 @@ def test_linearised_variance_ignores_order_and_names(order):
     assert linearised_variance(u[order], renamed[order]) == pytest.approx(
         float(linearised_variance(u, strata)), rel=1e-12
     )
+
+
+# --------------------------------------------------------------------------------------------------- drawn, not held
+
+
+@given(st.integers(0, 9), st.integers(1, 60), st.sampled_from([1, 3, 64, 200]), st.sampled_from([1, 300, 1 << 22]))
+def test_draws_stand_for_the_array(first, count, clusters, block):
+    keys = cluster_keys([f"o{i}" for i in range(clusters)], 3)
+    drawn, held = Draws(keys, count, first), multipliers(keys, count, first=first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        assert np.array_equal(np.concatenate([part for _, part in drawn.blocks()], axis=1).T, held)
+        assert np.array_equal(np.array(list(drawn)), held)
+        values = np.arange(2.0 * clusters).reshape(clusters, 2)
+        assert drawn @ values == pytest.approx(held @ values, rel=1e-12)
+        assert drawn @ values[:, 0] == pytest.approx(held @ values[:, 0], rel=1e-12)
+    assert np.array_equal(np.asarray(drawn), held)
+    assert len(drawn) == len(held)
+    picked = np.arange(clusters)[::-2]
+    assert np.array_equal(np.asarray(drawn[:, picked]), held[:, picked])
+    odd = np.arange(clusters) % 2 == 1
+    assert np.array_equal(np.asarray(drawn[:, odd]), held[:, odd])
+    assert np.array_equal(np.asarray(drawn[:, 1:]), held[:, 1:])
+    with pytest.raises(TypeError, match="picked by cluster"):
+        drawn[0, picked]
+
+
+def test_totals_of_draws_are_the_same_bits_as_of_the_array(survey, monkeypatch):
+    data = survey[survey["cell"] >= 0]
+    cluster, names = pd.factorize(data["org_id"])
+    keys = cluster_keys(list(names), 5)
+    codes, weight = [data["cell"].to_numpy(), data["score"].to_numpy()], data["weight"].to_numpy()
+    raking = {"layer_factor": np.random.default_rng(0).uniform(0.5, 2, (51, 8)), "factor_cell": data["cell"].to_numpy()}
+    for options in ({}, raking):
+        held = replicated_totals(codes, cluster, weight, multipliers(keys, 50), **options)
+        for block in (1, 4000, 1 << 22):
+            monkeypatch.setattr(module, "_BLOCK", block)
+            drawn = replicated_totals(codes, cluster, weight, Draws(keys, 50), exact=False, **options)
+            assert np.array_equal(drawn.weight, held.weight)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([2.0**20, 2.0**24, 2.0**30]), st.booleans())
+def test_packed_products_give_the_sums_of_each_amount(seed, amounts, size, signed):
+    """Two whole numbers in one float64 must never touch: sums of each are those of a product of its own, to the last bit."""
+    rng = np.random.default_rng(seed)
+    n, clusters, columns = 300, 40, int(rng.integers(1, 30))
+    cluster, column = rng.integers(0, clusters, n), rng.integers(0, columns, n)
+    first = np.rint(rng.uniform(-0.2 if signed else 0.0, 2.0, n) * size)
+    parts = [first, *(first * rng.integers(-3, 8, n) for _ in range(amounts - 1))]
+    keys = cluster_keys([f"o{i}" for i in range(clusters)], 1)
+    found = module._upper_totals(Draws(keys, 30), cluster, column, parts, columns)
+    upper = multipliers(keys, 30) == module._HIGH
+    for v, part in enumerate(parts):
+        for f in range(columns):
+            mine = column == f
+            expected = [sum(int(x) for x in part[mine & upper[b][cluster]]) for b in range(0, 30, 7)]
+            assert found[::7, v, f].tolist() == expected
+
+
+def test_numbers_that_fill_a_float_are_not_packed():
+    """Sums of 2**46 and 2**51: no unit leaves room for both, so each has its own product."""
+    keys = cluster_keys([f"o{i}" for i in range(16)], 1)
+    low, high = np.full(16, 2.0**42), np.full(16, 2.0**47) * np.where(np.arange(16) % 2, 1.0, -0.875)
+    found = module._upper_totals(Draws(keys, 40), np.arange(16), np.zeros(16, int), [low, high], 1)
+    upper = multipliers(keys, 40) == module._HIGH
+    assert found[:, 0, 0].tolist() == (upper @ low).tolist()
+    assert found[:, 1, 0].tolist() == (upper @ high).tolist()

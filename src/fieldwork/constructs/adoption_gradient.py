@@ -21,7 +21,7 @@ from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, inte
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard, replicate_places
-from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import Draws, Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
 if TYPE_CHECKING:
@@ -568,8 +568,14 @@ def _system(ledger: Ledger, measure: Measure) -> None:
         )
         ledger.refuse(measure.name, "system_sd", "scale_point", reason, **base)
         return
-    weight = np.vstack([np.ones(len(within)), design.multiplier[:, within.index.to_numpy()]])
-    layers = (weight @ within["std"].to_numpy()) / weight.sum(axis=1)
+    drawn = design.multiplier[:, within.index.to_numpy()]
+    if isinstance(drawn, Draws):
+        sums = np.column_stack([within["std"].to_numpy(), np.ones(len(within))])
+        total, count = np.vstack([sums.sum(axis=0), drawn @ sums]).T
+    else:
+        weight = np.vstack([np.ones(len(within)), drawn])
+        total, count = weight @ within["std"].to_numpy(), weight.sum(axis=1)
+    layers = total / count
     inference = infer(layers, len(within))
     ledger.add(
         measure.name,
@@ -678,6 +684,7 @@ def _totals(design: SurveyDesign, keys: list[Ints], used: Mask) -> Any:  # noqa:
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
+        exact=False,
     )
 
 

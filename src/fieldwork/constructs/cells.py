@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
-from fieldwork.statistics.replicates import Floats, Ints, cluster_keys, multipliers, replicated_totals
+from fieldwork.statistics.replicates import Draws, Floats, Ints, cluster_keys, multipliers, replicated_totals
 from fieldwork.weight import Margins, rake_cells
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ __all__ = [
     "survey_design",
     "weighted_sums",
 ]
+
+_HELD = 1 << 27  # bytes of multipliers that are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class SurveyDesign:
     weight : (n,) float             Raked weight, mean 1.
     cluster : (n,) int              Organisation of each respondent; the respondent where the survey names none.
     has_organisations : bool        False where respondents are their own clusters.
-    multiplier : (B, C) float       Replicate multipliers by cluster.
+    multiplier : (B, C) float       Replicate multipliers by cluster; `Draws` that stand for them where they exceed 128 MB.
     factor_cell : (n,) int or None  Raking cell; None when nothing is raked.
     layer_factor : (1 + B, G) or None    Raking factor of each cell in each layer, 1 in the observed layer.
     seed, replicates : int          Root seed and B.
@@ -88,7 +90,7 @@ class SurveyDesign:
     weight: Floats
     cluster: Ints
     has_organisations: bool
-    multiplier: Floats
+    multiplier: Floats | Draws
     factor_cell: Ints | None
     layer_factor: Floats | None
     seed: int
@@ -137,6 +139,7 @@ def survey_design(
 
     The observed layer carries the weights as they are. In a replicate the weights of an organisation's respondents are
     multiplied by its multiplier and raked to the same margins again, so that the interval knows what raking holds fixed.
+    Multipliers are held where they fit into 128 MB, and else drawn whenever they are used; sums are the same bits either way.
 
     Parameters
     ----------
@@ -162,14 +165,16 @@ def survey_design(
             hint="run 03_weight again on the same 01_clean",
         )
     names, cluster = np.unique(data[organisation or respondent].astype(str).to_numpy(), return_inverse=True)
-    multiplier = multipliers(cluster_keys(list(names), seed), replicates)
+    keys = cluster_keys(list(names), seed)
+    few = 8 * replicates * len(keys) <= _HELD
+    multiplier = multipliers(keys, replicates) if few else Draws(keys, replicates)
     factor_cell: Ints | None = None
     layer_factor: Floats | None = None
     if margins is not None and margins.margins:
         codes = np.column_stack([margins.codes(data, margin.name) for margin in margins.margins])
         cells, factor_cell = np.unique(codes, axis=0, return_inverse=True)
         factor_cell = factor_cell.reshape(-1)
-        base = replicated_totals([factor_cell], cluster, weight, multiplier)
+        base = replicated_totals([factor_cell], cluster, weight, multiplier, exact=False)
         layer_factor = np.ones_like(base.weight)
         layer_factor[1:] = rake_cells(
             base.weight[1:],
@@ -264,6 +269,7 @@ def cell_table(
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
+        exact=False,
     )
     weight = np.zeros((design.replicates + 1, R + 1, S + 1, K))
     rows = np.zeros((R + 1, S + 1, K), dtype=np.int64)
@@ -294,6 +300,7 @@ def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else np.repeat(design.factor_cell[used], p),
+        exact=False,
     )
     out = np.zeros((design.replicates + 1, p))
     out[:, totals.levels[:, 0]] = totals.weight

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import pandas as pd
 from scipy import optimize, stats
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, ParameterError, listed
+
+if TYPE_CHECKING:
+    from fieldwork.statistics.replicates import Multipliers
 
 __all__ = [
     "DelayCost",
@@ -270,7 +274,7 @@ def turnbull(
     *,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     layer_weight: Floats | None = None,
     tolerance: float = 1e-10,
     limit: int = 500,

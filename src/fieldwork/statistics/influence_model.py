@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
 from fieldwork.statistics.spread import noise_corrected_variance
+
+if TYPE_CHECKING:
+    from fieldwork.statistics.replicates import Multipliers
 
 __all__ = [
     "BradleyTerry",
@@ -303,7 +307,7 @@ class _Layered:
     """
 
     def __init__(
-        self, home: Ints, clusters: int, multiplier: Floats | None, layer_factor: Floats | None, cell: Ints | None
+        self, home: Ints, clusters: int, multiplier: Multipliers | None, layer_factor: Floats | None, cell: Ints | None
     ) -> None:
         self.multiplier, self.layer_factor = multiplier, layer_factor
         pairs = np.column_stack([home, np.zeros_like(home) if cell is None else cell])
@@ -331,7 +335,7 @@ class _Layered:
         replicates = 0 if self.multiplier is None else len(self.multiplier)
         for low in range(0, replicates, _AT_A_TIME):
             assert self.multiplier is not None  # noqa: S101 - else there are no replicates
-            weight = self.multiplier[low : low + _AT_A_TIME, home]
+            weight = np.asarray(self.multiplier[low : low + _AT_A_TIME, home])
             if self.layer_factor is not None:
                 weight = weight * self.layer_factor[1 + low : 1 + low + _AT_A_TIME, cell]
             layers.append(weight @ flat)
@@ -413,7 +417,7 @@ def target_effects(
     own: npt.ArrayLike | None = None,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
     targets: Sequence[str] | None = None,
@@ -572,7 +576,7 @@ def _check_raters(
     position: Ints,
     weights: Floats,
     names: Sequence[str],
-    multiplier: Floats | None,
+    multiplier: Multipliers | None,
     clusters: int,
 ) -> None:
     where = "statistics.influence_model.target_effects"
@@ -735,7 +739,7 @@ def point_shares(
     own: npt.ArrayLike | None = None,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
     margin: float = 1.25,
@@ -855,7 +859,7 @@ def bradley_terry(
     *,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Floats | None = None,
+    multiplier: Multipliers | None = None,
     items: Sequence[str] | None = None,
     limit: int = 100,
 ) -> BradleyTerry:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.replicates import small_sample_factor
+from fieldwork.statistics.replicates import Draws, Multipliers, small_sample_factor
 
 __all__ = [
     "Interval",
@@ -255,7 +255,7 @@ class RatioLayers:
     clusters: npt.NDArray[np.int64]
 
 
-def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, multiplier: Floats) -> RatioLayers:
+def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, multiplier: Multipliers) -> RatioLayers:
     """Ratios of totals (weighted means: N the totals of w y, D of w) with what each kind of interval needs.
 
     theta_b = sum m N / sum m D; se_b^2 = n / (n - 1) sum m (N - theta_b D)^2 / (sum m D)^2, with m the multipliers of layer b
@@ -271,13 +271,17 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, multiplier: Floa
     ([[1.6667], [1.5]], [[0.4444], [0.433]])
     """
     N, D = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    m = np.concatenate([np.ones((1, multiplier.shape[1])), multiplier])
-    base = m @ D
-    theta = (m @ N) / base
+    held = None if isinstance(multiplier, Draws) else np.concatenate([np.ones((1, multiplier.shape[1])), multiplier])
+
+    def layered(totals: Floats) -> Floats:
+        return np.asarray(np.vstack([totals.sum(axis=0), multiplier @ totals]) if held is None else held @ totals)
+
+    base = layered(D)
+    theta = layered(N) / base
     # Centred at the observed ratio, so that the three sums do not cancel.
     R = N - theta[0] * D
     shift = theta - theta[0]
-    squares = m @ R**2 - 2.0 * shift * (m @ (R * D)) + shift**2 * (m @ D**2)
+    squares = layered(R**2) - 2.0 * shift * layered(R * D) + shift**2 * layered(D**2)
     clusters = np.count_nonzero(D, axis=0)
     std_error = small_sample_factor(clusters) * np.sqrt(np.maximum(squares, 0.0)) / np.abs(base)
     with np.errstate(divide="ignore", invalid="ignore"):

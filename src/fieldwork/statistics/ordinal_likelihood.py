@@ -130,7 +130,6 @@ class _Sums:
 
     log_likelihood: float
     hessian: Floats
-    scores: Floats
 
 
 def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: float, modes: Floats) -> Evaluation:
@@ -144,21 +143,22 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
     K1, p = len(thresholds), len(coefficients)
     by_cell = problem.predictors.few
     working = K1 + (len(problem.predictors.rows) if by_cell else p) + 1
-    groups = len(problem.starts) - 1
-    sums = _Sums(0.0, np.zeros((working, working)), np.empty((groups, working)))
-    out_modes, spreads, means = modes.copy(), np.ones(groups), np.zeros(groups)
-    for first in range(0, groups, _CHUNK):
-        last = min(first + _CHUNK, groups)
-        block = _Block(problem, first, last, thresholds, coefficients, sd)
-        out_modes[first:last], spreads[first:last] = block.mode(modes[first:last])
-        means[first:last] = block.accumulate(sums, out_modes[first:last], spreads[first:last])
     to_natural = np.eye(working)
     if by_cell:
         to_natural = np.zeros((working, K1 + p + 1))
         to_natural[:K1, :K1] = np.eye(K1)
         to_natural[K1:-1, K1:-1] = problem.predictors.rows
         to_natural[-1, -1] = 1.0
-    scores = sums.scores @ to_natural
+    groups = len(problem.starts) - 1
+    sums = _Sums(0.0, np.zeros((working, working)))
+    scores = np.empty((groups, K1 + p + 1))
+    out_modes, spreads, means = modes.copy(), np.ones(groups), np.zeros(groups)
+    for first in range(0, groups, _CHUNK):
+        last = min(first + _CHUNK, groups)
+        block = _Block(problem, first, last, thresholds, coefficients, sd)
+        out_modes[first:last], spreads[first:last] = block.mode(modes[first:last])
+        means[first:last], chunk = block.accumulate(sums, out_modes[first:last], spreads[first:last])
+        scores[first:last] = chunk @ to_natural if by_cell else chunk
     hessian = to_natural.T @ sums.hessian @ to_natural
     return Evaluation(sums.log_likelihood, scores.sum(axis=0), hessian, scores, out_modes, spreads, means)
 
@@ -214,8 +214,8 @@ class _Block:
                 break
         return u, 1.0 / np.sqrt(curvature)
 
-    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats) -> Floats:
-        """Add the block's log-likelihood, scores and Hessian; return posterior means of the intercepts."""
+    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats) -> tuple[Floats, Floats]:
+        """Add the block's log-likelihood and Hessian; return posterior means of the intercepts, and scores by group."""
         if self.sd == 0.0:
             z, log_w = np.zeros(1), np.full(1, 0.5 * np.log(2 * np.pi))
             u = np.zeros((len(mode), 1))
@@ -232,10 +232,10 @@ class _Block:
         log_l = top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))
         posterior = np.exp(joint - log_l[:, None])
         sums.log_likelihood += float(log_l.sum())
-        self._louis(sums, s, u, posterior)
-        return np.asarray((posterior * u).sum(axis=1))
+        scores = self._louis(sums, s, u, posterior)
+        return np.asarray((posterior * u).sum(axis=1)), scores
 
-    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats) -> None:
+    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats) -> Floats:
         K1, size = self.K1, sums.hessian.shape[0]
         weight = self.weight[:, None]
         up, down = weight * s.by_a, weight * s.by_b
@@ -264,8 +264,8 @@ class _Block:
                 sums.hessian += weighted.T @ score
         if u.shape[1] > 1:
             sums.hessian -= mean.T @ mean
-        sums.scores[self.first : self.last] = mean
         self._expected_hessian(sums.hessian, s, u, posterior)
+        return mean
 
     def _expected_hessian(self, H: Floats, s: Slopes, u: Floats, posterior: Floats) -> None:
         """Add the posterior expectation of the Hessian, table by table."""
@@ -378,11 +378,15 @@ def _settled(fit: Fit, tolerance: float, limit: int, *, strict: bool) -> Fit:
 
 
 def _rise_at_zero(problem: Problem, fixed: Fit) -> float:
-    block = _Block(problem, 0, len(problem.starts) - 1, fixed.thresholds, fixed.coefficients, 0.0)
-    s = block.slopes(np.zeros(len(problem.starts) - 1))
-    slope = block.total(block.weight * (s.by_a + s.by_b))
-    bend = block.total(block.weight * (s.upper + s.lower))
-    return float((slope**2 + bend).sum())
+    groups, rise = len(problem.starts) - 1, 0.0
+    for first in range(0, groups, _CHUNK):
+        last = min(first + _CHUNK, groups)
+        block = _Block(problem, first, last, fixed.thresholds, fixed.coefficients, 0.0)
+        s = block.slopes(np.zeros(last - first))
+        slope = block.total(block.weight * (s.by_a + s.by_b))
+        bend = block.total(block.weight * (s.upper + s.lower))
+        rise += float((slope**2 + bend).sum())
+    return rise
 
 
 def _logs(thresholds: Floats) -> Floats:

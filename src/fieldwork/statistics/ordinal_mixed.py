@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from fieldwork.errors import ConvergenceError, DesignError, listed
 from fieldwork.statistics.cumulative_links import link_named
@@ -231,12 +232,13 @@ class CumulativeLinkMixedModel:
                 got=repr(covariance),
                 hint="choose one of these",
             )
-        fitted: Fit
-        if self.crossed is None:
-            fitted = maximise(self.problem, random=self.random, strict=False)
-        else:
-            fitted = maximise_crossed(
-                self.crossed, cluster=self._outermost() if covariance == "robust" else None, strict=False
+        cluster = self._outermost() if self.crossed is not None and covariance == "robust" else None
+        # Products of some thousand rows: threads of linear algebra wait for each other longer than they work.
+        with threadpool_limits(1, user_api="blas"):
+            fitted = (
+                maximise(self.problem, random=self.random, strict=False)
+                if self.crossed is None
+                else maximise_crossed(self.crossed, cluster=cluster, strict=False)
             )
         fitted = self.scaling.undo(fitted)
         try:
@@ -250,14 +252,13 @@ class CumulativeLinkMixedModel:
 
     def log_likelihood_without(self, grouping: str) -> float:
         """Return the maximum of the log-likelihood with the sd of one grouping held at 0, the others free."""
-        if self.crossed is None:
-            return maximise(self.problem, random=False).at.log_likelihood
-        kept = {name: self.crossed.place[:, r] for r, name in enumerate(self.levels) if name != grouping}
-        if not kept:
-            return maximise(self.problem, random=False).at.log_likelihood
         n = self.problem
-        smaller = CrossedProblem(n.answer, n.categories, n.predictors, n.offset, n.weight, kept, self.link)
-        return maximise_crossed(smaller).at.log_likelihood
+        with threadpool_limits(1, user_api="blas"):
+            if self.crossed is None or len(self.levels) == 1:
+                return maximise(n, random=False).at.log_likelihood
+            kept = {name: self.crossed.place[:, r] for r, name in enumerate(self.levels) if name != grouping}
+            smaller = CrossedProblem(n.answer, n.categories, n.predictors, n.offset, n.weight, kept, self.link)
+            return maximise_crossed(smaller).at.log_likelihood
 
     def _outermost(self) -> Ints:
         """Return the level of the grouping in which all others nest; DesignError where there is none."""
