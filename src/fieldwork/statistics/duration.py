@@ -300,7 +300,7 @@ def turnbull(
     computation of the non-parametric maximum likelihood estimate of a mixing distribution. JRSS B 69, 185-198.
 
     >>> fit = turnbull([0, 2, 2, 4], [2, 4, 4, np.inf])
-    >>> fit.mass.tolist(), fit.survival.tolist(), fit.median
+    >>> fit.mass.round(9).tolist(), fit.survival.round(9).tolist(), fit.median
     ([0.25, 0.5, 0.25], [0.75, 0.25, 0.0], (2.0, 4.0))
     """
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
