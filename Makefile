@@ -28,6 +28,8 @@ lint: $(READY)
 
 validity: $(READY)
 	@.venv/bin/python -m benchmarks.validity
+	@.venv/bin/python -m benchmarks.validity_ordinal --out docs/validity_ordinal.md
+	@.venv/bin/python -m benchmarks.validity_statistics
 
 $(READY): pyproject.toml uv.lock .tools/bin/uv
 	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --python $(PYTHON)

@@ -1,6 +1,6 @@
 """Validity by simulation: do the intervals cover, do false claims stay unsupported?
 
-    python -m benchmarks.validity                 all studies, about 20 minutes on 2 cores; writes docs/validity.md
+    python -m benchmarks.validity                 all studies; writes docs/validity.md (CONTRIBUTING.md says how long it takes)
     python -m benchmarks.validity --studies 100   fewer, for a look
     python -m benchmarks.validity --only coverage | null | truth
 

@@ -1,7 +1,9 @@
 """Validity of the cumulative link mixed model by simulation.
 
-    python -m benchmarks.validity_ordinal                 500 studies a cell, about 6 minutes; writes docs/validity_ordinal.md
-    python -m benchmarks.validity_ordinal --studies 50    fewer, for a look
+    python -m benchmarks.validity_ordinal --out docs/validity_ordinal.md    500 studies a cell
+    python -m benchmarks.validity_ordinal --studies 50                      fewer, for a look; prints, writes nothing
+
+CONTRIBUTING.md says how long it takes.
 
 40, 90 and 400 organisations, six answers each or between one and twelve; five categories, logit; effects within organisations
 (role), between them (stage), and of nothing (null), with intervals of the model and robust ones.

@@ -139,6 +139,9 @@ def sigma_convergence(
     the interval is by percentiles of the draws of `spread.spread`, replicate by replicate, which hold near a spread of nil;
     a draw of nil in the last wave is a slope of -inf, in the first +inf, in both it counts beyond both ends.
 
+    Prefer `errors`: without them there is no interval where a spread comes out as nil, and the others of the delta method cover
+    .96 to .97 (docs/validity_statistics.md), those by draws .94 to .96.
+
     Two waves give a change and no slope: with two points every line fits. The slope describes these waves; that a trend goes
     on is a claim about waves not seen, for which `scatter_error` is the measure.
 

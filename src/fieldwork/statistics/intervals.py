@@ -266,6 +266,9 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike, multiplier: Mult
     ----------
     numerator, denominator : (C, k) cluster totals. multiplier : (B, C) from `replicates.multipliers`.
 
+    For a ratio of long-tailed totals, as spending per head, none of the intervals made from these layers reaches .93 at 90
+    organisations (docs/validity_statistics.md): so few do not show the tail that they come from. Take `linearised_ratio`.
+
     >>> r = ratio([[1.0], [4.0]], [[1.0], [2.0]], np.array([[2.0, 1.0]]))
     >>> r.theta.round(4).tolist(), r.std_error.round(4).tolist()
     ([[1.6667], [1.5]], [[0.4444], [0.433]])

@@ -80,6 +80,10 @@ def korn_graubard(
     respondents. Where the design gives no variance (p = 0 or 1, or se = 0) n_e is n. Same as R `survey::svyciprop(method =
     "beta")` but for the cap at n, which NCHS asks for.
 
+    The interval is exact and counts are whole, so it covers more than it says: .95 to .975 for a share of the 45 respondents
+    of one role at 90 organisations (docs/validity_statistics.md), never less. Where width matters more than rare shares,
+    `replicates.infer` of the share is shorter.
+
     Parameters
     ----------
     estimate : weighted share p. std_error : its design-based standard error. n : respondents. clusters : organisations.

@@ -134,6 +134,10 @@ def spread(means: Floats, errors: Floats, *, covariance: Floats | None = None, s
     (theta - e_b) + (1 - K_b) s_b z_b with K_b = s_b^2 (s_b^2 + C V C)^-1, so the same replicates carry range, spread and
     whatever compares them.
 
+    A spread of nil can be missed from one side only, so there 95% intervals cover .975 to .98. Do not judge a difference of
+    two ranges by `range_draws`: where one spread is nil its range can only be overstated and shrinkage pulls the other in, and
+    the interval covers .87 to .89 however many organisations (docs/validity_statistics.md). Take `log_ratio` of the spreads.
+
     Parameters
     ----------
     means : (R,) observed means, scale points; R at least 2.
