@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ordinal, truth, validity, validity_ordinal
+from benchmarks import ordinal, truth, validity, validity_movement, validity_ordinal
 from fieldwork.claims import Register
 from fieldwork.schema import ESTIMATES, frame
+from fieldwork.simulate import worlds
 
 
 def test_the_command_judges_studies_of_the_null_world(capsys):
@@ -116,3 +117,46 @@ def test_the_command_runs_a_study_and_joins_it(capsys):
     assert "## role_only, 40 organisations" in shown
     assert "| adoption_gradient | role_sd_corrected |" in shown
     assert "Published without a truth:" in shown
+
+
+def test_the_validity_command_over_waves_runs(capsys):
+    assert validity_movement.main(["--only", "declared", "--studies", "4"]) == 0
+    text = capsys.readouterr().out
+    assert "| conf | convergence |" in text
+    assert "panel, 20 a role" in text
+    assert "diverging" in text
+
+
+def test_change_is_seldom_declared_where_there_is_none_and_the_uncorrected_slope_misleads():
+    """Forty studies of three waves, 20 executives a role each, other ones in every wave: nothing moves."""
+    table = validity_movement.declared("no_change", "cross-sections, 20 a role", 40).set_index(["measure", "statistic"])
+    assert (table["studies"] == 40).all()
+    # Six of forty or more would come from a share of 5% in 1.4% of tests of this kind.
+    assert (table["share"] <= 5 / 40).all()
+    assert table.loc[("conf", "convergence_beta"), "raw"] < -0.1
+
+
+def test_change_is_found_where_there_is_some():
+    for world, side in (("converging", "below"), ("diverging", "above")):
+        table = validity_movement.declared(world, "cross-sections, 190 organisations", 6).set_index(
+            ["measure", "statistic"]
+        )
+        assert table.loc[("conf", "convergence"), side] >= (0.5 if world == "diverging" else 0.8)
+
+
+def test_a_whole_study_over_waves_meets_its_truth():
+    waves = validity_movement.study_of(worlds()["diverging"], 60, 3, replicates=100)
+    found = validity_movement.estimate_study(waves).estimates
+    known = validity_movement.known("diverging", "panel with attrition, 190 organisations")
+    rows = [
+        r
+        for r in found.to_dict("records")
+        if tuple(r[k] for k in validity_movement.KEY) in known and r["status"] == "ok"
+    ]
+    covered = [
+        r["conf_low"] <= known[tuple(r[k] for k in validity_movement.KEY)] <= r["conf_high"]
+        for r in rows
+        if r["statistic"] in {"shift", "ridit", "mean_change", "gap_change"}
+    ]
+    assert len(covered) > 100
+    assert sum(covered) / len(covered) > 0.85

@@ -163,6 +163,23 @@ def test_a_chapter_that_was_not_run(study):
     )
 
 
+def test_a_chapter_sees_the_waves_before_it(study):
+    settings = study / "study.toml"
+    settings.write_text(STUDY.replace('order = ["2025"]', 'order = ["2023", "2024", "2025"]'), encoding="utf-8")
+    (study / "data/raw/2023").mkdir(parents=True)
+    (study / "data/raw/2023/a.csv").write_text("resp_id\n")
+    chapter = Chapter.open("08_movement", study, replicates=77)
+    first, second, now = chapter.waves()
+    assert [(wave.name, wave.number) for wave in (first, second, now)] == [("2023", 1), ("2024", 2), ("2025", 3)]
+    assert second.chapter is None
+    assert now.chapter is chapter
+    assert (first.chapter.wave, first.chapter.instrument.wave, first.chapter.replicates) == ("2023", "2023", 77)
+    with pytest.raises(RunError, match="fieldwork run --wave 2023 --only 01_clean"):
+        first.chapter.read("01_clean")
+    Chapter.open("01_clean", study, "2023").save(frame())
+    assert len(first.chapter.read("01_clean")) == 3
+
+
 def test_a_misspelt_table_offers_the_nearest(study):
     Chapter.open("01_clean", study).save(frame())
     with pytest.raises(RunError) as caught:

@@ -54,6 +54,13 @@ def test_a_wave_may_be_named(tmp_path):
     assert Study.open(make(tmp_path), None).wave == "2025"
 
 
+def test_a_reference_may_be_named_and_frozen(tmp_path):
+    assert Study.open(make(tmp_path)).reference == Study.open(tmp_path).reference_version == ""
+    frozen = 'default = "2025"\nreference = "2025"\nreference_version = "2025/0a1b2c3d"'
+    study = Study.open(make(tmp_path, SMALL.replace('default = "2025"', frozen)))
+    assert (study.reference, study.reference_version) == ("2025", "2025/0a1b2c3d")
+
+
 def test_only_simulated_studies_carry_the_banner(tmp_path):
     text = SMALL.replace('"simulated"', '"real"\nbanner = "Simulated."')
     assert Study.open(make(tmp_path, text)).banner == ""
@@ -133,6 +140,11 @@ def test_unknown_wave(tmp_path):
         ('["2024", "2025"]', "[]", "the waves, oldest first"),
         ('["2024", "2025"]', '"2025"', "a list of texts"),
         ('default = "2025"', 'default = "2026"', "waves.default"),
+        (
+            'default = "2025"',
+            'default = "2025"\nreference = "2023"',
+            "waves.reference\n  expected  2024, 2025\n  got       '2023'",
+        ),
         ("", '[data]\nprocessed = "../out"\n', "data.processed"),
         ("", '[data]\nreports = "/tmp/out"\n', "data.reports"),
         ("", '[data]\nraw = "/tmp/raw"\n', "for a folder of your machine use -p raw=DIR"),
