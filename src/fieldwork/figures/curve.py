@@ -70,7 +70,7 @@ def draw(table: pd.DataFrame, claim: str, *, wave: str, provenance: str = "simul
             where="figures.curve.draw",
             expected=listed(sorted(set(rows["claim"]))) or "a claim",
             got=claim,
-            hint="run chapter 09b_multiverse again",
+            hint="run chapter 08c_multiverse again",
         )
     data = _ordered(mine)
     simulated = provenance == "simulated"
