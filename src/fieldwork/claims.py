@@ -407,6 +407,8 @@ def _record(
         return {**record, "reason": blocked}
     parts = [_part(claim, i, part, rows, tested) for i, part in enumerate(claim.parts)]
     record["parts"] = parts
+    if claim.rule == "none":
+        return {**record, "reason": "described, never judged"}
     judged = [part for part in parts if part["judged"]]
     lacking = [part for part in judged if part["verdict"] == "not_assessable"]
     if lacking:

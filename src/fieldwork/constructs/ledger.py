@@ -98,12 +98,17 @@ class Ledger:
         smallest: tuple[int, int] | None = None,
         hits: int | None = None,
         alike: bool = False,
+        adds_up: str = "",
+        tells: str = "",
         **fields: Any,  # noqa: ANN401
     ) -> None:
         """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
 
-        `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `fields` are
-        columns of the estimates table; what is not finite is stored as missing.
+        `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. Shares of the
+        alternatives of one question add to one, so that a single one that is held back could be worked out: `adds_up` names
+        the sets (apart by `;`) that the row is a member of. `tells` names the shares, each as measure|segment|item, that it
+        would give away: it is held back with any of them. `fields` are columns of the estimates table; what is not finite is
+        stored as missing.
         """
         row: dict[str, Any] = {
             "wave": self.wave,
@@ -125,9 +130,8 @@ class Ledger:
         n, organisations = smallest or (row.get("n", pd.NA), row.get("n_organisations", pd.NA))
         if not self.design.has_organisations:
             organisations = pd.NA
-        self.bases.append(
-            {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
-        )
+        base = {"smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
+        self.bases.append({**key, **base, "adds_up": adds_up, "tells": tells})
         if draws is not None:
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
 
