@@ -321,7 +321,10 @@ def _budget(ledger: Ledger, instrument: Instrument) -> None:
             **base,
         )
         return
-    predictors = np.column_stack([team.strongest(), team.median(), team.weakest(), team.count.astype(np.float64)])[used]
+    columns = [team.strongest(), team.median(), team.weakest()]
+    # The strongest of many is stronger than that of few: the size of the team is held fixed, where teams differ in it.
+    columns += [team.count.astype(np.float64)] if np.ptp(team.count[used]) else []
+    predictors = np.column_stack(columns)[used]
     weight = team.layers(design)[:, used]
     y = outcome[used]
     try:
