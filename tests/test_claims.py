@@ -211,6 +211,24 @@ def test_a_fact_from_outside_carries_its_mark_wherever_it_is_printed(status):
     assert cells[5] == "2026-11-22"
 
 
+def test_a_construct_is_told_which_rows_its_claims_read(tmp_path):
+    register = Register.load(written(tmp_path, claim("H1", "conf", "prep"), claim("H2", "conf")))
+    wanted = register.wanted("adoption_gradient")
+    assert [(row.measure, row.statistic, row.unit) for row in wanted] == [
+        ("conf", "role_part", "scale_point"),
+        ("prep", "role_part", "scale_point"),
+    ]
+    assert wanted[0].key == ("conf", "role_part", "", "", "", "", "")
+    assert register.wanted("readiness") == ()
+
+
+def test_a_claim_that_is_only_described_gets_no_verdict(tmp_path):
+    path = written(tmp_path, claim("H1", "conf").replace('rule = "intersection"', 'rule = "none"'))
+    record = judged(path, {"conf": (2.0, 0.1)})["H1"]
+    assert (record["verdict"], record["reason"]) == ("not_assessable", "described, never judged")
+    assert record["parts"][0]["estimate"] == 2.0
+
+
 def test_an_estimand_that_no_chapter_made(tmp_path):
     path = written(tmp_path, claim("H1", "conf"))
     path.write_text(path.read_text().replace("role_part", "role_prat"))

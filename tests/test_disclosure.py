@@ -105,3 +105,40 @@ def test_nothing_below_the_minimum_ever_shows_a_number(cells):
     again = publish(published.reset_index()[schema.ESTIMATES.names], Policy())
     kept = again["status"] != "suppressed"
     assert np.array_equal(again.loc[kept, "estimate"], published.reset_index().loc[kept.to_numpy(), "estimate"])
+
+
+# ------------------------------------------------------------------------------------------ shares that add to one
+
+
+def alternatives(*hits, tells="", n=40):
+    """Shares of one question with these numbers of people, then one more row that tells `tells`."""
+    key = {"construct": "c", "measure": "m", "statistic": "share"}
+    rows = [row(**key, item=chr(97 + k), unit="proportion", estimate=hit / n, n=n) for k, hit in enumerate(hits)]
+    rows.append(row(**key | {"statistic": "share_difference"}, item="d", unit="proportion", estimate=0.2, n=n))
+    bases = [
+        {**{name: each.get(name, "") for name in schema.ESTIMATE_KEY if name != "wave"}, "smallest_n": n, "hits": hit,
+         "alike": False, "adds_up": "m" if k < len(hits) else "", "tells": "" if k < len(hits) else tells}
+        for k, (each, hit) in enumerate(zip(rows, [*hits, 10], strict=True))
+    ]  # fmt: skip
+    published = publish(schema.frame(rows, schema.ESTIMATES), Policy(), schema.frame(bases, schema.BASES))
+    return published.sort_values(["statistic", "item"])["status"].tolist()
+
+
+def test_a_held_share_takes_the_smallest_of_its_alternatives_with_it():
+    assert alternatives(2, 9, 12, 17) == ["suppressed", "suppressed", "ok", "ok", "ok"]
+
+
+def test_held_shares_are_never_of_too_few_together():
+    """One person in each of two answers: both are held, and so is a third, or two people would be known to be in them."""
+    assert alternatives(1, 1, 12, 26) == ["suppressed", "suppressed", "suppressed", "ok", "ok"]
+    assert alternatives(2, 2, 12, 24) == ["suppressed", "suppressed", "ok", "ok", "ok"]
+
+
+def test_alternatives_that_are_all_large_stay():
+    assert alternatives(5, 9, 9, 17) == ["ok"] * 5
+
+
+def test_what_tells_a_held_share_goes_with_it_and_takes_nothing_along():
+    assert alternatives(2, 9, 12, 17, tells="m||a") == ["suppressed", "suppressed", "ok", "ok", "suppressed"]
+    assert alternatives(2, 9, 12, 17, tells="m||d") == ["suppressed", "suppressed", "ok", "ok", "ok"]
+    assert alternatives(2, 9, 12, 17, tells="m||d;m||b") == ["suppressed", "suppressed", "ok", "ok", "suppressed"]

@@ -735,6 +735,19 @@ class TestSlots:
         instrument = small(tmp_path, "", '[slots]\nowner = "conf"\n')
         assert [item.name for item in instrument.slot("owner")] == ["conf"]
 
+    def test_items_numbered_from_one_fill_it_up_to_the_first_gap(self):
+        assert [item.name for item in QUAIE.slot("prac")] == [f"prac_{k}" for k in range(1, 6)]
+        assert [item.name for item in QUAIE.slot("lead")] == ["lead_1", "lead_2", "lead_3", "lead_4"]
+        assert [item.name for item in QUAIE.slot("use_stab")] == ["use_stab_1", "use_stab_2", "use_stab_3"]
+        assert QUAIE.slot("res") == ()
+
+    def test_numbered_items_are_called_by_what_their_labels_share(self):
+        assert QUAIE.label("lead") == "Leader"
+        assert QUAIE.label("prac") == (
+            "Shared vision and Work across teams and Living roadmap and Shared knowledge and Shared context"
+        )
+        assert "asked before judging" in QUAIE.wording("lead")
+
     def test_a_slot_names_an_item_that_exists(self, tmp_path):
         message = refused(tmp_path, "", '[slots]\nowner = "cnf"\n')
         assert "slots.owner" in message

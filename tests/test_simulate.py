@@ -462,6 +462,50 @@ def test_values_out_of_range_and_wrong_families_are_refused(setting):
         worlds()["null"].with_settings(setting)
 
 
+def test_effects_move_what_they_speak_of_and_nothing_else(instrument):
+    """Every effect on stalls, budgets and projects alone: the columns that it may move, and that no other moves."""
+    plain = simulate(worlds()["null"], instrument, organisations=60, waves=1, seed=4).raw["2026Q1"]
+    stalls = {"stall", "stall_point", "stall_cause", "stall_wk"}
+    ranks = {f"obj_rank_{name}" for name in ("accuracy", "latency_scale", "roi_speed", "market_speed")}
+    for settings, may in (
+        ({"stall_distance": 0.3}, stalls), ({"stall_distance": 0.1, "stall_unacknowledged": 0.3}, stalls),
+        ({"stall_item.amb": 0.2}, stalls), ({"budget_strongest": 8.0}, {"bud_chg"}), ({"budget_median": 8.0}, {"bud_chg"}),
+        ({"objective.accuracy.finance": 2.0}, ranks), ({"delay_mismatch": 0.4}, {"delay"}),
+        ({"project_running": 10.0}, {"t_deploy", "t_open"}), ({"practice_time.prac_1": -1.0}, {"t_deploy"}),
+        ({"practice_bottlenecks.prac_2": -1.0}, {"bott"}), ({"practice_rework.prac_2": -1.0}, {"rework"}),
+        ({"practice_satisfaction.prac_3": 1.0}, {"sat"}), ({"decision_layer": 0.3}, {"t_dec"}),
+        ({"roadmap_age": 80.0}, {"road_age"}), ({"roadmap_age": 80.0, "roadmap_trust": -1.0}, {"road_age", "road_trust"}),
+        ({"leadership": 0.8}, {"sat"}),
+    ):  # fmt: skip
+        world = worlds()["null"].with_settings(settings)
+        bent = simulate(world, instrument, organisations=60, waves=1, seed=4).raw["2026Q1"]
+        moved = {column for column in plain if (plain[column].to_numpy() != bent[column].to_numpy()).any()}
+        assert moved, settings
+        assert moved <= may, settings
+
+
+def test_a_running_project_has_a_start_and_no_deployment(instrument):
+    world = worlds()["null"].with_settings({"project_running": 10.0, "optional_share": 1.0, "item_missing": 0.0})
+    raw = simulate(world, instrument, organisations=100, waves=1, seed=4).raw["2026Q1"]
+    running = raw["t_deploy"] == "-98"
+    assert 0.2 < running.mean() < 0.7
+    assert (raw.loc[running, "t_open"] != "-98").all()
+    assert (raw.loc[~running, "t_open"] == "-98").all()
+
+
+def test_a_setting_of_an_effect_names_what_the_questionnaire_has(tmp_path):
+    for name, near in (
+        ("practice_time.prac_9", "prac_"),
+        ("objective.accuracy.finence", "finance"),
+        ("stall_item.ambi", "amb"),
+    ):
+        with pytest.raises(UsageError, match="the instrument knows no") as caught:
+            write_study(
+                "null", organisations=5, waves=1, seed=1, out=tmp_path / "s", base=ROOT, settings={name: 0.1}
+            )  # fmt: skip
+        assert near in str(caught.value)
+
+
 def test_response_rates_that_are_no_probabilities_are_refused():
     with pytest.raises(DesignError, match="more executives answer than exist"):
         Population(worlds()["null"].with_settings({"response_rate": 1.0}), EXECUTIVES)

@@ -111,6 +111,31 @@ def test_unknown_section(tmp_path):
     )
 
 
+DELAY = """
+[cost_of_delay]
+source = "declared by nobody"
+currency = "pounds"
+weekly_value = [[0, 10], [1, 30]]
+weeks = [[0, 2], [1, 2]]
+yearly_rate = 0.1
+"""
+
+
+def test_the_cost_of_delay_is_declared_by_quantiles(tmp_path):
+    assert Study.open(make(tmp_path)).delay == {}
+    study = Study.open(make(tmp_path / "with", SMALL + DELAY))
+    assert study.delay == {
+        "source": "declared by nobody", "currency": "pounds", "weekly_value": {0.0: 10.0, 1.0: 30.0},
+        "weeks": {0.0: 2.0, 1.0: 2.0}, "yearly_rate": 0.1, "option_value": 0.0,
+    }  # fmt: skip
+
+
+def test_a_cost_of_delay_that_is_no_list_of_pairs(tmp_path):
+    message = refused(tmp_path, "", DELAY.replace("[[0, 10], [1, 30]]", "[10, 30]"))
+    assert "cost_of_delay.weekly_value is not as a study has it" in message
+    assert "pairs of a probability and a value" in message
+
+
 def test_missing_key(tmp_path):
     assert refused(tmp_path, 'name = "small"\n', "") == (
         "StudyError: study.toml lacks study.name\n"

@@ -21,6 +21,7 @@ from fieldwork.tables import (
     guarded,
     interval,
     quantity,
+    scenario_table,
 )
 
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
@@ -223,3 +224,46 @@ def test_answers_and_statistics_of_the_alignment_map_are_named_not_coded(instrum
     assert names == ["Activity", "Priorities"]
     asked = estimates_table(without, SHIPPED, title="None").frame()["Measure"].tolist()
     assert asked == ["Activity", "Rank of aim"]
+
+
+# -------------------------------------------------------------------------------------------------- answers in words
+
+
+def shipped():
+    return Study.open(Path(__file__).resolve().parents[1]).instrument()
+
+
+@pytest.mark.parametrize(
+    ("measure", "item", "words"),
+    [
+        ("stall_cause", "disagreement", "Disagreement between roles"),
+        ("stall_cause", "disagreement v technical", "Disagreement between roles less technical difficulty"),
+        ("stall_point", "budget+signoff", "Budget review or governance sign-off"),
+        ("obj_rank", "latency_scale", "Response time and scale"),
+        ("t_deploy", "prac_1", "Shared vision"),
+        ("sat", "lead", "Leader"),
+        ("bud_chg", "strongest", "strongest"),
+    ],
+)
+def test_answers_are_told_in_words(measure, item, words):
+    rows = frame([row(measure=measure, item=item), row(measure=measure, item="x")], ESTIMATES)
+    assert estimates_table(rows, shipped(), title="t").frame().iloc[0, 0] == words
+
+
+def test_a_segment_of_all_is_told_in_words():
+    rows = frame([row(measure="stall", segment="resources=all"), row(measure="stall")], ESTIMATES)
+    assert estimates_table(rows, shipped(), title="t").frame().iloc[0, 0] == "With all resources"
+
+
+def test_a_study_without_a_scenario_says_so():
+    table = scenario_table({})
+    assert table.rows == ()
+    assert "declares no assumptions" in table.notes[0]
+
+
+def test_a_scenario_shows_what_is_assumed_and_what_follows():
+    declared = {"weekly_value": {0.0: 10.0, 0.5: 20.0, 1.0: 40.0}, "weeks": {0.0: 1.0, 1.0: 1.0}, "yearly_rate": 0.0,
+                "option_value": 50.0, "currency": "pounds", "source": "nobody"}  # fmt: skip
+    shown = scenario_table(declared).frame()
+    assert shown["Is"].tolist() == ["assumed"] * 6 + ["follows"] * 7
+    assert shown.set_index("Quantity").loc["Chance that waiting pays", "Amount"] == "100%"

@@ -110,6 +110,14 @@ BASES = Table(
         Column("smallest_organisations", "Int64", "organisations in the thinnest group"),
         Column("hits", "Int64", "respondents who gave the answer, of a share"),
         Column("alike", "boolean", "all respondents gave one answer"),
+        Column(
+            "adds_up", "string", "names, apart by ;, of the sets of shares adding to one that the row is a member of"
+        ),
+        Column(
+            "tells",
+            "string",
+            "shares, apart by ; and each as measure|segment|item, that could be worked out from the row",
+        ),
         Column("largest_share", "Float64", "share of the weight that the largest organisation carries"),
         Column("two_largest_share", "Float64", "share of the weight that the two largest organisations carry"),
     ),

@@ -83,7 +83,7 @@ class Confounders:
     @property
     def words(self) -> str:
         """What is held fixed, in words."""
-        return f"at equal {listed([label.lower() for label in self.labels], limit=9)}" if self.labels else "unadjusted"
+        return f"at equal {listed([label.lower() for label in self.labels], limit=9)}" if self.labels else ""
 
 
 def confounders(instrument: Instrument, design: SurveyDesign) -> Confounders:
@@ -155,6 +155,7 @@ def compare(
     held: Confounders,
     beside: Mapping[str, Floats] | None = None,
     note: str = "",
+    tells: str = "",
     **place: str,
 ) -> None:
     """Add the comparison of the first side with the second, at equal confounders.
@@ -166,7 +167,7 @@ def compare(
     Parameters
     ----------
     beside : further columns (n,) by name, held fixed as well; nan leaves a respondent out.
-    note : what a reader has to know of the row. place : item, segment.
+    note : what a reader has to know of the row. tells : see `Ledger.add`. place : item, segment.
 
     Refused below 10 respondents or 5 organisations on either side, or where the model has no maximum.
     """
@@ -194,12 +195,13 @@ def compare(
         return
     bases = [_base(design, side & known) for side in (sides.first, sides.second)]
     smallest = (min(b[0] for b in bases), min(b[1] for b in bases))
-    small = f"small base: {smallest[0]} respondents on the thinner side" if smallest[0] < SMALL_BASE else ""
+    small = f"small base: fewer than {SMALL_BASE} respondents on one side" if smallest[0] < SMALL_BASE else ""
     fields: dict[str, Any] = {
         **base,
         "smallest": smallest,
+        "tells": tells,
         "status": "flagged" if small else "ok",
-        "reason": "; ".join(text for text in (held.words, note, small) if text),
+        "reason": "; ".join(text for text in (note, held.words, small) if text),
     }
     if unit == "proportion":
         yes = outcome.value > 0.5
@@ -271,9 +273,14 @@ def share(
     used: Mask,
     *,
     note: str = "",
+    adds_up: str = "",
+    tells: str = "",
     **place: str,
 ) -> None:
-    """Add a weighted share with its exact interval; with nobody in the base it is refused, below 30 flagged."""
+    """Add a weighted share with its exact interval; with nobody in the base it is refused, below 30 flagged.
+
+    `adds_up`, `tells`: see `Ledger.add`.
+    """
     design = ledger.design
     n, clusters = _base(design, used)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, **place}
@@ -286,7 +293,8 @@ def share(
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
     ledger.add(
         measure, statistic, "proportion", draws=interval.quantile((ranks + 0.5) / len(ranks)),
-        hits=int((hit & used).sum()), estimate=interval.estimate, std_error=se if se > NIL else math.nan,
+        hits=int((hit & used).sum()), adds_up=adds_up, tells=tells,
+        estimate=interval.estimate, std_error=se if se > NIL else math.nan,
         conf_low=interval.conf_low, conf_high=interval.conf_high, conf_level=0.95, n_effective=interval.n_effective,
         method="korn_graubard", status="flagged" if small else "ok",
         reason="; ".join(text for text in (note, small) if text), **base,

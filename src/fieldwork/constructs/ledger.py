@@ -100,13 +100,18 @@ class Ledger:
         hits: int | None = None,
         alike: bool = False,
         carried: tuple[float, float] | None = None,
+        adds_up: str = "",
+        tells: str = "",
         **fields: Any,  # noqa: ANN401
     ) -> None:
         """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
 
         `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `carried` is the
         share of the row's weight that its largest organisation carries, and its two largest, where those who answered are not
-        the holders of the row's role. `fields` are columns of the estimates table; what is not finite is stored as missing.
+        the holders of the row's role. Shares of the alternatives of one question add to one, so that a single one that is held
+        back could be worked out: `adds_up` names the sets (apart by `;`) that the row is a member of. `tells` names the shares,
+        each as measure|segment|item, that it would give away: it is held back with any of them. `fields` are columns of the
+        estimates table; what is not finite is stored as missing.
         """
         row: dict[str, Any] = {
             "wave": self.wave,
@@ -131,7 +136,7 @@ class Ledger:
         base = {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
         if carried is not None:
             base["largest_share"], base["two_largest_share"] = map(_finite, carried)
-        self.bases.append(base)
+        self.bases.append({**base, "adds_up": adds_up, "tells": tells})
         if draws is not None:
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
 

@@ -169,7 +169,7 @@ def _objectives(ledger: Ledger, instrument: Instrument) -> None:
         return
     name = leads.function.name
     for g, label in enumerate(leads.function.labels):
-        share(ledger, name, "share", leads.code == g, leads.code >= 0, item=label)
+        share(ledger, name, "share", leads.code == g, leads.code >= 0, adds_up=name, item=label)
     measure = objectives[0].family or objectives[0].name
     nothing = Confounders((), (), ())
     for g, label in enumerate(leads.function.labels):
@@ -178,10 +178,12 @@ def _objectives(ledger: Ledger, instrument: Instrument) -> None:
         for j, objective in enumerate(objectives):
             segment, item = f"{name}={label}", objective.member or objective.name
             ranked = leads.first == j
-            share(ledger, measure, "share", ranked, mine, segment=segment, item=item)
+            # Objectives of a function add to one; functions of an objective to its share of all, which a difference tells.
+            sets = f"{measure}|{segment};{measure}|{item}"
+            share(ledger, measure, "share", ranked, mine, adds_up=sets, segment=segment, item=item)
             compare(
                 ledger, measure, "risk_difference", "proportion", Outcome("difference", ranked.astype(np.float64)), sides,
-                held=nothing, segment=segment, item=item,
+                held=nothing, tells=f"{measure}|{segment}|{item}", segment=segment, item=item,
             )  # fmt: skip
 
 
@@ -286,10 +288,11 @@ def _time_to_deploy(ledger: Ledger, instrument: Instrument, practice: Item, side
     # Given in whole weeks, so that 3 is anything from 2.5 to 3.5; one that is running has lasted at least as long as told.
     lower = np.where(running, np.maximum(since, 0.25), time - 0.5)
     upper = np.where(running, np.inf, time + 0.5)
-    count = int((running & (sides.first | sides.second)).sum())
+    told = (sides.first | sides.second) & ~np.isnan(lower)
+    open_ended = float(running[told].mean()) if told.any() else 0.0
     compare(
         ledger, measure, "time_ratio", "ratio", Outcome("time", lower, upper), sides, held=held,
-        note=f"{ASSOCIATION}; {count} projects not in use yet count as censored", item=practice.name,
+        note=f"{ASSOCIATION}; projects not in use yet ({open_ended:.0%}) count as still running", item=practice.name,
     )  # fmt: skip
 
 
@@ -329,7 +332,7 @@ def _slope(
     except (DesignError, ConvergenceError) as error:
         ledger.refuse(measure, statistic, unit, f"the model cannot be fitted: {error.title}, {error.got}", **base)
         return
-    reason = "; ".join(text for text in (held.words, note) if text)
+    reason = "; ".join(text for text in (note, held.words) if text)
     if unit != "ratio":
         ledger.add_inferred(measure, statistic, unit, inference, reason=reason, **base)
         return
@@ -354,12 +357,12 @@ def _roadmap(ledger: Ledger, instrument: Instrument, held: Confounders) -> None:
     told = ~np.isnan(days)
     fresh = told & (days <= STALE_DAYS)
     sides = Sides(fresh, told & ~fresh, (f"revised within {STALE_DAYS:.0f} days", "longer ago"))
-    at_knot = int((days == STALE_DAYS).sum())
+    at_knot = float((days[told] == STALE_DAYS).mean()) if told.any() else 0.0
     outcome = Outcome("difference", answers(design, trust[0]))
     note = f"{ASSOCIATION}: a roadmap that is not trusted may not be revised either"
     compare(
         ledger, measure, "mean_difference", "scale_point", outcome, sides, held=held, item=item,
-        note=f"{note}; {at_knot} ages lie on the knot itself",
+        note=f"{note}; {at_knot:.0%} of the ages lie on the knot itself",
     )  # fmt: skip
     centred = np.where(told, (days - STALE_DAYS) / STALE_DAYS, np.nan)
     compare(
@@ -418,10 +421,10 @@ def _reliability(ledger: Ledger, measure: str, table: Floats) -> str:
             ledger.refuse(measure, statistic, "index", f"a factor needs {fewest} items; there are {k}", **base)
             continue
         found = infer(coefficient(S), clusters)
-        told.append(f"{statistic.split('_')[0]} {float(found.estimate):.2f}")
+        told.append(f"{statistic.removeprefix('cronbach_').removesuffix('_total')} {float(found.estimate):.2f}")
         small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
         ledger.add_inferred(
             measure, statistic, "index", found, status="flagged" if small else "ok",
             reason="; ".join(text for text in (f"{k} items, one scale", small) if text), **base,
         )  # fmt: skip
-    return f"{'reliability unknown' if not told else told[0]}"
+    return f"reliability {' and '.join(told)}"

@@ -17,7 +17,7 @@ from fieldwork.constructs import stalls
 from fieldwork.constructs.cells import axis, layer_weights
 from fieldwork.constructs.colleagues import MINIMUM_INFORMANTS, MINIMUM_ORGANISATIONS, answers, informants_of
 from fieldwork.constructs.comparisons import share
-from fieldwork.constructs.ledger import NIL, Estimates, Ledger, Wanted
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.regressions import least_squares, regression_inference
 from fieldwork.statistics.replicates import Floats, Ints, infer
@@ -184,7 +184,7 @@ def _mean(
         ledger.refuse(measure, statistic, "scale_point", reason, **base)
         return
     mean = (layers * values).sum(axis=1) / layers.sum(axis=1)
-    small = f"small base: {clusters} organisations" if clusters < 30 else ""
+    small = f"small base: fewer than {SMALL_BASE} organisations" if clusters < SMALL_BASE else ""
     ledger.add_inferred(
         measure, statistic, "scale_point", infer(mean, clusters), smallest=(max(clusters, 1), clusters),
         status="flagged" if small else "ok", reason="; ".join(text for text in (note, small) if text), **base,
@@ -321,7 +321,10 @@ def _budget(ledger: Ledger, instrument: Instrument) -> None:
             **base,
         )
         return
-    predictors = np.column_stack([team.strongest(), team.median(), team.weakest(), team.count.astype(np.float64)])[used]
+    columns = [team.strongest(), team.median(), team.weakest()]
+    # The strongest of many is stronger than that of few: the size of the team is held fixed, where teams differ in it.
+    columns += [team.count.astype(np.float64)] if np.ptp(team.count[used]) else []
+    predictors = np.column_stack(columns)[used]
     weight = team.layers(design)[:, used]
     y = outcome[used]
     try:

@@ -90,15 +90,24 @@ def _choices(ledger: Ledger, item: Item, wanted: tuple[Wanted, ...]) -> None:
         parts = name.split("+")
         if set(parts) <= set(options):
             hit = chosen.isin(parts).to_numpy(dtype=bool, na_value=False)
-            share(ledger, item.name, "share", hit, known, note=note if "+" in name else "", item=name)
+            of = _names(item, parts)
+            share(
+                ledger, item.name, "share", hit, known, note=note if "+" in name else "",
+                adds_up="" if "+" in name else item.name, tells=of if "+" in name else "", item=name,
+            )  # fmt: skip
     for row in dict.fromkeys(row.item for row in asked if row.statistic == "share_difference"):
         parts = row.split(" v ")
         if len(parts) == 2 and set(parts) <= set(options):
             first, second = (chosen.eq(part).fillna(value=False).to_numpy(dtype=bool) for part in parts)
-            _against(ledger, item.name, row, first, second, known)
+            _against(ledger, item.name, row, first, second, known, _names(item, parts))
 
 
-def _against(ledger: Ledger, measure: str, name: str, first: Mask, second: Mask, known: Mask) -> None:
+def _names(item: Item, options: list[str]) -> str:
+    """Name the shares of some answers as the gate knows them."""
+    return ";".join(f"{item.name}||{option}" for option in options)
+
+
+def _against(ledger: Ledger, measure: str, name: str, first: Mask, second: Mask, known: Mask, tells: str) -> None:
     """Add the share of one answer less that of another of the same respondents."""
     design = ledger.design
     n, clusters = int(known.sum()), len(np.unique(design.cluster[known]))
@@ -111,7 +120,7 @@ def _against(ledger: Ledger, measure: str, name: str, first: Mask, second: Mask,
     counts = (int((first & known).sum()), int((second & known).sum()))
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
     ledger.add_inferred(
-        measure, "share_difference", "proportion", infer(layers, clusters), hits=min(counts),
+        measure, "share_difference", "proportion", infer(layers, clusters), hits=min(counts), tells=tells,
         status="flagged" if small else "ok",
         reason="; ".join(text for text in ("as executives account for it: causes spare those who name them", small) if text),
         **base,
@@ -206,7 +215,7 @@ def _with_resources(ledger: Ledger, instrument: Instrument, stall: Item, r: _Rea
     groups = [(int(side.sum()), len(np.unique(design.cluster[side]))) for side in (sides.first, sides.second)]
     hits = min(int((side & told).sum()) for side in (sides.first, sides.second) for told in (hit, ~hit))
     smallest = (min(g[0] for g in groups), min(g[1] for g in groups))
-    small = f"small base: {smallest[0]} respondents on the thinner side" if smallest[0] < SMALL_BASE else ""
+    small = f"small base: fewer than {SMALL_BASE} respondents on one side" if smallest[0] < SMALL_BASE else ""
     error = float(np.hypot(np.nan_to_num(one.std_error), np.nan_to_num(two.std_error)))
     ledger.add(
         stall.name, "risk_difference", "proportion", draws=found.draws, smallest=smallest, hits=hits,

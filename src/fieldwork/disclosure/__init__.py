@@ -23,6 +23,7 @@ BASES = ("n", "n_organisations", "n_effective")
 SMALL_BASE = 30
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def publish(
@@ -40,6 +41,8 @@ def publish(
     - one organisation, or two, carry too much of the weight behind it: (n, k) and p% rules;
     - without it a held-back cell could be worked out from its margins (`complement`), and with that cell every row of the
       same role, stage, answer and measure, every contrast that rests on the cell, and every sum over the answers beside it;
+    - it is a share of a set that adds to one, of which a single share, or one of too few people, would be held back; or a
+      held share could be worked out from it;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it was released before on a base that differs by 1 to 9 people, whose answers would be the difference.
 
@@ -100,6 +103,7 @@ class _Behind:
     n, organisations : thinnest group; inf where not known. own : the row's own base.
     hits, misses : people on either side of a share. alike : 1 where all gave one answer.
     largest, two_largest : share of the weight that one and two organisations carry; 0 where not known.
+    sets : rows of each set of shares that adds to one. tells : row, and the rows that could be worked out from it.
     """
 
     n: Floats
@@ -110,6 +114,8 @@ class _Behind:
     alike: Floats
     largest: Floats
     two_largest: Floats
+    sets: tuple[Ints, ...]
+    tells: tuple[tuple[int, Ints], ...]
 
 
 def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
@@ -120,6 +126,8 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
     n, organisations = own, numbers(out["n_organisations"], np.inf)
     hits = np.round(numbers(out["estimate"], 0.0) * n)
     alike, largest, two_largest = np.zeros(len(out)), np.zeros(len(out)), np.zeros(len(out))
+    sets: tuple[Ints, ...] = ()
+    tells: tuple[tuple[int, Ints], ...] = ()
     if bases is not None:
         key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
         joined = out[key].merge(schema.conform(bases, schema.BASES), on=key, how="left", validate="one_to_one")
@@ -129,7 +137,29 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
         hits = np.where(told, numbers(joined["hits"], 0.0), hits)
         alike = joined["alike"].fillna(value=False).to_numpy(dtype=np.float64)
         largest, two_largest = numbers(joined["largest_share"], 0.0), numbers(joined["two_largest_share"], 0.0)
-    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest)
+        sets, tells = tuple(_places(joined["adds_up"]).values()), _told(out, joined["tells"])
+    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest, sets, tells)
+
+
+def _places(names: pd.Series) -> dict[str, Ints]:
+    """Rows that carry each name, of texts that hold names apart by `;`."""
+    rows: dict[str, list[int]] = {}
+    for place, text in enumerate(names.fillna("")):
+        for name in filter(None, text.split(";")):
+            rows.setdefault(name, []).append(place)
+    return {name: np.array(rows[name], dtype=np.int64) for name in sorted(rows)}
+
+
+def _told(out: pd.DataFrame, tells: pd.Series) -> tuple[tuple[int, Ints], ...]:
+    """Pair each row that gives shares away with the rows of these shares."""
+    share = out["statistic"].eq("share")
+    named = _places((out["measure"] + "|" + out["segment"] + "|" + out["item"]).where(share, ""))
+    nowhere = np.empty(0, dtype=np.int64)
+    return tuple(
+        (place, np.concatenate([named.get(name, nowhere) for name in text.split(";")]))
+        for place, text in enumerate(tells.fillna(""))
+        if text
+    )
 
 
 def _primary(out: pd.DataFrame, behind: _Behind, policy: Policy) -> Iterator[tuple[Flags, str]]:
@@ -208,8 +238,29 @@ def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Poli
                 held[lines.cells[cells]] = True
                 held[lines.margins[margins]] = True
         held |= _tied(out, held & own)
+        _hold_alternatives(behind, held, policy)
         if (held == before).all():
             return held
+
+
+def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy) -> None:
+    """Hold back, in place, what would tell a held share of a set that adds to one, and rows that give a held share away.
+
+    A share of such a set is one less the others: so none is held alone, and none of fewer people together than a share must
+    have. The share that speaks of the fewest people goes with it.
+    """
+    people = np.minimum(behind.hits, behind.misses)
+    for rows in behind.sets:
+        mine = held[rows]
+        while (
+            mine.any()
+            and not mine.all()
+            and (mine.sum() < 2 or behind.hits[rows][mine].sum() < policy.minimum_of_share)
+        ):
+            held[rows[~mine][np.argmin(people[rows[~mine]])]] = True
+            mine = held[rows]
+    for row, told in behind.tells:
+        held[row] |= bool(held[told].any())
 
 
 def _tied(out: pd.DataFrame, held: Flags) -> Flags:
