@@ -109,12 +109,13 @@ METHODS = {
         ),
     ),
     "dissimilarity_excess": (
-        "Mean dissimilarity of role profiles beyond chance; interval by test inversion over replicates.",
+        "Mean dissimilarity of role profiles beyond chance; interval that holds whatever their pattern.",
         (
             "The share of one role's answers that would have to change for two roles to answer alike, averaged over pairs of "
             "roles. Sampling alone puts profiles apart; how far is seen by dealing whole answer sets out to the roles at "
-            "random. The interval inverts the distribution of the observed dissimilarity at each replicate of whole "
-            "organisations, with the noise set to that chance level."
+            "random. How much of that is in the observed value depends on whether few answers differ much or all differ a "
+            "little, which the value cannot tell: the lower end of the interval takes out all of it, the upper end as little "
+            "as there may be."
         ),
     ),
     "jaccard_excess": (

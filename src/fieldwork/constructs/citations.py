@@ -26,7 +26,7 @@ from fieldwork.constructs.multi_answers import (
 from fieldwork.errors import DesignError
 from fieldwork.statistics.multiresponse import Tally, jensen_shannon, permutation_test
 from fieldwork.statistics.overlap import team_answers, team_overlap
-from fieldwork.statistics.profiles import beyond_chance, hill_number, mean_dissimilarity
+from fieldwork.statistics.profiles import beyond_chance, dissimilarity_beyond_chance, hill_number, mean_dissimilarity
 from fieldwork.statistics.replicates import Floats, Ints, cluster_keys, infer
 
 if TYPE_CHECKING:
@@ -205,7 +205,11 @@ def _divergences(ledger: Ledger, table: AnswerTable, stage: int) -> None:
     small = f"small base: a role has fewer than {SMALL_BASE} respondents" if smallest[0] < SMALL_BASE else ""
     note = joined(left_out(design, thin), small)
     for (name, divergence), by_chance in zip(rows.items(), chance, strict=False):
-        found = beyond_chance(cited, clusters, divergence, chance=by_chance)
+        found = (
+            dissimilarity_beyond_chance(cited, clusters, chance=by_chance)
+            if name == "dissimilarity"
+            else beyond_chance(cited, clusters, divergence, chance=by_chance)
+        )
         raw: dict[str, Any] = {"smallest": smallest, "status": "flagged", **base}
         ledger.add(
             measure, name, "index", estimate=found.observed,
@@ -217,8 +221,15 @@ def _divergences(ledger: Ledger, table: AnswerTable, stage: int) -> None:
         )  # fmt: skip
         ledger.add(
             measure, f"{name}_excess", "index", draws=found.draws, smallest=smallest, estimate=found.estimate,
-            status="flagged" if note else "ok", reason=note, **interval_of(found.draws), **base,
+            status="flagged" if note else "ok", reason=note, **_ends(found.draws), **base,
         )  # fmt: skip
+
+
+def _ends(draws: Floats) -> dict[str, Any]:
+    """Interval of confidence draws whose two halves need not meet: the standard error is that of its width."""
+    ends = interval_of(draws)
+    error = (ends["conf_high"] - ends["conf_low"]) / (2.0 * 1.959963984540054)
+    return {**ends, "std_error": error if error > NIL else math.nan}
 
 
 def _by_chance(table: AnswerTable, rows: Ints, stage: int) -> Floats:

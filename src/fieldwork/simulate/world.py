@@ -331,6 +331,9 @@ _BLOCKER_OWN = {
     "work_ready.CHRO": 0.62, "work_ready.COO": 0.3,
     "reg.GC": 0.64, "liab.GC": 0.56, "liab.CISO": 0.28,
 }  # fmt: skip
+_ROLES = tuple(_EXISTS_SMALL)
+# Some of every role ask for all conditions at once: an answer that none of a role gives could not be published.
+_ALL_CONDITIONS = {f"all.{role}": 0.1 for role in _ROLES}
 _CHOICE = {
     "mode.web": 12.0, "lang.en": 8.0, "source.panel": 3.0, "role_verified": 0.92, "dual_role": 0.08, "stall": 0.45,
 }  # fmt: skip
@@ -366,10 +369,10 @@ def _essays_picture() -> World:
         owner={"CTO": 3.0, "CIO": 2.0, "CEO": 2.0, "CDAO": 2.0},
         own_claim=0.2,
         compliance=1.0,
-        condition_own={
+        condition_own=_ALL_CONDITIONS | {
             "integr.CFO": 0.55, "roi.CFO": 0.6, "gov.GC": 0.6, "reg.GC": 0.4, "work_ready.CHRO": 0.5, "secur.CISO": 0.5,
             "all.CEO": 0.35,
-        } | {f"all.{role}": 0.1 for role in ("CFO", "COO", "CIO", "CTO", "CDAO", "CISO", "CMO", "CHRO", "GC")},
+        },
         priority={
             "pri_1.CFO": 1.0, "pri_1.COO": 0.7, "pri_2.CEO": 0.8, "pri_2.CMO": 0.6, "pri_3.CMO": 0.9, "pri_4.CTO": 0.6,
             "pri_4.CDAO": 0.6, "pri_5.GC": 1.1, "pri_5.CISO": 1.0, "pri_5.CFO": 0.4, "pri_6.CTO": 0.7,
@@ -415,6 +418,7 @@ def worlds() -> dict[str, World]:
         exists_small=_EXISTS_SMALL,
         exists_large=_EXISTS_LARGE,
         response_role=_RESPONSE,
+        condition_own=_ALL_CONDITIONS,
         choice=_CHOICE,
     )
     stage_only = dataclasses.replace(
