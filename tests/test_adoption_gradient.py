@@ -396,3 +396,41 @@ def test_every_interval_can_be_claimed(estimated):
     drawn = set(estimated.draws[key].itertuples(index=False, name=None))
     lacking = [row for row in stated[key].itertuples(index=False, name=None) if row not in drawn]
     assert not lacking
+
+
+def test_within_a_stage_the_spread_is_that_of_its_executives_alone():
+    """The range at a stage equals the range of a study of nobody else; drawn shapes differ by the stream's name only."""
+    data, _ = sample("role_divergence", 500, 3)
+    whole = gradient(data, replicates=300).estimates
+    alone = gradient(data[data["stage_fn"] == 3], replicates=300).estimates
+    for statistic in ("range_raw", "role_sd_corrected", "range_shrunken"):
+        here, there = one(whole, statistic, stage="piloting"), one(alone, statistic)
+        assert here["estimate"] == pytest.approx(there["estimate"], rel=1e-9)
+        assert here["n"] == there["n"]
+        if statistic != "range_raw":
+            assert here["conf_low"] == pytest.approx(there["conf_low"], abs=0.05)
+
+
+def test_a_stage_with_few_roles_does_not_speak_of_roles(estimated):
+    """180 organisations: eight or ten executives of a role at a stage, where a spread wants twenty."""
+    row = one(estimated.estimates[estimated.estimates["measure"] == "conf"], "range_shrunken", stage="piloting")
+    assert row["status"] == "not_assessable"
+    assert row["reason"].startswith(
+        "more than half of the 10 roles at this stage, and two at least, must have 20 respondents"
+    )
+
+
+@pytest.mark.parametrize("world", ["role_divergence", "null"])
+def test_spreads_at_a_stage_cover_their_truth(world):
+    rows = truth(Population(worlds()[world], EXECUTIVES))
+    known = {(r["statistic"], r["stage"]): r["value"] for r in rows if r["measure"] == "conf" and r["role"] == ""}
+    held = []
+    for seed in range(1, 13):
+        data, margins = sample(world, 700, seed)
+        table = gradient(data, margins, replicates=200).estimates
+        for statistic in ("role_sd_corrected", "range_shrunken"):
+            for stage in STAGES:
+                row = one(table, statistic, stage=stage)
+                assert row["status"] in {"ok", "flagged"}
+                held.append(row["conf_low"] - 1e-9 <= known[statistic, stage] <= row["conf_high"] + 1e-9)
+    assert np.mean(held) >= 0.9  # 120 intervals, of which those of one study and stage move together

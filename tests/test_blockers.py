@@ -107,19 +107,25 @@ def worked_example():
     rows = []
     for role, counts in (("CTO", (7, 3, 6)), ("CMO", (2, 8, 3))):
         ticks = np.zeros((10, 3), dtype=int)
-        for j, count in enumerate(counts):
-            ticks[:count, j] = 1
+        for j, count in enumerate(counts):  # dealt round the ten, so that each of them cites something
+            ticks[(sum(counts[:j]) + np.arange(count)) % 10, j] = 1
         rows += [(role, *row) for row in ticks.tolist()]
     return pd.DataFrame(rows, columns=["role", "b_integr", "b_roi", "b_secur"])
 
 
+@pytest.fixture(scope="module")
+def table():
+    design = design_of(worked_example(), roles=("CTO", "CMO"), organisation="")
+    return estimate(design, [multi(design, ("integr", "roi", "secur"))], wave="w").estimates
+
+
+@pytest.fixture(scope="module")
+def population():
+    return Population(worlds()["role_divergence"], layout_of(QUESTIONNAIRE))
+
+
 class TestWorkedExample:
     """measures.md 2.7, to the printed digits, through the whole construct."""
-
-    @pytest.fixture(scope="class")
-    def table(self):
-        design = design_of(worked_example(), roles=("CTO", "CMO"), organisation="")
-        return estimate(design, [multi(design, ("integr", "roi", "secur"))], wave="w").estimates
 
     def test_shares_and_their_contrasts(self, table):
         assert one(table, "prevalence", role="CTO", item="integr")["estimate"] == pytest.approx(0.7)
@@ -331,7 +337,7 @@ class TestDesigns:
         for statistic in ("jaccard_excess", "majority_share", "effective_number"):
             row = one(table, statistic)
             assert (row["status"], row["reason"]) == ("not_assessable", "the survey names no organisations")
-        assert one(table, "dissimilarity_excess")["status"] == "ok"
+        assert one(table, "dissimilarity_excess")["conf_high"] > 0
         assert table["n_organisations"].isna().all()
         assert "exchanged between respondents" in one(table, "profiles_permutation")["reason"]
 
@@ -583,9 +589,8 @@ class TestGate:
         free = ~published["item"].isin(["none", "all"])
         held = published[gone & (published["statistic"] == "prevalence") & free]
         assert len(held)
-        shown = published[
-            ~gone & published["statistic"].isin(["mean_cited", "location_quotient", "role_effective_number"])
-        ]
+        sums = published["statistic"].isin(["mean_cited", "location_quotient", "role_effective_number"])
+        shown = published[published["status"].isin(["ok", "flagged"]) & sums]
         assert not set(zip(held["measure"], held["role"], strict=True)) & set(
             zip(shown["measure"], shown["role"], strict=True)
         )
@@ -622,10 +627,6 @@ class TestGate:
 
 
 class TestTruth:
-    @pytest.fixture(scope="class")
-    def population(self):
-        return Population(worlds()["role_divergence"], layout_of(QUESTIONNAIRE))
-
     @pytest.mark.parametrize("name", ["blk", "cond"])
     def test_shares_are_those_of_a_draw(self, population, name):
         """Caps, exclusive options and the option for none, against 4 blocks of drawn interviews."""

@@ -74,6 +74,74 @@ class TestByHand:
             ("prevalence", "r0"), ("prevalence", "r1"), ("prevalence_ratio", "r1"),
         }  # fmt: skip
 
+    def answers(self, **shares):
+        """Three roles of 50 and their sum on each answer, the sum over answers, and its quotients."""
+        base = {"wave": "w", "construct": "c", "measure": "m", "status": "ok", "n_organisations": 50}
+        rows = []
+        for item, values in shares.items():
+            one = {**base, "item": item}
+            rows += [
+                {**one, "statistic": "prevalence", "unit": "proportion", "role": f"r{i}", "n": 50, "estimate": value}
+                for i, value in enumerate(values)
+            ]
+            rows.append({**one, "statistic": "prevalence", "unit": "proportion", "n": 150, "estimate": sum(values) / 3})
+            if item != "none":
+                rows += [{**one, "statistic": "location_quotient", "unit": "ratio", "role": f"r{i}", "n": 50, "estimate": 1.1}
+                         for i in range(3)]  # fmt: skip
+        free = [values for item, values in shares.items() if item != "none"]
+        rows += [{**base, "statistic": "mean_cited", "unit": "index", "role": f"r{i}", "n": 50,
+                  "estimate": sum(values[i] for values in free)} for i in range(3)]  # fmt: skip
+        rows.append({**base, "statistic": "mean_cited", "unit": "index", "n": 150, "estimate": 1.0})
+        return rows
+
+    def gone(self, rows):
+        published = publish(schema.frame(rows, schema.ESTIMATES), Policy())
+        lost = published[published["status"] == "suppressed"]
+        return set(zip(lost["statistic"], lost["role"], lost["item"], strict=True))
+
+    def test_a_sum_over_answers_goes_with_a_held_answer(self):
+        """One CFO in fifty: with the number of answers and all other shares of the role, who it was would follow."""
+        gone = self.gone(self.answers(roi=(0.02, 0.2, 0.5), cost=(0.4, 0.4, 0.4)))
+        assert {key for key in gone if key[0] == "prevalence"} == {
+            ("prevalence", "r0", "roi"),
+            ("prevalence", "r1", "roi"),
+        }
+        for role in ("r0", "r1"):
+            assert ("mean_cited", role, "") in gone
+            assert {("location_quotient", role, item) for item in ("roi", "cost")} <= gone
+        assert not {key for key in gone if key[1] == "r2"}
+        assert not {key for key in gone if key[2] == "cost" and key[0] == "prevalence"}
+
+    def test_an_answer_that_stands_alone_is_no_part_of_the_sum(self):
+        gone = self.gone(self.answers(roi=(0.3, 0.2, 0.5), none=(0.02, 0.2, 0.2)))
+        assert {key[0] for key in gone} == {"prevalence"}
+
+    def test_a_count_of_answers_is_a_mean_with_margins(self):
+        rows = self.answers(roi=(0.3, 0.2, 0.5))
+        for row in rows:
+            row["n"] = {"r0": 8}.get(row.get("role", ""), row["n"])
+        gone = self.gone(rows)
+        assert len({key for key in gone if key[0] == "mean_cited"}) == 2
+
+    def test_two_roles_together_go_with_either(self):
+        rows = self.answers(roi=(0.02, 0.2, 0.5))
+        pair = {"wave": "w", "construct": "c", "measure": "m", "statistic": "risk_difference", "unit": "proportion",
+                "status": "ok", "n_organisations": 50, "n": 150, "estimate": 0.3, "item": "roi"}  # fmt: skip
+        gone = self.gone([*rows, {**pair, "role": "r0+r2"}, {**pair, "role": "r2"}])
+        assert ("risk_difference", "r0+r2", "roi") in gone
+        assert ("risk_difference", "r2", "roi") not in gone
+
+    @pytest.mark.parametrize(
+        ("role", "estimate", "held"), [("r2", 0.2, True), ("r2", None, False), ("r0+r1", 0.5, False)]
+    )
+    def test_the_largest_share_elsewhere_may_be_the_held_one(self, role, estimate, held):
+        """A value that may be that of a held role goes with it; a bound without a value does not, nor does another's."""
+        other = {"wave": "w", "construct": "c", "measure": "m", "statistic": "prevalence_max_other", "unit": "proportion",
+                 "status": "ok", "n_organisations": 50, "n": 100, "estimate": estimate, "conf_high": 0.4, "role": role,
+                 "item": "roi"}  # fmt: skip
+        gone = self.gone([*self.answers(roi=(0.02, 0.2, 0.5)), other])
+        assert (("prevalence_max_other", role, "roi") in gone) == held
+
     def test_what_rests_on_a_held_cell_goes_with_it(self):
         counts = [[4, 11, 40], [12, 13, 40], [40, 40, 40]]
         contrast = {"wave": "w", "construct": "c", "measure": "m", "unit": "scale_point", "status": "ok", "estimate": 0.1,

@@ -95,7 +95,7 @@ def test_unknown_key(tmp_path):
     assert refused(tmp_path, "default =", "defalt =") == (
         "StudyError: unknown key 'defalt'\n"
         "  where     study.toml, [waves]\n"
-        "  expected  default, order\n"
+        "  expected  default, order, reference, reference_version\n"
         "  got       'defalt'\n"
         "  hint      did you mean 'default'?"
     )

@@ -20,6 +20,8 @@ from fieldwork.tables import (
     grid_table,
     guarded,
     interval,
+    matrix_table,
+    p_value_table,
     quantity,
     scenario_table,
 )
@@ -267,3 +269,47 @@ def test_a_scenario_shows_what_is_assumed_and_what_follows():
     shown = scenario_table(declared).frame()
     assert shown["Is"].tolist() == ["assumed"] * 6 + ["follows"] * 7
     assert shown.set_index("Quantity").loc["Chance that waiting pays", "Amount"] == "100%"
+
+
+def test_a_matrix_has_answers_down_and_roles_across(instrument):
+    item = instrument.items[0].name
+    rows = [
+        row(statistic="prevalence", unit="proportion", measure=item, item="x", role="r4", estimate=0.25, n=40),
+        row(statistic="prevalence", unit="proportion", measure=item, item="x", role="r1", n=pd.NA, status="suppressed",
+            reason="held back: fewer than 3 people gave, or did not give, this answer"),
+        row(statistic="prevalence", unit="proportion", measure=item, item="y", role="r4", estimate=0.5, n=40,
+            status="flagged", reason="imprecise: the interval is wide for its size"),
+        row(statistic="prevalence", unit="proportion", measure=item, item="x", role="r1+r4", estimate=0.3, n=80),
+        row(statistic="prevalence", unit="proportion", measure=item, item="x", estimate=0.3, n=80),
+    ]  # fmt: skip
+    made = matrix_table(frame(rows, ESTIMATES), instrument, title="Shares")
+    assert [column.label for column in made.columns] == [
+        "Answer",
+        "r1",
+        "r4",
+    ]  # the instrument's order; no pairs, not all
+    assert [[cell.text for cell in line] for line in made.rows] == [
+        ["x", "", "25%"],
+        ["y", "", "50%"],
+        ["Respondents", "", "40"],
+    ]
+    assert made.rows[0][1].reason.startswith("held back")
+    assert made.rows[1][1].reason == "not asked"
+    assert made.rows[2][1].reason.startswith("held back")
+    assert made.rows[1][2].reason.startswith("imprecise")
+    assert "r4: " in made.notes[-1]
+
+
+def test_tests_are_shown_with_their_p_values_and_family(instrument):
+    rows = [
+        row(statistic="item_f", unit="index", item="x", estimate=7.2, p_value=0.00004, p_adjusted=0.0006, n=850,
+            adjustment="Benjamini-Hochberg, family of 15"),
+        row(statistic="profiles_f", unit="index", estimate=4.5, p_value=0.0312, n=850, adjustment="none"),
+        row(statistic="profiles_f", unit="index", measure="prep", status="not_assessable", reason="two roles are needed"),
+    ]  # fmt: skip
+    made = p_value_table(frame(rows, ESTIMATES), instrument, title="Tests")
+    shown = [[cell.text for cell in line][1:] for line in made.rows]
+    assert shown[0] == ["x", "Test that roles cite it alike (F)", "7.20", "under 0.001", "under 0.001", "850"]
+    assert shown[1] == ["All answers", "Test that roles cite all alike (F)", "4.50", "0.031", "", "850"]
+    assert [cell.reason for cell in made.rows[2][3:]] == ["two roles are needed"] * 4
+    assert made.notes == ("Adjusted p-values: Benjamini-Hochberg, family of 15.",)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.disclosure.complement import SUMS, lines_of, protect
+from fieldwork.disclosure.complement import ELSEWHERE, SUMS, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
 __all__ = ["Policy", "publish"]
@@ -266,9 +266,11 @@ def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy) -> None:
 def _tied(out: pd.DataFrame, held: Flags) -> Flags:
     """Rows that speak of a held cell in other words.
 
-    They are of its role, stage, segment and answer, a contrast of its cells, or a sum over the answers of its question.
+    They are of its role, stage, segment and answer, a contrast of its cells, a sum over the answers of its question, or a
+    value that may be that of any role but one.
     """
     sums = out["statistic"].isin(SUMS).to_numpy(dtype=bool)
+    elsewhere = out["statistic"].isin(ELSEWHERE).to_numpy(dtype=bool)
     # A row of two roles that is held is no cell of the first: what one role says of another is not what all say of it.
     named = ((out["role"] != "") & (out["role_2"] == "")).to_numpy(dtype=bool)
     whole = ["construct", "measure", "role", "stage", "segment"]
@@ -276,14 +278,32 @@ def _tied(out: pd.DataFrame, held: Flags) -> Flags:
     # An answer that stands alone is no part of a sum: it has no row of its own among them.
     counted = set(out.loc[sums & (out["item"] != "").to_numpy(dtype=bool), answer].itertuples(index=False, name=None))
     answers = np.fromiter((key in counted for key in out[answer].itertuples(index=False, name=None)), bool, len(out))
-    gone = set(out.loc[held & named & ~sums, [*whole, "item"]].itertuples(index=False, name=None))
-    part = set(out.loc[held & answers & ~sums, whole].itertuples(index=False, name=None))
+    cells = held & ~sums & ~elsewhere
+    gone = set(out.loc[cells & named, [*whole, "item"]].itertuples(index=False, name=None))
+    part = set(out.loc[cells & answers, whole].itertuples(index=False, name=None))
     if not gone and not part:
         return np.zeros(len(out), dtype=bool)
     rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
     tied = (not gone.isdisjoint(_cells(*row)) for row in rows.itertuples(index=False, name=None))
     summed = (key in part for key in out[whole].itertuples(index=False, name=None))
-    return np.asarray(np.fromiter(tied, bool, len(out)) | (sums & np.fromiter(summed, bool, len(out))), dtype=np.bool_)
+    found = np.where(elsewhere, _from_others(out, gone), np.fromiter(tied, bool, len(out)))
+    return np.asarray(found | (sums & np.fromiter(summed, bool, len(out))), dtype=np.bool_)
+
+
+def _from_others(out: pd.DataFrame, gone: set[tuple[str, ...]]) -> Flags:
+    """Return which rows show a value while a cell of the same answer is held for a role that they do not name."""
+    roles: dict[tuple[str, ...], set[str]] = {}
+    for construct, measure, role, *place in gone:
+        roles.setdefault((construct, measure, *place), set()).add(role)
+    keys = out[["construct", "measure", "stage", "segment", "item"]].itertuples(index=False, name=None)
+    shown = out["estimate"].notna()
+    return np.array(
+        [
+            bool(value and roles.get(key, set()) - set(role.split("+")))
+            for key, role, value in zip(keys, out["role"], shown, strict=True)
+        ],
+        dtype=np.bool_,
+    )
 
 
 def _contrasted(out: pd.DataFrame) -> Flags:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
-__all__ = ["ALIASES", "SUMS", "Lines", "feasible", "lines_of", "protect"]
+__all__ = ["ALIASES", "ELSEWHERE", "SUMS", "Lines", "feasible", "lines_of", "protect"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,7 +24,10 @@ Flags = npt.NDArray[np.bool_]
 ALIASES = {"stage_mean": "role_mean"}
 # Rows that sum over all answers of a question: beside all shares but one they give that one away.
 SUMS = ("mean_cited", "location_quotient", "role_effective_number")
+# Rows that speak of all roles but the one that they name.
+ELSEWHERE = ("prevalence_max_other",)
 _UNITS = ("scale_point", "proportion")
+_COUNTS = ("mean_cited",)  # means that are in neither unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,13 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
     """Yield the additive tables among the estimates.
 
     Rows of one construct, measure, statistic (`stage_mean` counts as `role_mean`), segment, item and second role form a
-    table over role and stage when their unit is a mean or a share. A role's row is the sum of its role x stage rows, the row
+    table over role and stage when they are means or shares. A role's row is the sum of its role x stage rows, the row
     of all the sum of the roles (or of the stages, where there are no roles). Tables without a margin relate nothing and are
     left out.
     """
     data = estimates.reset_index(drop=True)
-    able = data["unit"].isin(_UNITS) & (data["status"] != "not_assessable") & (data["role_2"] == "")
+    able = data["unit"].isin(_UNITS) | data["statistic"].isin(_COUNTS)
+    able &= (data["status"] != "not_assessable") & (data["role_2"] == "")
     keyed = data.loc[able, ["construct", "measure", "statistic", "segment", "item", "role", "stage"]].copy()
     keyed["statistic"] = keyed["statistic"].replace(ALIASES)
     for _, table in keyed.groupby(["construct", "measure", "statistic", "segment", "item"], sort=False):

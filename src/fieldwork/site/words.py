@@ -11,6 +11,7 @@ import pandas as pd
 from fieldwork.tables import VERDICTS, base_words, estimate_words, quantity
 
 __all__ = [
+    "CHOICES",
     "KINDS",
     "MEANINGS",
     "RULES",
@@ -50,6 +51,13 @@ KINDS = {
     "number": "number",
     "text": "open text",
     "flag": "yes or no",
+}
+CHOICES = {
+    "weights": "weights",
+    "lens": "lens",
+    "exclusions": "excluded rows",
+    "stage": "meaning of stage",
+    "missing": "missing answers",
 }
 _RULES = {
     "other_wave": "belongs to another wave",

@@ -23,8 +23,8 @@ Evaluate = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
 
 _HELD = 2_000_000  # numbers per array held at a time, 16 MB
 _STEPS = 60
-_FAR = 25.0  # log units from the middle of the outcome: a factor of 7e10
-_SETTLED = 1e-9
+_FAR = 15.0  # log units from the middle of the outcome: a factor of three million
+_SETTLED = 1e-10  # of the objective per unit weight that a last step still gains
 _ROOT_2PI = float(np.sqrt(2.0 * np.pi))
 
 
@@ -295,8 +295,8 @@ def _climb(evaluate: Evaluate, theta: Floats, weights: Floats, name: str) -> Flo
         gain = np.einsum("lp,lp->l", step, slope) / mass
         if not np.isfinite(gain).all() or np.abs(theta).max() > 1e4:
             raise _diverged(name, "coefficients without bound")
-        if gain.max() < _SETTLED**2 or np.abs(step).max() < _SETTLED:
-            return theta
+        if gain.max() < _SETTLED:  # the step that is left is right to the square of its own size
+            return np.asarray(theta + step)
         factor = np.ones(len(theta))
         for _ in range(_STEPS):
             tried = evaluate(theta + factor[:, None] * step, weights)

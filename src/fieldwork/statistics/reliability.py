@@ -15,6 +15,8 @@ __all__ = ["cronbach_alpha", "omega_total", "one_factor"]
 Floats = npt.NDArray[np.float64]
 _ROUNDS = 500
 _SETTLED = 1e-9
+_STEPS = 30
+_RIDGE = 1e-12  # keeps a system solvable whose items share nothing
 
 
 def cronbach_alpha(covariance: npt.ArrayLike) -> Floats:
@@ -42,9 +44,10 @@ def cronbach_alpha(covariance: npt.ArrayLike) -> Floats:
 
 
 def one_factor(correlation: npt.ArrayLike) -> Floats:
-    """Return the loadings of one common factor by unweighted least squares (principal axes, iterated).
+    """Return the loadings of one common factor by unweighted least squares (minres).
 
-    The loadings minimise the squared residual correlations off the diagonal. Communalities are kept within 0 and 1.
+    The loadings minimise the squared residual correlations off the diagonal: principal axes, iterated, then Newton's method,
+    because the axes alone crawl where loadings are weak. Communalities are kept within 0 and 1.
 
     Parameters
     ----------
@@ -61,19 +64,48 @@ def one_factor(correlation: npt.ArrayLike) -> Floats:
     R = _square(correlation, 3, "one_factor")
     k = R.shape[-1]
     place = np.arange(k)
-    reduced = R.copy()
-    communality = np.abs(R - np.eye(k)).max(axis=-1)
-    loading = np.zeros(R.shape[:-1])
+    reduced = R.reshape(-1, k, k).copy()
+    communality = np.abs(reduced - np.eye(k)).max(axis=-1)
+    loading = np.zeros(communality.shape)
+    moving = np.arange(len(reduced))
     for _ in range(_ROUNDS):
-        reduced[..., place, place] = communality
-        values, vectors = np.linalg.eigh(reduced)
-        loading = vectors[..., -1] * np.sqrt(np.clip(values[..., -1:], 0.0, None))
-        new = np.clip(loading**2, 0.0, 1.0)
-        if np.abs(new - communality).max() < _SETTLED:
+        current = reduced[moving]
+        current[:, place, place] = communality[moving]
+        values, vectors = np.linalg.eigh(current)
+        found = vectors[..., -1] * np.sqrt(np.clip(values[..., -1:], 0.0, None))
+        new = np.clip(found**2, 0.0, 1.0)
+        loading[moving] = found
+        still = np.abs(new - communality[moving]).max(axis=-1) >= _SETTLED
+        communality[moving] = new
+        moving = moving[still]
+        if not len(moving):
             break
-        communality = new
-    loading = np.clip(loading, -1.0, 1.0)
+    loading = _polished(R.reshape(-1, k, k), np.clip(loading, -1.0, 1.0)).reshape(R.shape[:-1])
     return np.asarray(loading * np.where(loading.sum(axis=-1, keepdims=True) < 0, -1.0, 1.0))
+
+
+def _polished(R: Floats, loading: Floats) -> Floats:
+    """Take Newton's steps on the squared residuals as long as they fall and no loading leaves -1 to 1."""
+    k = R.shape[-1]
+    off = 1.0 - np.eye(k)
+
+    def residual(at: Floats) -> Floats:
+        return np.asarray((R - at[..., :, None] * at[..., None, :]) * off)
+
+    left = residual(loading)
+    for _ in range(_STEPS):
+        both = loading[..., :, None] * loading[..., None, :]
+        around = (loading**2).sum(axis=-1, keepdims=True) - loading**2
+        bend = (2.0 * both - R) * off + (around + _RIDGE)[..., None] * np.eye(k)
+        slope = -(left @ loading[..., None])
+        new = loading - np.linalg.solve(bend, slope)[..., 0]
+        then = residual(new)
+        better = ((then**2).sum(axis=(-1, -2)) < (left**2).sum(axis=(-1, -2))) & (np.abs(new) <= 1.0).all(axis=-1)
+        if not better.any():
+            break
+        loading = np.where(better[..., None], new, loading)
+        left = np.where(better[..., None, None], then, left)
+    return loading
 
 
 def omega_total(covariance: npt.ArrayLike) -> Floats:
