@@ -35,6 +35,7 @@ __all__ = [
     "grid_table",
     "guarded",
     "interval",
+    "plain_table",
     "quantity",
     "statistic_label",
 ]
@@ -561,6 +562,17 @@ def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int], *, al
         return Cell(point, reason)
     ends = interval(row["conf_low"], row["conf_high"], unit, decimals)
     return Cell(point, reason, below=ends)
+
+
+def plain_table(frame: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Table:
+    """Return a frame of texts as a table; its first column heads the rows, and a lone dash says that nothing was given.
+
+    >>> plain_table(pd.DataFrame({"Role": ["CTO"], "Answer": ["4"]}), title="Answers").columns[0].role
+    'label'
+    """
+    columns = tuple(Column(str(name), "label" if place == 0 else "text") for place, name in enumerate(frame.columns))
+    rows = tuple(tuple(Cell(str(value)) for value in row) for row in frame.itertuples(index=False, name=None))
+    return Table(title, columns, rows, tuple(notes))
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:

@@ -291,6 +291,7 @@ _BLOCKER_OWN = {
 }  # fmt: skip
 _CHOICE = {
     "mode.web": 12.0, "lang.en": 8.0, "source.panel": 3.0, "role_verified": 0.92, "dual_role": 0.08, "stall": 0.45,
+    "consent_org": 0.93,
 }  # fmt: skip
 
 
