@@ -44,7 +44,7 @@ def test_the_figure_in_the_readme_is_the_shipped_studys(shipped):
 
 def test_every_command_in_the_readme_is_one():
     commands = re.findall(r"`fieldwork ([a-z]+)", README)
-    assert set(commands) == {"run", "explain", "check", "simulate", "claims", "plan"}
+    assert set(commands) == {"run", "explain", "check", "simulate", "claims", "plan", "organisations"}
     for command in dict.fromkeys(commands):
         done = subprocess.run([FIELDWORK, command, "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0

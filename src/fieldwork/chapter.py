@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
-from fieldwork.provenance import sha256_file
+from fieldwork.provenance import make_folders, sha256_file
 from fieldwork.study import Study, valid_name
 
 if TYPE_CHECKING:
@@ -265,10 +265,11 @@ class Chapter:
         )
 
     def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        closed = make_folders(path, self.out or self.study.folder)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with beside.open("wb") as file:
+            mode = 0o600 if closed else 0o666
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `organisations`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -9,6 +9,7 @@ is over before pandas would have loaded.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -27,6 +28,8 @@ import fieldwork
 from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest
 
 if TYPE_CHECKING:
+    from fieldwork.run.plan import Judge
+    from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
     from fieldwork.study import Study
 
@@ -184,6 +187,14 @@ def _add_simulate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder to make; it must not exist, or be empty")
     words = "a setting of the world, in place of its own"
     sub.add_argument("--set", dest="given", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=words)
+
+
+def _add_organisations(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    words = "pseudonyms of organisations (default: all of the wave)"
+    sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="ORGANISATION", help=words)
+    sub.add_argument("--workers", type=_positive, metavar="N", help="reports at one time (default: one per core)")
+    sub.add_argument("--force", action="store_true", help="make reports although they are current")
 
 
 def _add_plan(sub: argparse.ArgumentParser) -> None:
@@ -367,7 +378,7 @@ def _run(options: argparse.Namespace) -> int:
         # A scheduler's polite end is treated as Ctrl-C: chapters' processes are ended, finished ones kept.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     desk = _Desk.of(options)
-    workers = options.workers or max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    workers = options.workers or _cores()
     only = tuple(options.only)
     wave, without = desk.study.wave, desk.without(only)
     turns = [*desk.earlier(only), (desk, only)]
@@ -704,6 +715,61 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def _organisations(options: argparse.Namespace) -> int:
+    from fieldwork import organisations  # noqa: PLC0415 - pandas and the pages
+    from fieldwork.run import progress  # noqa: PLC0415
+    from fieldwork.run.store import Store  # noqa: PLC0415
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What is made here is for one organisation each: no file of it is open to other users of the machine, for no moment.
+    before = os.umask(0o077)
+    try:
+        study = Study.open(options.study or Study.find(), options.wave)
+        store = Store(study.folder)
+        workers = options.workers or _cores()
+        out = sys.stderr if options.json else sys.stdout
+        with contextlib.ExitStack() as stack:
+
+            def follow(judge: Judge) -> Callable[[Event], None]:
+                expected = {step.name: store.seconds(study.wave, step.name) for step in judge.pipeline.steps}
+                return stack.enter_context(progress.follow(expected, workers, out))
+
+            made = organisations.report(
+                study,
+                _chapters(study.folder).parent,
+                store,
+                only=options.only,
+                workers=workers,
+                force=options.force,
+                follow=follow,
+            )
+    finally:
+        os.umask(before)
+    for failure in made.result.failures:
+        print(failure, file=sys.stderr)
+        if options.debug and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+    if options.json:
+        answer = {
+            "wave": study.wave,
+            "folder": _shown(made.folder),
+            "organisations": made.listing.to_dict("records"),
+            "failed": [failure.as_dict() for failure in made.result.failures],
+            "removed": made.removed,
+        }
+        print(json.dumps(answer, indent=1, ensure_ascii=False))
+    else:
+        print(f"wave {study.wave}: {organisations.summary(made)}")
+        print(_shown(made.folder))
+    return 1 if made.result.failures else 0
+
+
+def _cores() -> int:
+    return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
 _Command = tuple[str, str, Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]
 _COMMANDS: dict[str, _Command] = {
     "run": (
@@ -744,5 +810,11 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork plan --respondents 200 400 800\nfieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100",
         _plan,
         _add_plan,
+    ),
+    "organisations": (
+        "make a report for each organisation all of whose informants consented, in a closed folder",
+        "fieldwork organisations\nfieldwork organisations --wave 2026Q1 --workers 4",
+        _organisations,
+        _add_organisations,
     ),
 }

@@ -21,16 +21,21 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "RESTRICTED",
     "Environment",
     "Memo",
     "canonical",
     "environment",
+    "make_folders",
     "manifest_text",
     "sha256_file",
     "sha256_text",
     "write_atomic",
     "write_manifest",
 ]
+
+RESTRICTED = "restricted"
+"""Folder below the reports of a wave for what is shown to one organisation alone: closed to everybody but its owner."""
 
 _GUARD_NS = 2_000_000_000
 _CHUNK = 1 << 20
@@ -73,6 +78,22 @@ def canonical(value: object) -> str:
     '{"a":[true,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def make_folders(path: Path, root: Path) -> bool:
+    """Make the folders of a file below a root; those from `restricted` on are closed to all but their owner (mode 0700).
+
+    Returns whether the file lies in a restricted folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    closed = False
+    folder = root
+    for part in path.parent.relative_to(root).parts:
+        folder /= part
+        closed = closed or part == RESTRICTED
+        if closed:
+            folder.chmod(0o700)
+    return closed
 
 
 def write_atomic(path: Path, text: str) -> None:

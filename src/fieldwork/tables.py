@@ -43,6 +43,7 @@ __all__ = [
     "matrix_table",
     "multiverse_table",
     "p_value_table",
+    "plain_table",
     "quantity",
     "scenario_table",
     "statistic_label",
@@ -759,6 +760,17 @@ def _quantiles(name: str, quantiles: Mapping[float, float]) -> list[tuple[str, s
         (f"{name}: {ends.get(probability, f'{probability:.0%} lie below')}", quantity(value, "", 0))
         for probability, value in values.items()
     ]
+
+
+def plain_table(frame: pd.DataFrame, *, title: str, notes: Sequence[str] = ()) -> Table:
+    """Return a frame of texts as a table; its first column heads the rows, and a lone dash says that nothing was given.
+
+    >>> plain_table(pd.DataFrame({"Role": ["CTO"], "Answer": ["4"]}), title="Answers").columns[0].role
+    'label'
+    """
+    columns = tuple(Column(str(name), "label" if place == 0 else "text") for place, name in enumerate(frame.columns))
+    rows = tuple(tuple(Cell(str(value)) for value in row) for row in frame.itertuples(index=False, name=None))
+    return Table(title, columns, rows, tuple(notes))
 
 
 def claims_table(claims: Sequence[Mapping[str, Any]], *, links: Mapping[str, str] | None = None) -> Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import FieldworkError, RunError
-from fieldwork.provenance import manifest_text, sha256_file, write_manifest
+from fieldwork.provenance import make_folders, manifest_text, sha256_file, write_manifest
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
 from fieldwork.run.processes import Processes
 from fieldwork.run.spec import PLACES_OFFERED
@@ -213,8 +213,9 @@ class _Run:
     def publish(self, task: Task, made: Made) -> None:
         for label, digest in made.outputs.items():
             staged, final = task.stage / label, self.study / label
+            if make_folders(final, self.study):
+                staged.chmod(0o600)
             self.store.put(staged, digest)
-            final.parent.mkdir(parents=True, exist_ok=True)
             if final.is_file() and self.store.memo.sha256(final) == digest:
                 # Leaving the same bytes alone keeps a reader's open file and the memo's stamp.
                 staged.unlink()

@@ -22,7 +22,7 @@ from fieldwork.run import notebook
 if TYPE_CHECKING:
     from fieldwork.run.notebook import Notebook, Parameter
 
-__all__ = ["PLACES_OFFERED", "RESERVED", "Input", "Output", "Pipeline", "Step", "read"]
+__all__ = ["PLACES_OFFERED", "RESERVED", "Input", "Output", "Pipeline", "Step", "fan_out", "read"]
 
 RESERVED = ("study", "wave", "out")
 """Parameters that every chapter has and that the runner alone sets."""
@@ -252,6 +252,32 @@ def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str,
     study = Path(places["study"]).resolve()
     reports = Path(places["reports"]).resolve().relative_to(study).as_posix()
     return Pipeline(study, str(places["wave"]), reports, steps)
+
+
+def fan_out(
+    notebook_path: Path, names: Iterable[str], folder: str, inputs: Iterable[str], places: Mapping[str, str | Path]
+) -> Pipeline:
+    """Return one step per name, all of one notebook: what each makes lies below its own folder, its page among it.
+
+    Parameters
+    ----------
+    notebook_path : the notebook. names : one per step; a step is called `<notebook>-<name>`.
+    folder : where the steps' folders go, with placeholders. inputs : as in `chapters.toml`, the same for all steps.
+    places : as in `read`.
+
+    Raises RunError and NotebookError as `read` does.
+    """
+    where = f"{notebook_path.parent.name}/{notebook_path.name}"
+    book = _notebook(notebook_path, where)
+    read_by_all = tuple(entry for text in inputs for entry in _inputs(text, places, {}, where))
+    steps = []
+    for name in names:
+        own = _output(f"{folder}/{name}/", places, where)
+        page = f"{own.label}/{notebook_path.name}"
+        steps.append(Step(f"{notebook_path.stem}-{name}", book, "", read_by_all, (own,), page))
+    study = Path(places["study"]).resolve()
+    reports = Path(places["reports"]).resolve().relative_to(study).as_posix()
+    return Pipeline(study, str(places["wave"]), reports, tuple(steps))
 
 
 def _where(chapters: Path) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fieldwork.errors import RunError
-from fieldwork.provenance import Memo, canonical, sha256_file, write_atomic
+from fieldwork.provenance import Memo, canonical, make_folders, sha256_file, write_atomic
 from fieldwork.run.fingerprint import Fingerprint
 
 __all__ = ["Record", "Store"]
@@ -123,6 +123,7 @@ class Store:
         """Return a new, empty staging folder of its own for one attempt at a step."""
         parent = self.folder / "stage"
         parent.mkdir(parents=True, exist_ok=True)
+        parent.chmod(0o700)
         attempt = 0
         while True:
             # The process id keeps an attempt apart from an orphan of a killed run that still writes.
@@ -176,9 +177,20 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.copyfile(path, beside)
-        # A copy, never a link: an output edited in place must not reach the kept content.
-        beside.chmod(0o444)
+        # A copy, never a link: an output edited in place must not reach the kept content. Who may not read the output may
+        # not read the copy.
+        beside.chmod(path.stat().st_mode & 0o444)
         beside.replace(target)
+
+    def forget(self, wave: str, step: str) -> None:
+        """Remove the record of what a step last published and the kept content of its outputs."""
+        record = self.latest(wave, step)
+        if record is None:
+            return
+        for digest in record.outputs.values():
+            self._object(digest).unlink(missing_ok=True)
+        (self.folder / "actions" / f"{record.key}.json").unlink(missing_ok=True)
+        self._records[record.key] = None
 
     def has(self, digest: str) -> bool:
         """Return whether the content of a hash is kept whole."""
@@ -187,9 +199,11 @@ class Store:
 
     def fetch(self, digest: str, target: Path) -> None:
         """Put the kept content of a hash in its place, whole or not at all; RunError when the copy is damaged."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+        closed = make_folders(target, self.study)
         beside = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.copyfile(self._object(digest), beside)
+        if closed:
+            beside.chmod(0o600)
         if sha256_file(beside) != digest:
             beside.unlink()
             raise RunError(

@@ -336,6 +336,7 @@ _ROLES = tuple(_EXISTS_SMALL)
 _ALL_CONDITIONS = {f"all.{role}": 0.1 for role in _ROLES}
 _CHOICE = {
     "mode.web": 12.0, "lang.en": 8.0, "source.panel": 3.0, "role_verified": 0.92, "dual_role": 0.08, "stall": 0.45,
+    "consent_org": 0.93,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from fieldwork.site.statement import statement
 from fieldwork.site.type import font_faces
 from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
 
-__all__ = ["write"]
+__all__ = ["site_environment", "write"]
 
 _NAVIGATION = (
     ("index.html", "Overview"),
@@ -51,7 +51,7 @@ class _Site:
 
     def __init__(self, material: Material) -> None:
         self.material = material
-        self.environment = _environment()
+        self.environment = site_environment()
         loader = self.environment.loader or jinja2.BaseLoader()
         style = font_faces() + loader.get_source(self.environment, "style.css")[0]
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
@@ -71,6 +71,7 @@ class _Site:
             study=study,
             navigation=_NAVIGATION,
             words=words,
+            without_code=False,
         )
         self.pages: dict[str, bytes] = {}
 
@@ -101,7 +102,8 @@ def write(study: str, wave: str, out: str) -> Path:
     return material.target / "index.html"
 
 
-def _environment() -> jinja2.Environment:
+def site_environment() -> jinja2.Environment:
+    """Return the environment of the templates: autoescaped, and strict about what a template names."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("fieldwork.site", "templates"),
         autoescape=True,

@@ -1,0 +1,274 @@
+"""`fieldwork organisations`: who gets a report, that it is closed and linked from nowhere, and what happens when things change."""
+
+import csv
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fieldwork.errors import RunError, StudyError, UsageError
+from fieldwork.organisations import listing, report
+from fieldwork.run.store import Store
+from fieldwork.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+WAVE = "2026Q1"
+pytestmark = pytest.mark.study
+
+
+def fieldwork(*words, study):
+    return subprocess.run(
+        [BIN / "fieldwork", *map(str, words), "--study", str(study)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def delivery(folder):
+    return folder / "data" / "raw" / WAVE / "responses.csv"
+
+
+def answered(folder):
+    with delivery(folder).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def deliver(folder, rows):
+    with delivery(folder).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two dozen organisations, run to the published estimates: four said yes with one voice."""
+    folder = tmp_path_factory.mktemp("organisations") / "study"
+    made = fieldwork(
+        "simulate", "--world", "role_divergence", "--organisations", 24, "--seed", 8, "--out", folder,
+        "--set", "speeders=0", "straight_liners=0", "inattentive=0", study=ROOT,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    text = (folder / "study.toml").read_text(encoding="utf-8")
+    (folder / "study.toml").write_text(text.replace("replicates = 1000", "replicates = 40"), encoding="utf-8")
+    rows = answered(folder)
+    sizes = pd.Series([row["org_id"] for row in rows]).value_counts()
+    willing = sorted(sizes[sizes >= 3].index)[:4]
+    for row in rows:
+        row["consent_org"] = "1" if row["org_id"] in willing else ""
+        row["comments"] = "SECRET remark"
+    deliver(folder, rows)
+    run = fieldwork("run", "--only", "09_claims", study=folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder, willing
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    folder = Path(shutil.copytree(finished[0], tmp_path / "study"))
+    return folder, finished[1]
+
+
+@pytest.fixture(scope="module")
+def reported(finished, tmp_path_factory):
+    folder = Path(shutil.copytree(finished[0], tmp_path_factory.mktemp("reported") / "study"))
+    return folder, finished[1], fieldwork("organisations", "--workers", 2, study=folder)
+
+
+def closed(folder):
+    return folder / "reports" / WAVE / "restricted"
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_each_willing_organisation_has_its_own_report(reported):
+    folder, willing, done = reported
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" done in ") == 4
+    many = len({row["org_id"] for row in answered(folder)})
+    told = f"4 reports of {many} organisations (4 run, 0 current, 0 failed); {many - 4} lack consent or informants"
+    assert told in done.stdout
+    assert done.stdout.strip().splitlines()[-1].endswith(f"reports/{WAVE}/restricted")
+    for name in willing:
+        own = closed(folder) / name
+        assert sorted(path.name for path in own.iterdir()) == ["diagnostic.json", "index.html", "organisation.ipynb"]
+        record = json.loads((own / "diagnostic.json").read_text(encoding="utf-8"))
+        assert (record["organisation"], record["lacking"]) == (name, "")
+        assert len(record["positions"]) == record["informants"] >= 3
+        page = (own / "index.html").read_text(encoding="utf-8")
+        assert "Not for publication" in page
+        assert record["answers"][1]["Question"] in page
+        notebook = json.loads((own / "organisation.ipynb").read_text(encoding="utf-8"))
+        assert notebook["metadata"]["fieldwork"]["parameters"] == {"organisation": name, "wave": WAVE}
+
+
+def test_every_other_organisation_has_a_page_that_says_what_is_missing(reported):
+    folder, willing, _ = reported
+    others = {path.name for path in closed(folder).iterdir()} - set(willing)
+    assert others == {row["org_id"] for row in answered(folder)} - set(willing)
+    for name in others:
+        assert [path.name for path in (closed(folder) / name).iterdir()] == ["index.html"]
+        page = (closed(folder) / name / "index.html").read_text(encoding="utf-8")
+        assert "No report can be made of this organisation: consent of every informant is needed; 0 of" in page
+
+
+def test_reports_are_closed_to_others_on_the_machine(reported):
+    folder, _, _ = reported
+    for path in [closed(folder), *closed(folder).rglob("*")]:
+        assert mode(path) == (0o700 if path.is_dir() else 0o600), path
+    kept = {
+        path.name
+        for path in (folder / ".fieldwork" / "objects").rglob("*")
+        if path.is_file() and mode(path) & 0o077 == 0
+    }
+    assert len(kept) >= 8  # notebook and record of four organisations
+
+
+def test_nothing_public_links_to_them_or_names_them(reported):
+    folder, willing, _ = reported
+    done = fieldwork("run", study=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = folder / "reports" / WAVE
+    public = [path for path in reports.rglob("*") if path.is_file() and closed(folder) not in path.parents]
+    assert len(public) > 20
+    for path in public:
+        content = path.read_bytes()
+        assert b"restricted/o" not in content, path
+        assert b"SECRET" not in content, path
+        assert not any(name.encode() in content for name in willing), path
+    manifest = json.loads((reports / "manifest.json").read_text(encoding="utf-8"))
+    assert not any("organisation" in chapter["name"] for chapter in manifest["chapters"])
+
+
+def test_no_page_leads_anywhere_or_holds_a_remark(reported):
+    folder, willing, _ = reported
+    for path in closed(folder).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        links = [part.split('"')[0] for part in text.split('href="')[1:]]
+        assert set(links) <= {"#main"}, path
+        assert "SECRET" not in text
+        assert "<summary>Code</summary>" not in text
+        assert not any(name in text for name in willing if name != path.parent.name)
+    for path in [*closed(folder).rglob("*.ipynb"), *closed(folder).rglob("*.json")]:
+        assert "SECRET" not in path.read_text(encoding="utf-8")
+
+
+def test_what_is_current_is_not_run_again_and_the_bytes_stay(reported):
+    folder, willing, _ = reported
+    before = {path: path.read_bytes() for path in closed(folder).rglob("*") if path.is_file()}
+    done = fieldwork("organisations", study=folder)
+    assert "(0 run, 4 current, 0 failed)" in done.stdout
+    forced = fieldwork("organisations", "--only", willing[0], "--force", "--json", study=folder)
+    told = json.loads(forced.stdout)
+    assert [row["organisation"] for row in told["organisations"]] == [willing[0]]
+    assert told["organisations"][0]["page"] == f"reports/{WAVE}/restricted/{willing[0]}/index.html"
+    assert told["failed"] == []
+    assert {path: path.read_bytes() for path in closed(folder).rglob("*") if path.is_file()} == before
+
+
+def test_a_withdrawn_consent_takes_the_report_away(study):
+    folder, willing = study
+    assert fieldwork("organisations", "--only", *willing[:2], study=folder).returncode == 0
+    objects = {path for path in (folder / ".fieldwork" / "objects").rglob("*") if path.is_file()}
+    rows = answered(folder)
+    next(row for row in rows if row["org_id"] == willing[0])["consent_org"] = "0"
+    deliver(folder, rows)
+    assert fieldwork("run", "--only", "01_clean", study=folder).returncode == 0
+    done = fieldwork("organisations", "--only", *willing[:2], study=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{willing[0]} removed" in done.stdout
+    assert [path.name for path in (closed(folder) / willing[0]).iterdir()] == ["index.html"]
+    assert "consent of every informant is needed" in (closed(folder) / willing[0] / "index.html").read_text(
+        encoding="utf-8"
+    )
+    assert (closed(folder) / willing[1] / "organisation.ipynb").is_file()
+    gone = {path for path in objects if not path.exists()}
+    assert len(gone) == 2  # its notebook and its record
+
+
+def test_a_wave_without_published_estimates_is_refused(study):
+    folder, _ = study
+    (folder / "reports" / WAVE / "estimates.parquet").unlink()
+    done = fieldwork("organisations", study=folder)
+    assert done.returncode == 1
+    assert "RunError: the wave's published estimates are not there" in done.stderr
+    assert "fieldwork run --wave 2026Q1" in done.stderr
+    assert not closed(folder).exists()
+
+
+def test_words_that_are_off_are_refused_with_the_nearest(study):
+    folder, willing = study
+    done = fieldwork("organisations", "--only", f"{willing[0]}x", study=folder)
+    assert done.returncode == 2
+    assert f"did you mean {willing[0]}?" in done.stderr
+    assert fieldwork("organisations", "--workers", "0", study=folder).returncode == 2
+
+
+def test_a_pseudonym_that_leads_out_of_the_folder_is_refused(study):
+    folder, willing = study
+    table = folder / "data" / "processed" / WAVE / "01_clean.parquet"
+    responses = pd.read_parquet(table)
+    responses.loc[responses["org_id"] == willing[0], "org_id"] = "../../../escape"
+    responses.to_parquet(table)
+    with pytest.raises(StudyError, match="cannot be names of folders") as told:
+        report(Study.open(folder), ROOT / "notebooks", Store(folder))
+    assert told.value.got == "'../../../escape'"
+    assert not list(folder.parent.rglob("escape"))
+    assert not closed(folder).exists()
+
+
+def test_a_failing_notebook_is_told_and_the_others_go_on(study):
+    folder, willing = study
+    notebooks = folder / "notebooks"
+    shutil.copytree(ROOT / "notebooks", notebooks)
+    path = notebooks / "organisation.ipynb"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cell = next(c for c in content["cells"] if c["id"] == "org-answers")
+    cell["source"] = [f'assert organisation != "{willing[0]}"\n', *cell["source"]]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    done = fieldwork("organisations", "--only", *willing[:2], study=folder)
+    assert done.returncode == 1
+    assert "(1 run, 0 current, 1 failed)" in done.stdout
+    assert "chapter organisation-" in done.stderr
+    assert not (closed(folder) / willing[0] / "organisation.ipynb").exists()
+    assert (closed(folder) / willing[1] / "index.html").is_file()
+    failed = list((folder / ".fieldwork" / "failed").rglob("*.ipynb"))
+    assert len(failed) == 1
+    assert mode(failed[0]) == 0o600
+
+
+def test_the_listing_needs_a_cleaned_wave(tmp_path):
+    made = fieldwork(
+        "simulate", "--world", "null", "--organisations", 5, "--seed", 1, "--out", tmp_path / "s", study=ROOT
+    )
+    assert made.returncode == 0
+    with pytest.raises(RunError, match="needs 01_clean.parquet"):
+        listing(Study.open(tmp_path / "s"))
+
+
+def test_a_name_that_nobody_has_is_refused(finished):
+    with pytest.raises(UsageError, match="no organisation of the wave goes by this name"):
+        listing(Study.open(finished[0]), ["nobody"])
+
+
+def test_by_hand_the_notebook_closes_its_folder_too(study, tmp_path):
+    folder, willing = study
+    done = subprocess.run(
+        [BIN / "papermill", str(ROOT / "notebooks" / "organisation.ipynb"), str(tmp_path / "o.ipynb"), "-p", "study", str(folder),
+         "-p", "organisation", willing[0], "--no-progress-bar"],
+        capture_output=True, text=True, check=False, env=os.environ.copy(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert mode(closed(folder)) == mode(closed(folder) / willing[0]) == 0o700
+    assert mode(closed(folder) / willing[0] / "diagnostic.json") == 0o600
