@@ -253,7 +253,7 @@ def test_the_listing_needs_a_cleaned_wave(tmp_path):
         "simulate", "--world", "null", "--organisations", 5, "--seed", 1, "--out", tmp_path / "s", study=ROOT
     )
     assert made.returncode == 0
-    with pytest.raises(RunError, match="needs 01_clean.parquet"):
+    with pytest.raises(RunError, match=r"needs 01_clean.parquet"):
         listing(Study.open(tmp_path / "s"))
 
 

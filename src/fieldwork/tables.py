@@ -504,7 +504,7 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
     ]
     rows = []
     for row in records:
-        unit = str(row["unit"])
+        unit = _unit(row)
         shown = row["status"] in ("ok", "flagged")
         reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
         decimals = places.get(unit, 2)
@@ -608,7 +608,7 @@ def _shorter(value: str, instrument: Instrument) -> str:
 
 def _estimate_cell(row: Mapping[Hashable, Any], places: Mapping[str, int], *, alone: bool = False) -> Cell:
     """Estimate with its interval, or a dash with the reason; `alone`: without the interval, to one decimal."""
-    unit = str(row["unit"])
+    unit = _unit(row)
     reason = _text(row["reason"]) or ("" if row["status"] == "ok" else _text(row["status"]).replace("_", " "))
     if row["status"] not in ("ok", "flagged"):
         return Cell("", reason)
@@ -955,6 +955,12 @@ def _named(instrument: Instrument, key: str, row: Mapping[Hashable, Any]) -> str
     """Return what readers call the value that a row has in a key column; empty where it speaks of all."""
     value = _text(row[key])
     return _option(instrument, _text(row["measure"]), value) if key == "item" else _label(instrument, key, value)
+
+
+def _unit(row: Mapping[Hashable, Any]) -> str:
+    """Return the unit of a row's numbers; a rank with a standard error is a mean of ranks, which has decimals."""
+    unit = str(row["unit"])
+    return "" if unit == "rank" and not pd.isna(row["std_error"]) else unit
 
 
 def _option(instrument: Instrument, measure: str, value: str) -> str:

@@ -190,7 +190,11 @@ class Samples:
                 layers = np.vstack([design.layer_factor[:1], design.layer_factor[1:][part]])
             made.append(
                 replace(
-                    design, responses=filled, multiplier=design.multiplier[part, :], layer_factor=layers, replicates=size
+                    design,
+                    responses=filled,
+                    multiplier=design.multiplier[part, :],
+                    layer_factor=layers,
+                    replicates=size,
                 )
             )
         return made

@@ -7,11 +7,15 @@ assumes normal effects and fits one weight vector at a time, and its weights ent
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
+
+if TYPE_CHECKING:
+    from fieldwork.statistics.replicates import Multipliers
 
 __all__ = ["ClusterVariance", "cluster_variance"]
 
@@ -42,7 +46,7 @@ def cluster_variance(
     coefficients: Floats,
     weight: Floats,
     cluster: Ints,
-    multiplier: Floats,
+    multiplier: Multipliers,
     layer_factor: Floats | None = None,
     factor_cell: Ints | None = None,
 ) -> ClusterVariance:

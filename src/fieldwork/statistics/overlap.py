@@ -9,12 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.profiles import hill_number
+
+if TYPE_CHECKING:
+    from fieldwork.statistics.replicates import Multipliers
 
 __all__ = ["TeamAnswers", "TeamOverlap", "jaccard", "team_answers", "team_overlap"]
 
@@ -103,7 +107,7 @@ class TeamOverlap:
 
 
 def team_overlap(
-    cited: npt.ArrayLike, team: npt.ArrayLike, role: npt.ArrayLike, multiplier: Floats, *, minimum: int = 3
+    cited: npt.ArrayLike, team: npt.ArrayLike, role: npt.ArrayLike, multiplier: Multipliers, *, minimum: int = 3
 ) -> TeamOverlap:
     """Set the overlap of colleagues' answer sets beside the overlap that their roles alone would give.
 

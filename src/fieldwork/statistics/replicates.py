@@ -175,8 +175,8 @@ class Draws:
         for _, block in self.blocks():
             yield from block.T
 
-    def __getitem__(self, index: tuple[slice, npt.ArrayLike]) -> Draws:
-        """Pick replicates and clusters: `draws[5:9, clusters]`, clusters a list, array of places or truth values, or a slice."""
+    def __getitem__(self, index: tuple[slice, npt.ArrayLike | slice]) -> Draws:
+        """Pick replicates and clusters: `draws[5:9, clusters]`, clusters a list, array of places or of truth values."""
         which, clusters = index
         if not isinstance(which, slice):
             raise TypeError("draws are picked by a slice of replicates and by cluster: draws[:, clusters]")
