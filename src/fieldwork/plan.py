@@ -21,6 +21,8 @@ from scipy import stats
 
 from fieldwork.claims import Register
 from fieldwork.errors import UsageError, listed, nearest
+from fieldwork.multiverse.choices import CHOICES, LEAST_REPLICATES
+from fieldwork.multiverse.choices import FILE as MULTIVERSE
 from fieldwork.run import spec
 from fieldwork.run.inline import run_inline
 from fieldwork.simulate import Population, World, layout_of, worlds, write_study
@@ -31,6 +33,13 @@ __all__ = ["VERDICTS", "Plan", "organisations_for", "plan", "sentence"]
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_assessable")
 FEWEST_STUDIES = 10
 _LAST = "09_claims"
+# A plan asks what the main analysis would find; the other analyses of each drawn study would take most of its time.
+_ONE_ANALYSIS = "".join(
+    [
+        f"replicates = {LEAST_REPLICATES}\n[choices]\nmargin = 'registered'\n",
+        *(f"{name} = ['{options[0]}']\n" for name, options in CHOICES.items()),
+    ]
+)
 Progress = Callable[[str, int, int], None]
 
 
@@ -225,6 +234,7 @@ def _one(task: _Task) -> _Drawn:
             base=task.study, settings=dict(task.settings),
         )  # fmt: skip
         names = Study.open(place).waves
+        (Study.open(place).instruments / MULTIVERSE).write_text(_ONE_ANALYSIS, encoding="utf-8", newline="\n")
         if task.roles:
             for wave in names:
                 _restrict(Study.open(place, wave), worlds()[task.world].with_settings(dict(task.settings)), task.roles)
