@@ -187,11 +187,7 @@ def _study_verdicts(world: str, executives: int, replicates: int, seed: int) -> 
     made = Estimates.joined([CONSTRUCTS[name](instrument, design, register) for name in names])
     tested = against_margins(register, made.estimates, made.draws)
     table_ = publish(tested.estimates, Policy(), made.bases)
-    judged = {claim.id for claim in primary}
-    limited = type(register)(
-        register.version, register.digest, register.alpha, register.families,
-        tuple(claim for claim in register.claims if claim.id in judged), register.external, register.content,
-    )  # fmt: skip
+    limited = register.only(*(claim.id for claim in primary))
     survey = Survey.of(instrument, responses, 1)
     return {record["id"]: record["verdict"] for record in judge(limited, tested, table_, survey=survey)}
 

@@ -51,6 +51,7 @@ Where intervals do not reach 0.93 to 0.97, and why:
 - `range_raw` carries no interval. Its bias is the point: half a scale point where nothing differs.
 """
 ROOT = Path(__file__).resolve().parents[1]
+JUDGED = ("H2", "H3", "H4", "H5")  # the claims that rest on the gradient alone
 REGISTER = ROOT / "instruments" / "claims.toml"
 FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 KEY = ["measure", "statistic", "role", "role_2", "stage"]
@@ -135,12 +136,12 @@ def coverage(world: str, organisations: int, studies: int, workers: int) -> pd.D
 
 
 def _verdicts(world: str, organisations: int, executives: int, seed: int) -> dict[str, object]:
-    register = Register.load(REGISTER)
+    register = Register.load(REGISTER).only(*JUDGED)
     gradient = estimate_study(world, organisations, seed, executives=executives)
     tested = against_margins(register, gradient.estimates, gradient.draws)
     published = publish(tested.estimates, Policy())
     records = judge(register, tested, published)
-    seen: dict[str, object] = {r["id"]: r["verdict"] for r in records if r["id"] in {"H2", "H3", "H4", "H5"}}
+    seen: dict[str, object] = {r["id"]: r["verdict"] for r in records}
     for measure in ("conf", "prep"):
         whole = (published["measure"] == measure) & (published["role"] == "") & (published["stage"] == "")
         mine = published[whole].set_index("statistic")["estimate"]
@@ -154,7 +155,7 @@ def verdicts(world: str, executives: int, studies: int, workers: int) -> pd.Data
     records = _mapped(partial(_verdicts, world, organisations, executives), range(1, studies + 1), workers)
     seen = pd.DataFrame(records)
     rows = []
-    for name in ("H2", "H3", "H4", "H5"):
+    for name in JUDGED:
         share = seen[name].value_counts(normalize=True)
         rows.append(
             {
@@ -162,7 +163,7 @@ def verdicts(world: str, executives: int, studies: int, workers: int) -> pd.Data
                 **{v: share.get(v, 0.0) for v in ("supported", "contradicted", "inconclusive", "not_assessable")},
             }
         )
-    supported = (seen[["H2", "H3", "H4", "H5"]] == "supported").any(axis=1).mean()
+    supported = (seen[list(JUDGED)] == "supported").any(axis=1).mean()
     rows.append({"claim": "any of them", "supported": supported})
     rows += [
         {"claim": f"naive: raw range of roles wider, {measure}", "supported": seen[f"naive_{measure}"].mean()}

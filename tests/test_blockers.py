@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from fieldwork.claims import Register, against_margins, judge
-from fieldwork.constructs import blockers
-from fieldwork.constructs.blockers import Wanted, estimate, estimate_for
+from fieldwork.constructs.blockers import estimate, estimate_for
 from fieldwork.constructs.cells import Axis, axis, design_for, survey_design
+from fieldwork.constructs.ledger import Wanted
 from fieldwork.constructs.multi_answers import MultiAnswers, answers_of
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument
@@ -271,12 +271,11 @@ class TestNoOther:
         return data.drop(columns="hit").astype({"role": "string"})
 
     def verdict(self, data, replicates=1000):
-        wanted = [key for key in REGISTER.wanted("blockers") if key[-1] == "work_ready"]
+        wanted = [key for key in REGISTER.wanted("blockers") if key.item == "work_ready"]
         made = estimated(data, wanted=wanted, replicates=replicates)
         tested = against_margins(REGISTER, made.estimates, made.draws)
         published = publish(tested.estimates, Policy(), made.bases)
-        claim = next(claim for claim in REGISTER.claims if claim.id == "H7")
-        only = Register(REGISTER.version, REGISTER.digest, REGISTER.alpha, REGISTER.family, (claim,), ())
+        only = REGISTER.only("H7")
         return judge(only, tested, published)[0], one(published, "prevalence_max_other", role="CHRO", item="work_ready")
 
     def test_a_few_elsewhere_contradict_it(self):
@@ -543,10 +542,10 @@ options = [{ code = 1, id = "x", label = "X" }]
     def test_what_a_claim_wants_and_the_wave_lacks_says_why(self, asked):
         instrument, design, _ = asked
         wanted = [
-            ("past", "risk_difference", "proportion", "a", "", "", "", "x"),
-            ("hurdle", "risk_difference", "proportion", "a+nobody", "", "", "", "x"),
-            ("hurdle", "risk_difference", "proportion", "a", "", "", "", "gone"),
-            ("misspelt", "risk_difference", "proportion", "a", "", "", "", "x"),
+            Wanted("past", "risk_difference", "a", item="x", unit="proportion"),
+            Wanted("hurdle", "risk_difference", "a+nobody", item="x", unit="proportion"),
+            Wanted("hurdle", "risk_difference", "a", item="gone", unit="proportion"),
+            Wanted("misspelt", "risk_difference", "a", item="x", unit="proportion"),
         ]
         table = estimate_for(instrument, design, wanted).estimates
         reasons = table[table["status"] == "not_assessable"].set_index(["measure", "role", "item"])["reason"]
@@ -558,19 +557,16 @@ options = [{ code = 1, id = "x", label = "X" }]
 
 class TestRegister:
     def test_wanted_rows_are_the_parts_each_once(self):
-        wanted = [Wanted(*each) for each in REGISTER.wanted("blockers")]
+        wanted = REGISTER.wanted("blockers")
         assert len(wanted) == len(set(wanted))
-        assert Wanted("blk", "risk_difference", "proportion", "CEO+CMO", item="roi") in wanted
-        assert Wanted("cond", "risk_difference", "proportion", "CEO", item="all") in wanted
-        assert Wanted("blk", "dissimilarity_excess", "index", stage="piloting") in wanted
+        assert Wanted("blk", "risk_difference", "CEO+CMO", item="roi", unit="proportion") in wanted
+        assert Wanted("cond", "risk_difference", "CEO", item="all", unit="proportion") in wanted
+        assert Wanted("blk", "dissimilarity_excess", stage="piloting", unit="index") in wanted
 
     def test_every_part_on_blockers_is_made(self, made):
-        made_keys = set(made.estimates[blockers._KEY].itertuples(index=False, name=None))
+        units = made.estimates.set_index(["measure", "statistic", "role", "role_2", "stage", "segment", "item"])["unit"]
         for each in REGISTER.wanted("blockers"):
-            assert blockers._key(Wanted(*each)) in made_keys
-        units = made.estimates.set_index(blockers._KEY)["unit"]
-        for each in (Wanted(*key) for key in REGISTER.wanted("blockers")):
-            assert units[blockers._key(each)] == each.unit
+            assert units[each.key] == each.unit
 
 
 class TestGate:
@@ -691,7 +687,6 @@ class TestTruth:
     @pytest.mark.parametrize(("shared", "verdict"), [(0.1, "supported"), (0.7, "contradicted")])
     def test_one_shared_blocker_or_several(self, shared, verdict):
         made = estimated(drawn_study(settings={"citing_shared": shared}, organisations=150), replicates=1000)
-        claim = next(claim for claim in REGISTER.claims if claim.id == "H8")
-        only = Register(REGISTER.version, REGISTER.digest, REGISTER.alpha, REGISTER.family, (claim,), ())
+        only = REGISTER.only("H8")
         tested = against_margins(only, made.estimates, made.draws)
         assert judge(only, tested, publish(tested.estimates, Policy(), made.bases))[0]["verdict"] == verdict

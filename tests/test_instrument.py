@@ -27,8 +27,8 @@ VARIABLES = (
     "obj_rank team_fn delay prac_1 prac_2 prac_3 prac_4 prac_5 t_deploy bott rework sat layers t_dec road_age road_trust "
     "lead_1 lead_2 lead_3 lead_4 attn_1 qc_speed qc_straight qc_dup comments "
 )
-# Ours: without the weeks since its start, a project that is not in use yet could not be told from one without an answer.
-QUESTIONNAIRE = [*VARIABLES.split(), "t_open"]
+# Ours: consent to a report about the own organisation; and without the weeks since its start, a project that is not in use yet could not be told from one without an answer.
+QUESTIONNAIRE = [*VARIABLES.split(), "t_open", "consent_org"]
 
 SMALL = """
 [instrument]

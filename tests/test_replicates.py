@@ -461,8 +461,12 @@ def test_draws_stand_for_the_array(first, count, clusters, block):
     odd = np.arange(clusters) % 2 == 1
     assert np.array_equal(np.asarray(drawn[:, odd]), held[:, odd])
     assert np.array_equal(np.asarray(drawn[:, 1:]), held[:, 1:])
-    with pytest.raises(TypeError, match="picked by cluster"):
+    assert np.array_equal(np.asarray(drawn[2:5, picked]), held[2:5, picked])
+    assert np.array_equal(np.asarray(drawn[1:, picked][1:, :1]), held[2:, picked][:, :1])
+    with pytest.raises(TypeError, match="by a slice of replicates"):
         drawn[0, picked]
+    with pytest.raises(TypeError, match="not in steps of 2"):
+        drawn[::2, picked]
 
 
 def test_totals_of_draws_are_the_same_bits_as_of_the_array(survey, monkeypatch):

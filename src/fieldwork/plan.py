@@ -156,7 +156,7 @@ def organisations_for(population: Population, respondents: int, roles: Sequence[
 
     >>> from fieldwork.simulate import EXECUTIVES, Population, worlds
     >>> organisations_for(Population(worlds()["null"], EXECUTIVES), 400)
-    84
+    86
     """
     world = population.world
     kept = 1.0 - world.speeders - world.straight_liners - world.inattentive

@@ -643,7 +643,7 @@ def matrix_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str,
     lead = [Column("Measure", "label"), Column("Answer")] if len(measures) > 1 else [Column("Answer", "label")]
     rows = []
     for measure in measures:
-        offered = {item for each, item, _ in cells if each == measure}
+        offered = dict.fromkeys(item for each, item, _ in cells if each == measure)
         known = [option.id for option in instrument.item(measure).options] if measure in instrument else []
         head = [Cell(_label(instrument, "measure", measure))] if len(measures) > 1 else []
         for item in sorted(offered, key=lambda name: known.index(name) if name in known else len(known)):

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -228,6 +228,10 @@ class Register:
             if p.construct_ == construct and p.role_2 and p.stage_2
         }
         return tuple(found)
+
+    def only(self, *claims: str) -> Register:
+        """Return the register with some claims alone; families keep their declared members, and so their size."""
+        return replace(self, claims=tuple(claim for claim in self.claims if claim.id in claims))
 
     def wanted(self, construct: str) -> tuple[Wanted, ...]:
         """Rows of the estimates table that the claims of a construct read, each once."""

@@ -39,7 +39,7 @@ _Z = 1.959963984540054
 def slopes_at(values: Floats, at: Floats, peak: int) -> tuple[Floats, Floats]:
     """Least-squares slopes of values (..., S) over the stages up to a break and from it on, the break in both.
 
-    >>> [float(side) for side in slopes_at(np.array([0.2, 0.4, 0.6, 0.3, 0.1]), np.arange(5.0), 2)]
+    >>> [round(float(side), 12) for side in slopes_at(np.array([0.2, 0.4, 0.6, 0.3, 0.1]), np.arange(5.0), 2)]
     [0.2, -0.25]
     """
     sides = []

@@ -55,7 +55,7 @@ class Declaration(_Strict):
     replicates: int = Field(default=400, ge=LEAST_REPLICATES, le=10_000)
     imputations: int = Field(default=5, ge=2, le=20)
     structural: tuple[str, ...] = ("not_applicable",)
-    crossing: Literal["single", "pairs", "all"] = "pairs"
+    crossing: Literal["single", "pairs", "all"] = "single"
     choices: _Choices = _Choices()
 
     @property

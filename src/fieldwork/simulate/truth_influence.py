@@ -53,7 +53,8 @@ def influence_truth(population: Population, instrument: Instrument, wave: str, n
         for item in instrument.slot(slot):
             yield from _named_rows(population, item, statistic, wave)
     for item in instrument.slot("stall"):
-        if truth is not None:
+        # Where the share who report a stall is moved by points as well, no coefficient on its odds is known.
+        if truth is not None and not population.world.moves_stalled_share:
             yield _row(wave, item.name, "interaction_log_odds", population.world.stall_interaction)
             yield _row(wave, item.name, "gap_log_odds", 0.0)
             yield _row(wave, item.name, "influence_log_odds", 0.0)

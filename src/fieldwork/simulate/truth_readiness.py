@@ -165,7 +165,7 @@ def _associated(population: Population, instrument: Instrument, wave: str, numbe
     world = population.world
     stall = instrument.slot("stall")[0]
     base = world.choice.get(stall.name, 0.5)
-    moved = bool(world.stall_distance or world.stall_unacknowledged or world.stall_item)
+    moved = world.moves_stalled_share
     budget = bool(world.budget_strongest or world.budget_median)
     change = instrument.slot("bud_chg") if instrument.slot("conv_priv") else ()
     if not moved:

@@ -222,6 +222,11 @@ class World:
     naive_role_2: str = "CMO"
     naive_stage_2: str = "experimenting"
 
+    @property
+    def moves_stalled_share(self) -> bool:
+        """Whether anything adds points to the share who report a stall."""
+        return bool(self.stall_distance or self.stall_unacknowledged or self.stall_item)
+
     def with_settings(self, settings: Mapping[str, str | float]) -> World:
         """Return the world with some parameters changed, as `--set NAME=VALUE` does.
 
