@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from fieldwork.constructs.citations import (
     joined,
@@ -63,13 +63,28 @@ CHAPTER = "05_blockers"
 _KEY = ["measure", "statistic", "role", "role_2", "stage", "segment", "item"]
 
 
-def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[Wanted] = ()) -> Estimates:
+# What each part of `estimate` makes, by which a part is left out where only what claims read is asked for.
+_SHARES = frozenset({"prevalence", "at_cap_share"})
+_NUMBERS = frozenset({"mean_cited", "role_effective_number"})
+_CONTRASTS = frozenset({"risk_difference", "prevalence_ratio", "item_f", "profiles_f", "profiles_permutation"})
+_QUOTIENTS = frozenset({"location_quotient"})
+_PROFILES = frozenset(
+    f"{index}{part}" for index in ("dissimilarity", "jensen_shannon") for part in ("", "_excess", "_chance")
+)
+_WITHIN = frozenset({"jaccard_excess", "majority_share", "effective_number"})
+_ALL = _SHARES | _NUMBERS | _CONTRASTS | _QUOTIENTS | _PROFILES | _WITHIN
+
+
+def estimate_for(
+    instrument: Instrument, design: SurveyDesign, wanted: Sequence[Wanted] = (), *, only_wanted: bool = False
+) -> Estimates:
     """Estimate every multi-select item that the instrument tags with the construct, or that a claim reads as blockers.
 
     Parameters
     ----------
     wanted : rows that claims read (`Register.wanted`). They name the items beyond the tagged ones, the
         roles that are to be taken together, and the roles and options of which `prevalence_max_other` is asked.
+    only_wanted : leave out the items, and the statistics of an item, of which no row is wanted.
 
     A wave that asks no such item gives one row that says so, and a row for each wanted one that says why it is not there.
     """
@@ -78,11 +93,12 @@ def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[
     items = [
         item
         for item in instrument.items
-        if item.kind == "multi" and (CONSTRUCT in item.constructs or item.name in named)
+        if item.kind == "multi" and (item.name in named or (CONSTRUCT in item.constructs and not only_wanted))
     ]
     made = estimate(
-        design, [answers_of(instrument, design, item) for item in items], wave=instrument.wave, wanted=asked_for
-    )
+        design, [answers_of(instrument, design, item) for item in items], wave=instrument.wave, wanted=asked_for,
+        only_wanted=only_wanted,
+    )  # fmt: skip
     ledger = Ledger(design, instrument.wave, CHAPTER, CONSTRUCT)
     if not items:
         ledger.refuse(
@@ -127,6 +143,7 @@ def estimate(
     wave: str,
     chapter: str = CHAPTER,
     wanted: Sequence[Wanted] = (),
+    only_wanted: bool = False,
 ) -> Estimates:
     """Estimate who cites what, and how far roles differ in it, for each multi-select item.
 
@@ -152,7 +169,7 @@ def estimate(
 
     Parameters
     ----------
-    items : multi-select items as answered. wanted : rows that claims read; see `estimate_for`.
+    items : multi-select items as answered. wanted, only_wanted : rows that claims read; see `estimate_for`.
     """
     ledger = Ledger(design, wave, chapter, CONSTRUCT)
     for answers in items:
@@ -161,21 +178,33 @@ def estimate(
             _refuse_all(ledger, answers, mine)
             continue
         table = answer_table(design, answers)
-        _shares(ledger, table)
-        numbers(ledger, table)
+        read = frozenset(each.statistic for each in mine) if only_wanted else _ALL
+        if read & _SHARES:
+            _shares(ledger, table)
+        if read & _NUMBERS:
+            numbers(ledger, table)
         if design.role is None:
             for statistic, unit in (("risk_difference", "proportion"), ("dissimilarity_excess", "index")):
                 ledger.refuse(answers.measure, statistic, unit, "the instrument of this wave has no roles")
         else:
-            tests = _grid(ledger, table)
-            _contrasts(ledger, table, tests, [each.role for each in mine if "+" in each.role])
-            quotients(ledger, table)
-            profiles(ledger, table)
-            for each in mine:
-                if each.statistic == "prevalence_max_other" and each.item in answers.options:
-                    _max_other(ledger, table, each)
-        within_organisations(ledger, answers)
+            _between_roles(ledger, table, mine, read)
+        if read & _WITHIN:
+            within_organisations(ledger, answers)
     return ledger.table()
+
+
+def _between_roles(ledger: Ledger, table: AnswerTable, wanted: Sequence[Wanted], read: frozenset[str]) -> None:
+    """Add what sets roles side by side, as far as one of the statistics is read."""
+    if read & _CONTRASTS:
+        tests = _grid(ledger, table)
+        _contrasts(ledger, table, tests, [each.role for each in wanted if "+" in each.role])
+    if read & _QUOTIENTS:
+        quotients(ledger, table)
+    if read & _PROFILES:
+        profiles(ledger, table)
+    for each in wanted:
+        if each.statistic == "prevalence_max_other" and each.item in table.answers.options:
+            _max_other(ledger, table, each)
 
 
 def _refuse_all(ledger: Ledger, answers: MultiAnswers, wanted: Sequence[Wanted]) -> None:
@@ -406,8 +435,8 @@ def _differences(
         u = _levels(len(places))
         curve = difference_quantile(
             first.estimate[j], second.estimate[j], sizes[0][j], sizes[1][j],
-            np.append(_t_levels(len(places), clusters[0] - 1), stats.t.ppf([0.025, 0.975], clusters[0] - 1)),
-            np.append(_t_levels(len(places), clusters[1] - 1), stats.t.ppf([0.025, 0.975], clusters[1] - 1)),
+            np.append(_t_levels(len(places), clusters[0] - 1), special.stdtrit(clusters[0] - 1, [0.025, 0.975])),
+            np.append(_t_levels(len(places), clusters[1] - 1), special.stdtrit(clusters[1] - 1, [0.025, 0.975])),
             correlation[j],
         )  # fmt: skip
         draws = np.interp(places[:, j], u, curve[:-2])
@@ -429,7 +458,7 @@ def _levels(replicates: int) -> Floats:
 
 @lru_cache(maxsize=256)
 def _t_levels(replicates: int, df: int) -> Floats:
-    return np.asarray(stats.t.ppf(_levels(replicates), df), dtype=np.float64)
+    return np.asarray(special.stdtrit(df, _levels(replicates)), dtype=np.float64)
 
 
 def _ratios(ledger: Ledger, answers: MultiAnswers, label: str, mine: Group, everyone: Group, tests: _Tests) -> None:

@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Universe", "agreement", "explore"]
 
-Construct = Callable[["Instrument", "SurveyDesign", Register], Estimates]
+Construct = Callable[["Instrument", "SurveyDesign", Register, bool], Estimates]
 
 
-def _gradient(instrument: Instrument, design: SurveyDesign, register: Register) -> Estimates:
+def _gradient(instrument: Instrument, design: SurveyDesign, register: Register, _: bool) -> Estimates:
     return adoption_gradient.estimate_for(instrument, design, register.contrasts("adoption_gradient"))
 
 
-def _blockers(instrument: Instrument, design: SurveyDesign, register: Register) -> Estimates:
-    return blockers.estimate_for(instrument, design, register.wanted("blockers"))
+def _blockers(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool) -> Estimates:
+    return blockers.estimate_for(instrument, design, register.wanted("blockers"), only_wanted=only_wanted)
 
 
 def _plainly(estimate_for: Callable[[Instrument, SurveyDesign], Estimates]) -> Construct:
-    return lambda instrument, design, _: estimate_for(instrument, design)
+    return lambda instrument, design, *_: estimate_for(instrument, design)
 
 
 CONSTRUCTS: dict[str, Construct] = {
@@ -167,7 +167,10 @@ def _applies(claim: Claim, samples: Samples) -> frozenset[str]:
 
 @dataclass(slots=True)
 class _Estimator:
-    """Estimates the parts of claims under a specification, each construct and sample once."""
+    """Estimates the parts of claims under a specification, each construct and sample once.
+
+    The main analysis is estimated whole, for the gate to see what stands beside each row; the others as far as claims read.
+    """
 
     register: Register
     samples: Samples
@@ -242,11 +245,13 @@ class _Estimator:
         key = (group, plain)
         if key not in self._cells:
             instrument = self._instrument(plain)
+            lean = plain.departures > 0
+            register = self.register.only(*(claim.id for claim in self.claims)) if lean else self.register
             made = []
             stage = instrument.keys.stage
             for design in self.samples.designs(plain, self._items(group)):
                 design = replace(design, stage=axis(instrument, stage) if stage else None)  # noqa: PLW2901
-                found = Estimates.joined([CONSTRUCTS[name](instrument, design, self.register) for name in group])
+                found = Estimates.joined([CONSTRUCTS[name](instrument, design, register, lean) for name in group])
                 made.append(_each_once(self._renamed(found) if plain.stage == "organisation" else found))
             self._cells[key] = made
         return self._cells[key]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 __all__ = [
     "MeldedDifference",
@@ -59,12 +59,14 @@ class ProportionInterval:
     def lower(self, level: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Quantiles of the confidence distribution that lower limits come from: Beta(hits, misses + 1)."""
         u, (hits, misses) = np.asarray(level, dtype=np.float64), self._sides
-        return np.asarray(stats.beta.ppf(u, hits, misses + 1.0) if hits > 0 else np.zeros_like(u), dtype=np.float64)
+        return np.asarray(special.betaincinv(hits, misses + 1.0, u) if hits > 0 else np.zeros_like(u), dtype=np.float64)
 
     def upper(self, level: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Quantiles of the confidence distribution that upper limits come from: Beta(hits + 1, misses)."""
         u, (hits, misses) = np.asarray(level, dtype=np.float64), self._sides
-        return np.asarray(stats.beta.ppf(u, hits + 1.0, misses) if misses > 0 else np.ones_like(u), dtype=np.float64)
+        return np.asarray(
+            special.betaincinv(hits + 1.0, misses, u) if misses > 0 else np.ones_like(u), dtype=np.float64
+        )
 
     @property
     def _sides(self) -> tuple[float, float]:
@@ -100,7 +102,7 @@ def korn_graubard(
     tail = 0.5 + level / 2.0
     effective = float(n)
     if std_error > 0 and 0 < estimate < 1 and n > 1 and clusters > 1:
-        ratio = stats.t.ppf(tail, n - 1) / stats.t.ppf(tail, clusters - 1)
+        ratio = special.stdtrit(n - 1, tail) / special.stdtrit(clusters - 1, tail)
         effective = min(float(n), estimate * (1 - estimate) / std_error**2 * float(ratio) ** 2)
     if not math.isfinite(estimate):
         return ProportionInterval(math.nan, math.nan, math.nan, effective)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from fieldwork.errors import DesignError, listed
 
@@ -876,7 +876,7 @@ def t_scale(clusters: npt.ArrayLike, level: float = 0.95) -> Floats:
     """
     df = np.maximum(np.asarray(clusters, dtype=np.float64) - 1.0, 1.0)
     tail = 0.5 + level / 2.0
-    return np.asarray(stats.t.ppf(tail, df) / stats.norm.ppf(tail), dtype=np.float64)
+    return np.asarray(special.stdtrit(df, tail) / special.ndtri(tail), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -925,5 +925,5 @@ def infer(
         factor = np.where(df > 0, 1.0, np.nan)
     error = (layers[1:] - theta) * factor
     std_error = np.sqrt(np.mean(error**2, axis=0))
-    half = std_error * stats.t.ppf(0.5 + level / 2.0, np.maximum(df, 1.0))
+    half = std_error * special.stdtrit(np.maximum(df, 1.0), 0.5 + level / 2.0)
     return Inference(theta, std_error, theta - half, theta + half, theta - error * t_scale(df + 1.0, level))
