@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Universe", "agreement", "explore"]
 
-Construct = Callable[["Instrument", "SurveyDesign", Register, bool], Estimates]
+Construct = Callable[..., Estimates]  # instrument, design, register; whether only what claims read is made
 
 
-def _gradient(instrument: Instrument, design: SurveyDesign, register: Register, _: bool) -> Estimates:
+def _gradient(instrument: Instrument, design: SurveyDesign, register: Register, *_: bool) -> Estimates:
     return adoption_gradient.estimate_for(instrument, design, register.contrasts("adoption_gradient"))
 
 
-def _blockers(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool) -> Estimates:
+def _blockers(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool = False) -> Estimates:
     return blockers.estimate_for(instrument, design, register.wanted("blockers"), only_wanted=only_wanted)
 
 
