@@ -329,9 +329,12 @@ def test_thin_roles_and_few_informants_are_refused_with_the_number(instrument):
     data = data.drop(data[data["role"] == "CTO"].index[12:])
     found = made(data, instrument).estimates
     row = one(found, "consensus_priorities", role="CTO")
-    assert (row["status"], row["reason"]) == ("not_assessable", "15 rankings are needed; there are 12")
+    assert (row["status"], row["reason"]) == ("not_assessable", "15 rankings are needed; there are about 10")
     row = one(found, "alignment", role="CEO", role_2="CTO")
-    assert (row["status"], row["reason"]) == ("not_assessable", "15 rankings in each role are needed; there are 12")
+    assert (row["status"], row["reason"]) == (
+        "not_assessable",
+        "15 rankings in each role are needed; there are about 10",
+    )
     for statistic in ("rank_correlation_within", "owner_agreement_within", "owner_kappa_within"):
         row = one(found, statistic)
         assert (row["status"], row["reason"]) == (

@@ -212,7 +212,7 @@ def test_where_nobody_escalates_there_is_nothing_to_compare(instrument, opinions
     row = one(made(data.assign(act_escal=0.0), instrument, weight=weight).estimates, "gap_difference")
     assert row["status"] == "not_assessable"
     assert row["reason"].startswith("10 respondents from 5 organisations that escalate, and from as many that do not")
-    assert "there are 0 from 0 and" in row["reason"]
+    assert "there are none from 0 and" in row["reason"]
 
 
 def test_a_contrast_is_held_back_with_its_thinner_side(instrument, opinions):

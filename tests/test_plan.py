@@ -123,6 +123,7 @@ def test_a_study_run_inline_is_the_study_that_the_engine_runs(tmp_path):
     assert {name: (place / name).read_bytes() for name in names} == engine
 
 
+@pytest.mark.slow
 @pytest.mark.study
 def test_a_plan_by_the_command(tmp_path):
     words = ["plan", "--respondents", "110", "--roles", "CEO", "CTO", "CMO", "--studies", "10", "--replicates", "399",

@@ -211,7 +211,7 @@ def test_a_side_without_an_outcome_is_told(instrument):
         f"a ratio needs an outcome above nil on either side; agree with the practice: none in {int(high.sum())}"
     )
     assert one(found, "t_deploy", "time_ratio", item="prac_1")["reason"] == (
-        "10 times that have ended are needed on either side; agree with the practice: 0"
+        "10 times that have ended are needed on either side; agree with the practice: none"
     )
 
 
@@ -333,12 +333,12 @@ def test_a_survey_without_the_module_says_so_row_by_row():
 def test_nobody_took_the_module(instrument):
     found = made(leads(instrument, 30, 2), instrument).estimates
     assert set(found["status"]) == {"not_assessable"}
-    assert one(found, "sat", "slope", item="lead")["reason"] == "30 respondents are needed; there are 0"
+    assert one(found, "sat", "slope", item="lead")["reason"] == "30 respondents are needed; there are none"
     assert one(found, "delay", "mismatch_share")["reason"] == (
-        "10 leads of delayed projects in organisations with leads of two functions are needed; there are 0 in 0 organisations"
+        "10 leads of delayed projects in organisations with leads of two functions are needed; there are none in 0 organisations"
     )
     assert one(found, "bott", "rate_ratio", item="prac_3")["reason"] == (
-        "10 respondents are needed on either side; agree with the practice: 0"
+        "10 respondents are needed on either side; agree with the practice: none"
     )
 
 

@@ -417,7 +417,7 @@ def test_a_comparison_with_a_thin_side_is_told_the_number(ask):
         made(respondents(60, conf=conf, stall=np.tile([1.0, 0.0, 0.0], 60)), ask("conf", "stall")).estimates,
         "stall", "risk_difference",
     )  # fmt: skip
-    assert row["reason"] == "10 respondents are needed on either side; colleagues apart: 9"
+    assert row["reason"] == "10 respondents are needed on either side; colleagues apart: fewer than 10"
 
 
 # ---------------------------------------------------------------------------------------------------- contract and gate

@@ -86,7 +86,7 @@ def test_errors_are_widened_for_few_organisations():
 
 @pytest.mark.parametrize(
     ("found", "told"),
-    [(0, "fewer than 10"), (9, "fewer than 10"), (12, "about 10"), (33, "about 35"), (38, "somewhat fewer")],
+    [(0, "none"), (9, "fewer than 10"), (12, "about 10"), (33, "about 35"), (38, "somewhat fewer")],
 )
 def test_a_small_count_is_not_told(found, told):
     assert wanted(40, "respondents", found) == f"40 respondents are needed; there are {told}"

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs.cells import Axis, axis, weighted_sums
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, counted, interval_of
 from fieldwork.constructs.teams import (
     MINIMUM_FOR_DISTANCE,
     MINIMUM_TEAMS,
@@ -221,7 +221,7 @@ class _Rankings:
         clusters = min(self.bases[p].clusters for p in (place, *others))
         each = " in each role" if others else ""
         if n < MINIMUM_FOR_PROTOTYPE:
-            return f"{MINIMUM_FOR_PROTOTYPE} rankings{each} are needed; there are {n}"
+            return f"{MINIMUM_FOR_PROTOTYPE} rankings{each} are needed; there are {counted(n, MINIMUM_FOR_PROTOTYPE)}"
         return f"rankings from {MINIMUM_TEAMS} organisations{each} are needed; there are {clusters}"
 
 

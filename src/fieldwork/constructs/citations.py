@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Ledger, interval_of
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Ledger, counted, interval_of
 from fieldwork.constructs.multi_answers import (
     MINIMUM_CLUSTERS,
     MINIMUM_FOR_PROFILE,
@@ -112,7 +112,8 @@ def numbers(ledger: Ledger, table: AnswerTable) -> None:
         if label == "":
             continue
         if group.hits[-1] < MINIMUM_FOR_PROFILE:
-            reason = f"{MINIMUM_FOR_PROFILE} respondents who cite something are needed; there are {int(group.hits[-1])}"
+            there = counted(int(group.hits[-1]), MINIMUM_FOR_PROFILE)
+            reason = f"{MINIMUM_FOR_PROFILE} respondents who cite something are needed; there are {there}"
             ledger.refuse(answers.measure, "role_effective_number", "index", reason, **base)
             continue
         _spread_over(ledger, answers.measure, group.cited[:, free], organisations, {**base, **small})

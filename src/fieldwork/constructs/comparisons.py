@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fieldwork.constructs.cells import axis, layer_weights
 from fieldwork.constructs.colleagues import MINIMUM_ORGANISATIONS
-from fieldwork.constructs.ledger import NIL, SMALL_BASE
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, counted
 from fieldwork.errors import ConvergenceError, DesignError, listed
 from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times, regression_inference
@@ -138,7 +138,7 @@ def lacking(design: SurveyDesign, sides: Sides, known: Mask) -> str:
     for side, words in zip((sides.first, sides.second), sides.words, strict=True):
         n, clusters = _base(design, side & known)
         if n < MINIMUM_SIDE:
-            return f"{MINIMUM_SIDE} respondents are needed on either side; {words}: {n}"
+            return f"{MINIMUM_SIDE} respondents are needed on either side; {words}: {counted(n)}"
         if design.has_organisations and clusters < MINIMUM_ORGANISATIONS:
             return f"{MINIMUM_ORGANISATIONS} organisations are needed on either side; {words}: {clusters}"
     return ""
@@ -246,7 +246,7 @@ def _unended(outcome: Outcome, sides: Sides, known: Mask) -> str:
         mine = side & known
         if outcome.kind == "time" and int(np.isfinite(outcome.upper[mine]).sum()) < MINIMUM_SIDE:
             ended = int(np.isfinite(outcome.upper[mine]).sum())
-            return f"{MINIMUM_SIDE} times that have ended are needed on either side; {words}: {ended}"
+            return f"{MINIMUM_SIDE} times that have ended are needed on either side; {words}: {counted(ended)}"
         if outcome.kind == "ratio" and not outcome.value[mine].any():
             return f"a ratio needs an outcome above nil on either side; {words}: none in {int(mine.sum())}"
     return ""

@@ -191,15 +191,18 @@ class Ledger:
         return Estimates(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
 
 
-def counted(number: int) -> str:
-    """Return a number of people as a reason may say it, no sharper than the gate prints bases.
+def counted(number: int, least: int = 0) -> str:
+    """Return a number of people as a reason may say it, no sharper than the gate prints bases; `least` are needed.
 
-    >>> counted(3), counted(27), counted(0)
-    ('fewer than 10', 'about 25', 'none')
+    >>> counted(3), counted(27), counted(0), counted(48, 50)
+    ('fewer than 10', 'about 25', 'none', 'somewhat fewer')
     """
     if number == 0:
         return "none"
-    return "fewer than 10" if number < LEAST else f"about {math.floor(number / 5 + 0.5) * 5}"
+    if number < LEAST:
+        return f"fewer than {LEAST}"
+    rounded = math.floor(number / 5 + 0.5) * 5
+    return "somewhat fewer" if number < least <= rounded else f"about {rounded}"
 
 
 def interval_of(draws: Floats, level: float = 0.95) -> dict[str, Any]:

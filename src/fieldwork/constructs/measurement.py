@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fieldwork.constructs.adoption_gradient import CONSTRUCT as GRADIENT
 from fieldwork.constructs.adoption_gradient import MINIMUM_CLUSTERS, MINIMUM_FOR_SPREAD, Measure
 from fieldwork.constructs.cells import Axis, SurveyDesign, axis, weighted_sums
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, counted, interval_of
 from fieldwork.errors import ConvergenceError, DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.ordinal_mixed import CumulativeLinkMixedModel
@@ -163,7 +163,7 @@ def _reliability(ledger: Ledger, name: str, items: Sequence[Item]) -> None:
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     wanted = [("cronbach_alpha", cronbach_alpha), ("omega_total", omega_total)]
     if n < MINIMUM_FOR_SCALE or clusters < MINIMUM_CLUSTERS:
-        reason = f"{MINIMUM_FOR_SCALE} respondents with all {k} answers are needed; there are {n}"
+        reason = f"{MINIMUM_FOR_SCALE} respondents with all {k} answers are needed; there are {counted(n, MINIMUM_FOR_SCALE)}"
         for statistic, _ in wanted:
             ledger.refuse(name, statistic, "index", reason, **base)
         return

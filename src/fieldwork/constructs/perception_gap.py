@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs.cells import axis
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, counted
 from fieldwork.constructs.teams import (
     MINIMUM_FOR_DISTANCE,
     MINIMUM_TEAMS,
@@ -224,7 +224,7 @@ def _escalation(ledger: Ledger, instrument: Instrument) -> None:
     if min(n) < MINIMUM_FOR_CONTRAST or min(clusters) < MINIMUM_TEAMS:
         reason = (
             f"{MINIMUM_FOR_CONTRAST} respondents from {MINIMUM_TEAMS} organisations that escalate, and from as many that do "
-            f"not, are needed; there are {n[0]} from {clusters[0]} and {n[1]} from {clusters[1]}"
+            f"not, are needed; there are {counted(n[0])} from {clusters[0]} and {counted(n[1])} from {clusters[1]}"
         )
         ledger.refuse(measure, "gap_difference", "scale_point", reason, **base)
         return

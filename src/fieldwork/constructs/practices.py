@@ -24,7 +24,7 @@ from fieldwork.constructs.comparisons import (
     confounders,
     share,
 )
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted, counted
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics.regressions import least_squares, log_linear, regression_inference
 from fieldwork.statistics.reliability import cronbach_alpha, omega_total
@@ -214,8 +214,8 @@ def _delay(ledger: Ledger, instrument: Instrument, held: Confounders) -> None:
     if n < MINIMUM_SIDE or clusters < MINIMUM_ORGANISATIONS:
         ledger.refuse(
             measure, "mismatch_share", "proportion",
-            f"{MINIMUM_SIDE} leads of delayed projects in organisations with leads of two functions are needed; there are {n}"
-            f" in {clusters} organisations", n=n, n_organisations=clusters,
+            f"{MINIMUM_SIDE} leads of delayed projects in organisations with leads of two functions are needed; there are "
+            f"{counted(n)} in {clusters} organisations", n=n, n_organisations=clusters,
         )  # fmt: skip
     else:
         share(ledger, measure, "mismatch_share", mismatch, late, note=note)
@@ -322,7 +322,13 @@ def _slope(
     n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, "item": item}
     if n < MINIMUM_FOR_SLOPE:
-        ledger.refuse(measure, statistic, unit, f"{MINIMUM_FOR_SLOPE} respondents are needed; there are {n}", **base)
+        ledger.refuse(
+            measure,
+            statistic,
+            unit,
+            f"{MINIMUM_FOR_SLOPE} respondents are needed; there are {counted(n, MINIMUM_FOR_SLOPE)}",
+            **base,
+        )
         return
     X = np.column_stack([np.ones(n), *(column[used] for column in columns), held.columns(used)])
     fit = log_linear if unit == "ratio" else least_squares
@@ -403,7 +409,8 @@ def _reliability(ledger: Ledger, measure: str, table: Floats) -> str:
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     wanted = (("cronbach_alpha", cronbach_alpha, 2), ("omega_total", omega_total, 3))
     if n < MINIMUM_FOR_SLOPE or clusters < MINIMUM_ORGANISATIONS or k < 2:
-        reason = f"{MINIMUM_FOR_SLOPE} respondents with all of two items or more are needed; there are {n} with {k}"
+        there = counted(n, MINIMUM_FOR_SLOPE)
+        reason = f"{MINIMUM_FOR_SLOPE} respondents with all of two items or more are needed; there are {there} with {k}"
         for statistic, _, _ in wanted:
             ledger.refuse(measure, statistic, "index", reason, **base)
         return "its reliability not known"

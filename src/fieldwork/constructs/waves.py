@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs.cells import SurveyDesign, design_for
-from fieldwork.constructs.ledger import NIL, Ledger
+from fieldwork.constructs.ledger import NIL, Ledger, counted
 from fieldwork.errors import listed
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.weight import Margins
@@ -46,7 +46,6 @@ __all__ = [
     "wanted",
 ]
 
-TOLD = 10  # smallest count that a reason may tell, as the gate has it
 
 Mask = npt.NDArray[np.bool_]
 
@@ -266,9 +265,7 @@ def wanted(least: int, what: str, found: int) -> str:
     >>> wanted(40, "respondents", 33), wanted(40, "respondents", 4)
     ('40 respondents are needed; there are about 35', '40 respondents are needed; there are fewer than 10')
     """
-    rounded = 5 * ((found + 2) // 5)
-    told = f"fewer than {TOLD}" if found < TOLD else f"about {rounded}" if rounded < least else "somewhat fewer"
-    return f"{least} {what} are needed; there are {told}"
+    return f"{least} {what} are needed; there are {counted(found, least)}"
 
 
 def said_of(*words: str) -> str:
