@@ -424,6 +424,12 @@ def test_a_correlation_of_prototypes_is_inside_its_interval_whatever_the_unit_an
     assert -1 <= found.conf_low <= r + step
     assert r - step <= found.conf_high <= 1
     assert ((found.draws >= -1) & (found.draws <= 1)).all()
+    rho = np.linspace(-1, 1, 2001)
+    length = np.sqrt(np.clip(layers[1], 0, None) * np.clip(layers[2], 0, None))
+    T = layers[0] - rho[:, None] * length
+    se = np.sqrt(np.mean((T[:, 1:] - T[:, :1]) ** 2, axis=1) * clusters / (clusters - 1))
+    kept = rho[np.abs(T[:, 0]) <= stats.t.ppf(0.975, clusters - 1) * se]
+    assert (found.conf_low, found.conf_high) == pytest.approx((kept.min(), kept.max()), abs=2 * step)
     other = pt.prototype_correlation(*(unit * layers)[[0, 2, 1]], clusters)
     assert (other.conf_low, other.conf_high) == pytest.approx((found.conf_low, found.conf_high), abs=1e-6)
     turned = pt.prototype_correlation(-layers[0], *layers[1:], clusters)
@@ -447,13 +453,13 @@ def test_a_correlation_of_prototypes_is_inside_its_interval_whatever_the_unit_an
 def test_no_difference_is_judged_by_all_deals_of_two_teams_whatever_the_names_and_the_unit(seed, power):
     rng = generator(seed)
     z = pt.unit_vectors(rng.permuted(np.tile(np.arange(4.0), (6, 1)), axis=1))
-    group, team, weight = np.array([0, 0, 1, 0, 1, 1]), np.repeat([0, 1], 3), rng.uniform(0.5, 2.0, 6)
+    group, team, weight = np.array([0, 1, 2, 0, 1, 1]), np.repeat([0, 1], 3), rng.uniform(0.5, 2.0, 6)
 
     def between(dealt):
         centre = np.average(dealt, axis=0, weights=weight)
-        means = [np.average(dealt[group == g], axis=0, weights=weight[group == g]) for g in (0, 1)]
+        means = [np.average(dealt[group == g], axis=0, weights=weight[group == g]) for g in range(3)]
         return sum(
-            weight[group == g].sum() * ((mean - centre) ** 2).sum() for g, mean in zip((0, 1), means, strict=True)
+            weight[group == g].sum() * ((mean - centre) ** 2).sum() for g, mean in zip(range(3), means, strict=True)
         )
 
     deals = [z[[*a, *b]] for a in itertools.permutations(range(3)) for b in itertools.permutations(range(3, 6))]
@@ -467,7 +473,7 @@ def test_no_difference_is_judged_by_all_deals_of_two_teams_whatever_the_names_an
     assert abs(found - exact) <= 6 * np.sqrt(exact * (1 - exact) / draws) + 2 / draws
     assert 1 / (1 + draws) <= found <= 1
     # The same deals: powers of two do not round, and sorted names of teams keep their order.
-    assert p(2.0**power * z, 1 - group, 2.0**power * weight, 10 * team - 3) == found
+    assert p(2.0**power * z, 2 - group, 2.0**power * weight, 10 * team - 3) == found
     order = rng.permutation(6)
     mixed = p(z[order], group[order], weight[order], 1 - team[order])
     assert abs(mixed - exact) <= 6 * np.sqrt(exact * (1 - exact) / draws) + 2 / draws
