@@ -226,8 +226,9 @@ def _elsewhere(
     for column, amount in zip(columns, (total, count), strict=True):
         np.add.at(column, (teams, kinds), amount)
     sums, counts = ((layers @ column.reshape(layers.shape[1], -1)).reshape(len(layers), R, R) for column in columns)
+    # Where no pair is left the sum is nil but for rounding, and its ratio to none would be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
-        side = sums / counts
+        side = np.where(counts > 0, sums / counts, np.nan)
     mean = side + side.transpose(0, 2, 1) - side[:1]
     return np.asarray(mean.reshape(len(layers), R * R), dtype=np.float64)
 

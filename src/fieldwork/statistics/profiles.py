@@ -195,13 +195,17 @@ def dissimilarity_beyond_chance(
 def _evenly(found: _Profiles, seen: Floats) -> Floats:
     """Dissimilarity of the even pattern which at this noise shows, on average, each of some values; 0 below chance.
 
-    Evenly spaced roles on every item, in an order of their own, each item in units of its noise.
+    Evenly spaced roles on every item, in an order of their own, each item in units of its noise. Orders go to roles and items
+    by how noisy they are, so that neither their names nor their sequence matters.
     """
     groups, items = found.q.shape
     spaced = np.linspace(-1.0, 1.0, groups)
     # Orders that differ from item to item, and are the same for the same shape.
     order = np.argsort(np.random.Generator(np.random.PCG64(groups)).random((groups, items)), axis=0)
-    pattern = spaced[order] * found.noise.std(axis=(0, 1))
+    noisy = np.ix_(np.argsort(found.noise.std(axis=0).sum(axis=1)), np.argsort(found.noise.std(axis=(0, 1))))
+    pattern = np.empty((groups, items))
+    pattern[noisy] = spaced[order]
+    pattern *= found.noise.std(axis=(0, 1))
     unit = float(mean_dissimilarity(pattern))
     if unit <= 0:
         return np.zeros_like(seen)
