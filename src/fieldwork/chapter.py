@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
-from fieldwork.provenance import make_folders, sha256_file
+from fieldwork.provenance import make_folders, sha256_file, write_whole
 from fieldwork.study import Study, valid_name
 
 if TYPE_CHECKING:
@@ -266,16 +265,7 @@ class Chapter:
 
     def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
         closed = make_folders(path, self.out or self.study.folder)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            mode = 0o600 if closed else 0o666
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(path, content, closed=closed)
         self._saved.append((path, rows))
         return path
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fieldwork
-from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest
+from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest, refused
 
 if TYPE_CHECKING:
     from fieldwork.run.plan import Judge
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug:
             raise
-        _tell(_refused(error), as_json=as_json)
+        _tell(refused(error), as_json=as_json)
         return 1
     except Exception as error:  # a fault of ours: told in one line, and whole with --debug
         if debug:
@@ -85,17 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             RunError("something went wrong inside", got=f"{type(error).__name__}: {error}", hint=hint), as_json=as_json
         )
         return 1
-
-
-def _refused(error: OSError) -> RunError:
-    """Say what the system refused, and which file or folder has to be opened to the user."""
-    path = Path(str(error.filename or ""))
-    hint = ""
-    if error.filename and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        unreadable = path.is_file() and not os.access(path, os.R_OK)
-        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-        hint = f"make {path} readable" if unreadable else f"make the folder {folder} writable, or work in a copy"
-    return RunError("the system refused", where=str(error.filename or ""), got=error.strerror or str(error), hint=hint)
 
 
 def _tell(error: FieldworkError, *, as_json: bool) -> None:
@@ -372,12 +360,18 @@ def _shown(path: Path) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fieldwork.run import progress, runner  # noqa: PLC0415
-
     if threading.current_thread() is threading.main_thread():
         # A scheduler's polite end is treated as Ctrl-C: chapters' processes are ended, finished ones kept.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     desk = _Desk.of(options)
+    # Held from the first look at what is there to the manifest: no other run comes between.
+    with desk.store.lock():
+        return _run_held(desk, options)
+
+
+def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
+    from fieldwork.run import progress, runner  # noqa: PLC0415
+
     workers = options.workers or _cores()
     only = tuple(options.only)
     wave, without = desk.study.wave, desk.without(only)
@@ -390,6 +384,7 @@ def _run(options: argparse.Namespace) -> int:
     out = sys.stderr if options.json else sys.stdout
     if without and not options.json:
         print(f"no delivery of {listed(without, limit=20)}: analyses over waves go without", flush=True)
+    had = {turn.study.wave for turn, _ in turns if runner.manifest_path(turn.judge.pipeline).is_file()}
     results: dict[str, runner.Result] = {}
     with progress.follow(_told_by_wave(expected, wave), workers, out) as on_event:
         for turn, names in turns:
@@ -405,7 +400,10 @@ def _run(options: argparse.Namespace) -> int:
     index = desk.study.reports / "index.html"
     failures = _tell_failures(results, wave, options)
     if not failures:
-        runner.manifest(desk.judge)
+        for turn, _ in turns:
+            # An earlier wave keeps the manifest that it had; one that was never run whole gets none.
+            if turn is desk or turn.study.wave in had:
+                runner.manifest(turn.judge)
     if options.json:
         told_earlier = [_answer(name, result) for name, result in results.items() if name != wave]
         answer = {**_answer(wave, results[wave]), "index": _shown(index), "earlier": told_earlier, "without": without}
@@ -657,6 +655,7 @@ def _plan(options: argparse.Namespace) -> int:
     from fieldwork.figures import planning  # noqa: PLC0415 - matplotlib
     from fieldwork.figures.style import save  # noqa: PLC0415
     from fieldwork.plan import plan, sentence  # noqa: PLC0415 - numpy and pandas
+    from fieldwork.provenance import write_atomic  # noqa: PLC0415
     from fieldwork.run.progress import counting  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
@@ -678,7 +677,7 @@ def _plan(options: argparse.Namespace) -> int:
         )
     folder = options.out or study.reports.parent / "plan"
     save(planning.draw(made.table, world=made.world, study=study.title), folder)
-    made.table.to_csv(folder / "plan.csv", index=False, lineterminator="\n")
+    write_atomic(folder / "plan.csv", made.table.to_csv(index=False, lineterminator="\n"))
     if options.json:
         print(made.table.to_json(orient="records", double_precision=6))
         return 0
@@ -707,7 +706,16 @@ def _claims_of(path: Path, *, needed: bool) -> list[dict[str, Any]]:
             got="no such file",
             hint="fieldwork run",
         )
-    claims: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        claims: list[dict[str, Any]] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(
+            "the file of claims is damaged",
+            where=_shown(path),
+            expected="the file that a run makes",
+            got=str(error),
+            hint="fieldwork run puts it back",
+        ) from error
     return claims
 
 
