@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from fieldwork import schema
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
 from fieldwork.provenance import make_folders, sha256_file, write_whole
 from fieldwork.study import Study, valid_name
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Chapter", "Internal", "Wave", "guarded"]
 
 Folder = Literal["processed", "reports"]
+RELEASED = "released"  # folder of the study with the registers of releases, one file a wave
 
 # A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
 _FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
@@ -192,6 +194,37 @@ class Chapter:
             return {}
         record: dict[str, Any] = self.read_json("registered")
         return record
+
+    @property
+    def _register(self) -> Path:
+        return self.study.folder / RELEASED / f"{self.wave}.parquet"
+
+    def released(self) -> pd.DataFrame | None:
+        """Return the register of what releases of the wave have shown and held back, `schema.RELEASED`; None: no release.
+
+        It holds exact bases and is never shown. Raises DataError where the file is damaged.
+        """
+        path = self._register
+        if not path.is_file():
+            return None
+        try:
+            return schema.conform(pq.read_table(path).to_pandas(types_mapper=_TYPES.get), schema.RELEASED)
+        except (pa.ArrowException, OSError, DataError) as error:
+            raise DataError(
+                "the register of releases is damaged",
+                where=f"{RELEASED}/{path.name}",
+                expected="the file as `fieldwork release` wrote it",
+                got=str(error).splitlines()[0][:120],
+                hint="put it back from a copy: without it, a further release may give away who came late",
+            ) from error
+
+    def save_released(self, register: pd.DataFrame) -> Path:
+        """Save the register of releases of the wave, in a folder of the study that is closed to all but its owner."""
+        path = self._register
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.chmod(0o700)
+        write_whole(path, _parquet(schema.conform(register, schema.RELEASED), path.name), closed=True)
+        return path
 
     def save(self, frame: pd.DataFrame, name: str = "", *, csv: bool = True, folder: Folder = "processed") -> Path:
         """Save a table as Parquet, with a CSV for people beside it; return the first file's path.

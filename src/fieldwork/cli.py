@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `organisations`.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `release`, `organisations`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -774,6 +774,40 @@ def _organisations(options: argparse.Namespace) -> int:
     return 1 if made.result.failures else 0
 
 
+def _release(options: argparse.Namespace) -> int:
+    from fieldwork.release import record  # noqa: PLC0415 - pandas
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    desk = _Desk(study, _store(study), {})
+    with desk.store.lock():
+        off = [unit for unit in desk.plan(earlier=desk.plan_earlier()) if unit.state != "current"]
+        if off:
+            raise RunError(
+                "what is published is not what a run would make now",
+                where=f"wave {study.wave}",
+                expected="chapters that are current, with the study's own parameters",
+                got=f"{off[0].step.name} {_STATES[off[0].state]}: {'; '.join(off[0].reasons)}",
+                hint="fieldwork run, then look at the report, then release it",
+            )
+        made = record(study)
+    if options.json:
+        answer = {"wave": study.wave, "register": _shown(made.path), "shown": made.shown, "held": made.held}
+        print(json.dumps({**answer, "added": made.added}, ensure_ascii=False))
+    else:
+        print(
+            f"wave {study.wave}: {made.shown} rows shown and {made.held} held back are recorded, {made.added} of them new"
+        )
+        print(_shown(made.path))
+    return 0
+
+
+def _store(study: Study) -> Store:
+    from fieldwork.run.store import Store  # noqa: PLC0415
+
+    return Store(study.folder)
+
+
 def _cores() -> int:
     return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
@@ -818,6 +852,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork plan --respondents 200 400 800\nfieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100",
         _plan,
         _add_plan,
+    ),
+    "release": (
+        "record what is published of a wave, so that a later release gives nobody away by the difference",
+        "fieldwork release --wave 2026Q1",
+        _release,
+        _add_study,
     ),
     "organisations": (
         "make a report for each organisation all of whose informants consented, in a closed folder",
