@@ -118,3 +118,30 @@ def across_waves(published):
 def everything(published, exact):
     """All ways together, over all waves given."""
     return [*recovered(published, exact), *from_contrasts(published), *across_waves(published)]
+
+
+def released_twice(one, two, *, threshold=10):
+    """List what two releases of a wave give away together; each a pair of published and exact estimates.
+
+    `few`: a row shown in both whose bases differ by 1 to `threshold` - 1 people, whose answers are the difference. `held`: a
+    cell that the first release held back and that its own shown margins determine, once the cells which the second release
+    shows of unchanged people are put into them.
+    """
+    key = ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+    first, second = (
+        published[[*key, "status"]].merge(exact[[*key, "n", "estimate"]], on=key) for published, exact in (one, two)
+    )
+    both = first.merge(second, on=key, suffixes=("_1", "_2"))
+    shown_1, shown_2 = both["status_1"].isin(SHOWN), both["status_2"].isin(SHOWN)
+    apart = (both["n_1"] - both["n_2"]).abs()
+    found = [("few", *row) for row in both.loc[shown_1 & shown_2 & apart.between(1, threshold - 1), key].to_numpy()]
+    # An unchanged cell that the second release shows counts as shown in the first.
+    known = both[shown_2 & (apart == 0)]
+    names = set(known[key].itertuples(index=False, name=None))
+    told = one[0].copy()
+    also = [tuple(row) in names for row in told[key].itertuples(index=False, name=None)]
+    told.loc[also, "status"] = "ok"
+    before = {tuple(each) for each in recovered(*one, threshold=threshold)}
+    return found + [
+        ("held", *each) for each in recovered(told, one[1], threshold=threshold) if tuple(each) not in before
+    ]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ordinal, truth, validity, validity_movement, validity_ordinal
+from benchmarks import kills, ordinal, truth, validity, validity_movement, validity_ordinal
 from fieldwork.claims import Register
 from fieldwork.schema import ESTIMATES, frame
 from fieldwork.simulate import worlds
@@ -160,3 +160,43 @@ def test_a_whole_study_over_waves_meets_its_truth():
     ]
     assert len(covered) > 100
     assert sum(covered) / len(covered) > 0.85
+
+
+# ----------------------------------------------------------------------------------------------------------------- kills
+
+
+@pytest.mark.skipif(
+    not kills.Path("/proc/self/stat").exists(), reason="needs /proc to find the processes of a killed run"
+)
+def test_two_kills_of_a_small_study_leave_nothing_torn_and_nothing_other(tmp_path):
+    tally = kills.kill(tmp_path, kills=2, seed=1, share=0.8, only=("01_clean",), organisations=12, replicates=40)
+    assert (tally.kills, tally.clean) == (2, True), tally
+    assert tally.whole >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not kills.Path("/proc/self/stat").exists(), reason="needs /proc to find the processes of a killed run"
+)
+def test_twenty_kills_of_a_whole_study_leave_nothing_torn_and_nothing_other(capsys):
+    assert kills.main(["--kills", "20", "--organisations", "30"]) == 0
+    assert "20 kills (seed 20260101)" in capsys.readouterr().out
+
+
+def test_what_is_torn_is_found_and_what_is_whole_is_not(tmp_path):
+    study = kills.prepared(tmp_path / "study", organisations=12, replicates=40, seed=5)
+    reports = study / "reports/2026Q1"
+    reports.mkdir(parents=True)
+    frame([{"statistic": "icc1"}], ESTIMATES).to_parquet(reports / "estimates.parquet")
+    book = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    whole = {"a.json": "[1]", "a.html": "<html><p>x</p></html>\n", "a.csv": "x\n10\n", "a.ipynb": json.dumps(book)}
+    for name, text in whole.items():
+        (reports / name).write_text(text)
+    assert kills.torn(study) == []
+    for name in (*whole, "estimates.parquet"):
+        content = (reports / name).read_bytes()
+        (reports / name).write_bytes(content[: len(content) - 2])
+        assert [text.split(":")[0] for text in kills.torn(study)] == [f"reports/2026Q1/{name}"]
+        (reports / name).write_bytes(content)
+    (reports / "manifest.json").write_text(json.dumps({"outputs": {"reports/2026Q1/a.json": "0" * 64}}))
+    assert kills.torn(study) == ["reports/2026Q1/a.json: not as in the manifest"]

@@ -193,7 +193,9 @@ class TestReleases:
 
     def released(self, n):
         key = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_mean"}
-        return schema.frame([{**key, "role": "a", "n": n}, {**key, "role": "b", "n": 60}], schema.RELEASED)
+        return schema.frame(
+            [{**key, "role": "a", "n": n, "shown": True}, {**key, "role": "b", "n": 60, "shown": True}], schema.RELEASED
+        )
 
     @pytest.mark.parametrize(
         ("n", "status"), [(50, "ok"), (51, "suppressed"), (59, "suppressed"), (60, "ok"), (45, "suppressed")]

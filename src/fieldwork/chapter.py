@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from fieldwork import schema
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
-from fieldwork.provenance import make_folders, sha256_file
+from fieldwork.provenance import make_folders, sha256_file, write_whole
 from fieldwork.study import Study, valid_name
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Chapter", "Internal", "Wave", "guarded"]
 
 Folder = Literal["processed", "reports"]
+RELEASED = "released"  # folder of the study with the registers of releases, one file a wave
 
 # A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
 _FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
@@ -194,6 +195,37 @@ class Chapter:
         record: dict[str, Any] = self.read_json("registered")
         return record
 
+    @property
+    def _register(self) -> Path:
+        return self.study.folder / RELEASED / f"{self.wave}.parquet"
+
+    def released(self) -> pd.DataFrame | None:
+        """Return the register of what releases of the wave have shown and held back, `schema.RELEASED`; None: no release.
+
+        It holds exact bases and is never shown. Raises DataError where the file is damaged.
+        """
+        path = self._register
+        if not path.is_file():
+            return None
+        try:
+            return schema.conform(pq.read_table(path).to_pandas(types_mapper=_TYPES.get), schema.RELEASED)
+        except (pa.ArrowException, OSError, DataError) as error:
+            raise DataError(
+                "the register of releases is damaged",
+                where=f"{RELEASED}/{path.name}",
+                expected="the file as `fieldwork release` wrote it",
+                got=str(error).splitlines()[0][:120],
+                hint="put it back from a copy: without it, a further release may give away who came late",
+            ) from error
+
+    def save_released(self, register: pd.DataFrame) -> Path:
+        """Save the register of releases of the wave, in a folder of the study that is closed to all but its owner."""
+        path = self._register
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.chmod(0o700)
+        write_whole(path, _parquet(schema.conform(register, schema.RELEASED), path.name), closed=True)
+        return path
+
     def save(self, frame: pd.DataFrame, name: str = "", *, csv: bool = True, folder: Folder = "processed") -> Path:
         """Save a table as Parquet, with a CSV for people beside it; return the first file's path.
 
@@ -266,16 +298,7 @@ class Chapter:
 
     def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
         closed = make_folders(path, self.out or self.study.folder)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            mode = 0o600 if closed else 0o666
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(path, content, closed=closed)
         self._saved.append((path, rows))
         return path
 

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `organisations`.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `release`, `organisations`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import fieldwork
-from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest
+from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest, refused
 
 if TYPE_CHECKING:
     from fieldwork.run.plan import Judge
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug:
             raise
-        _tell(_refused(error), as_json=as_json)
+        _tell(refused(error), as_json=as_json)
         return 1
     except Exception as error:  # a fault of ours: told in one line, and whole with --debug
         if debug:
@@ -85,17 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             RunError("something went wrong inside", got=f"{type(error).__name__}: {error}", hint=hint), as_json=as_json
         )
         return 1
-
-
-def _refused(error: OSError) -> RunError:
-    """Say what the system refused, and which file or folder has to be opened to the user."""
-    path = Path(str(error.filename or ""))
-    hint = ""
-    if error.filename and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        unreadable = path.is_file() and not os.access(path, os.R_OK)
-        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-        hint = f"make {path} readable" if unreadable else f"make the folder {folder} writable, or work in a copy"
-    return RunError("the system refused", where=str(error.filename or ""), got=error.strerror or str(error), hint=hint)
 
 
 def _tell(error: FieldworkError, *, as_json: bool) -> None:
@@ -372,12 +360,18 @@ def _shown(path: Path) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fieldwork.run import progress, runner  # noqa: PLC0415
-
     if threading.current_thread() is threading.main_thread():
         # A scheduler's polite end is treated as Ctrl-C: chapters' processes are ended, finished ones kept.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     desk = _Desk.of(options)
+    # Held from the first look at what is there to the manifest: no other run comes between.
+    with desk.store.lock():
+        return _run_held(desk, options)
+
+
+def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
+    from fieldwork.run import progress, runner  # noqa: PLC0415
+
     workers = options.workers or _cores()
     only = tuple(options.only)
     wave, without = desk.study.wave, desk.without(only)
@@ -390,6 +384,7 @@ def _run(options: argparse.Namespace) -> int:
     out = sys.stderr if options.json else sys.stdout
     if without and not options.json:
         print(f"no delivery of {listed(without, limit=20)}: analyses over waves go without", flush=True)
+    had = {turn.study.wave for turn, _ in turns if runner.manifest_path(turn.judge.pipeline).is_file()}
     results: dict[str, runner.Result] = {}
     with progress.follow(_told_by_wave(expected, wave), workers, out) as on_event:
         for turn, names in turns:
@@ -405,7 +400,10 @@ def _run(options: argparse.Namespace) -> int:
     index = desk.study.reports / "index.html"
     failures = _tell_failures(results, wave, options)
     if not failures:
-        runner.manifest(desk.judge)
+        for turn, _ in turns:
+            # An earlier wave keeps the manifest that it had; one that was never run whole gets none.
+            if turn is desk or turn.study.wave in had:
+                runner.manifest(turn.judge)
     if options.json:
         told_earlier = [_answer(name, result) for name, result in results.items() if name != wave]
         answer = {**_answer(wave, results[wave]), "index": _shown(index), "earlier": told_earlier, "without": without}
@@ -657,6 +655,7 @@ def _plan(options: argparse.Namespace) -> int:
     from fieldwork.figures import planning  # noqa: PLC0415 - matplotlib
     from fieldwork.figures.style import save  # noqa: PLC0415
     from fieldwork.plan import plan, sentence  # noqa: PLC0415 - numpy and pandas
+    from fieldwork.provenance import write_atomic  # noqa: PLC0415
     from fieldwork.run.progress import counting  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
@@ -678,7 +677,7 @@ def _plan(options: argparse.Namespace) -> int:
         )
     folder = options.out or study.reports.parent / "plan"
     save(planning.draw(made.table, world=made.world, study=study.title), folder)
-    made.table.to_csv(folder / "plan.csv", index=False, lineterminator="\n")
+    write_atomic(folder / "plan.csv", made.table.to_csv(index=False, lineterminator="\n"))
     if options.json:
         print(made.table.to_json(orient="records", double_precision=6))
         return 0
@@ -707,7 +706,16 @@ def _claims_of(path: Path, *, needed: bool) -> list[dict[str, Any]]:
             got="no such file",
             hint="fieldwork run",
         )
-    claims: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        claims: list[dict[str, Any]] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(
+            "the file of claims is damaged",
+            where=_shown(path),
+            expected="the file that a run makes",
+            got=str(error),
+            hint="fieldwork run puts it back",
+        ) from error
     return claims
 
 
@@ -766,6 +774,40 @@ def _organisations(options: argparse.Namespace) -> int:
     return 1 if made.result.failures else 0
 
 
+def _release(options: argparse.Namespace) -> int:
+    from fieldwork.release import record  # noqa: PLC0415 - pandas
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    desk = _Desk(study, _store(study), {})
+    with desk.store.lock():
+        off = [unit for unit in desk.plan(earlier=desk.plan_earlier()) if unit.state != "current"]
+        if off:
+            raise RunError(
+                "what is published is not what a run would make now",
+                where=f"wave {study.wave}",
+                expected="chapters that are current, with the study's own parameters",
+                got=f"{off[0].step.name} {_STATES[off[0].state]}: {'; '.join(off[0].reasons)}",
+                hint="fieldwork run, then look at the report, then release it",
+            )
+        made = record(study)
+    if options.json:
+        answer = {"wave": study.wave, "register": _shown(made.path), "shown": made.shown, "held": made.held}
+        print(json.dumps({**answer, "added": made.added}, ensure_ascii=False))
+    else:
+        print(
+            f"wave {study.wave}: {made.shown} rows shown and {made.held} held back are recorded, {made.added} of them new"
+        )
+        print(_shown(made.path))
+    return 0
+
+
+def _store(study: Study) -> Store:
+    from fieldwork.run.store import Store  # noqa: PLC0415
+
+    return Store(study.folder)
+
+
 def _cores() -> int:
     return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
@@ -810,6 +852,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork plan --respondents 200 400 800\nfieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100",
         _plan,
         _add_plan,
+    ),
+    "release": (
+        "record what is published of a wave, so that a later release gives nobody away by the difference",
+        "fieldwork release --wave 2026Q1",
+        _release,
+        _add_study,
     ),
     "organisations": (
         "make a report for each organisation all of whose informants consented, in a closed folder",

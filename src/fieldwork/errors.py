@@ -7,7 +7,10 @@ nothing else; a traceback is shown with `--debug` only.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ClaimError",
@@ -24,7 +27,11 @@ __all__ = [
     "UsageError",
     "listed",
     "nearest",
+    "refused",
 ]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_SHUT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class FieldworkError(Exception):
@@ -151,3 +158,31 @@ def listed(names: Iterable[str], *, limit: int = 12) -> str:
     names = list(names)
     head = ", ".join(names[:limit])
     return head if len(names) <= limit else f"{head}, … ({len(names) - limit} more)"
+
+
+def refused(error: OSError) -> RunError:
+    """Say what the system refused, and what has to be done: room made, or a file or folder opened to the user.
+
+    >>> print(refused(OSError(errno.ENOSPC, "No space left on device", "reports/2026Q1/index.html")))
+    RunError: the disk is full
+      where     reports/2026Q1/index.html
+      expected  room for what is being written
+      got       No space left on device
+      hint      free some room, then run again: what was finished is kept, and nothing half-written stays
+    """
+    path = Path(str(error.filename or ""))
+    where, got = str(error.filename or ""), error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        return RunError(
+            "the disk is full",
+            where=where,
+            expected="room for what is being written",
+            got=got,
+            hint="free some room, then run again: what was finished is kept, and nothing half-written stays",
+        )
+    hint = ""
+    if error.filename and error.errno in _SHUT:
+        unreadable = path.is_file() and not os.access(path, os.R_OK)
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        hint = f"make {path} readable" if unreadable else f"make the folder {folder} writable, or work in a copy"
+    return RunError("the system refused", where=where, got=got, hint=hint)

@@ -141,8 +141,8 @@ def report(
     judge = steps_of(study, notebooks, able, store)
     for name in able:
         make_folders(folder / name / "any", study.folder)
-    result = runner.run(judge, workers=workers, force=force, on_event=follow(judge))
     with store.lock():
+        result = runner.run(judge, workers=workers, force=force, on_event=follow(judge))
         removed = _removed(study, store, table, whole=not list(only))
         pages = RestrictedPages(study)
         failed = {failure.step for failure in result.failures}
@@ -160,10 +160,9 @@ def report(
 
 def _put(page: Path, text: str, study: Study) -> None:
     make_folders(page, study.folder)
-    if page.is_file() and page.read_text(encoding="utf-8") == text:
+    if page.is_file() and page.read_bytes() == text.encode():
         return
-    write_atomic(page, text)
-    page.chmod(0o600)
+    write_atomic(page, text, closed=True)
 
 
 def _removed(study: Study, store: Store, table: pd.DataFrame, *, whole: bool) -> tuple[str, ...]:

@@ -8,14 +8,17 @@ manifest.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import re
+import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,21 +27,28 @@ __all__ = [
     "RESTRICTED",
     "Environment",
     "Memo",
+    "abandoned",
+    "beside",
     "canonical",
+    "copy_whole",
     "environment",
+    "flush",
     "make_folders",
     "manifest_text",
     "sha256_file",
     "sha256_text",
     "write_atomic",
     "write_manifest",
+    "write_whole",
 ]
 
 RESTRICTED = "restricted"
 """Folder below the reports of a wave for what is shown to one organisation alone: closed to everybody but its owner."""
 
 _GUARD_NS = 2_000_000_000
+_STAMPED = 5  # a stamp of four numbers, and the hash
 _CHUNK = 1 << 20
+_BESIDE = re.compile(r"\..+\.(\d+)\.part")
 _VERSIONS_SHOWN = (
     "fieldwork",
     "great-expectations",
@@ -96,12 +106,98 @@ def make_folders(path: Path, root: Path) -> bool:
     return closed
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text so that a reader, or a crash, meets the old file or the new one and nothing between."""
+def beside(path: Path) -> Path:
+    """Return where a file is made before it is renamed into its place: hidden, in the same folder, named by the process."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def abandoned(folder: Path, *, deep: bool = True) -> list[Path]:
+    """Return files and folders in a folder that a process began beside their place, and that is no more.
+
+    `deep`: in the folders beneath as well.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            match = _BESIDE.fullmatch(name)
+            if match and not _alive(int(match[1])):
+                found.append(Path(parent, name))
+        if not deep:
+            break
+    return sorted(found)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def flush(path: Path) -> None:
+    """Have the system put a file's content on the disk, so that it survives the machine and not the process alone."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """Yield where to make a file; rename it into its place once it is whole, take it away where it never was."""
+    made = beside(path)
+    try:
+        yield made
+        made.replace(path)
+    except OSError as error:
+        # A write that fails names no file.
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes, *, closed: bool = False) -> None:
+    """Write a file so that a reader, or a crash, meets the old one or the new one and nothing between.
+
+    `closed`: readable to its owner alone. Raises OSError, with the file's name, where the system refuses; nothing is left then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    with _in_place_of(path) as made:
+        made.unlink(missing_ok=True)
+        opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if closed else 0o666)
+        with os.fdopen(opened, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_atomic(path: Path, text: str, *, closed: bool = False) -> None:
+    """Write a text in UTF-8 as `write_whole` does."""
+    write_whole(path, text.encode(), closed=closed)
+
+
+def copy_whole(source: Path, target: Path, *, mode: int | None = None, digest: str = "") -> bool:
+    """Copy a file as `write_whole` writes one; return whether it is what its hash says, and copy nothing where it is not.
+
+    `mode`: of the copy; None: as new files are. `digest`: SHA-256 that the copy must have; empty: any.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(_NotWholeError), _in_place_of(target) as made:
+        made.unlink(missing_ok=True)
+        shutil.copyfile(source, made)
+        if digest and sha256_file(made) != digest:
+            raise _NotWholeError
+        flush(made)
+        if mode is not None:
+            made.chmod(mode)
+        return True
+    return False
+
+
+class _NotWholeError(Exception):
+    """A copy is not what its hash says."""
 
 
 class Memo:
@@ -125,8 +221,9 @@ class Memo:
         if path is not None and path.is_file():
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
-                self._stats, self._facts = dict(kept["stats"]), dict(kept["facts"])
-            except (ValueError, KeyError, TypeError):
+                stats = {name: list(stamp) for name, stamp in kept["stats"].items() if len(stamp) == _STAMPED}
+                self._stats, self._facts = stats, dict(kept["facts"])
+            except (ValueError, KeyError, TypeError, AttributeError):
                 # A memo is only a saving of time; a damaged one is forgotten and every file hashed again.
                 self._stats, self._facts = {}, {}
 
@@ -253,7 +350,7 @@ def manifest_text(wave: str, software: Environment, chapters: Sequence[Mapping[s
 
 def write_manifest(path: Path, text: str) -> bool:
     """Write the manifest when it differs from what stands there; return whether it was written."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return False
     write_atomic(path, text)
     return True

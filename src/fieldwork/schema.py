@@ -19,6 +19,7 @@ __all__ = [
     "ESTIMATES",
     "ESTIMATE_KEY",
     "QUARANTINE",
+    "RELEASED",
     "STATUSES",
     "WEIGHTS",
     "Column",
@@ -133,6 +134,7 @@ RELEASED = Table(
             in {"wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"}
         ),
         Column("n", "Int64", "exact base of the row when it was released"),
+        Column("shown", "boolean", "whether the release showed the row; else it held it back"),
     ),
 )
 

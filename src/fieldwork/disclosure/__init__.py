@@ -21,6 +21,7 @@ __all__ = ["Policy", "publish"]
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "p_value", "p_adjusted")
 BASES = ("n", "n_organisations", "n_effective")
 SMALL_BASE = 30
+WITH_IT = "held back: without it, what is held back beside it could be worked out"
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +45,8 @@ def publish(
     - it is a share of a set that adds to one, of which a single share, or one of too few people, would be held back; or a
       held share could be worked out from it;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
-    - it was released before on a base that differs by 1 to 9 people, whose answers would be the difference.
+    - it, or the whole or a segment of it, was released before on a base that differs by 1 to 9 people, whose answers would be
+      the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def publish(
     policy : thresholds.
     bases : columns of `schema.BASES`, what the row itself does not tell: thinnest group, people behind a share, answers
         alike, concentration; without it the row's own base is taken.
-    released : columns of `schema.RELEASED`, the exact bases of every row that an earlier release of the wave has shown.
+    released : columns of `schema.RELEASED`, the exact bases of every row that an earlier release of the wave has shown, or held
+        back (`fieldwork release` records them).
 
     A row on fewer than 30 respondents is `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied
     below the minimum. Precision: bases to the nearest 5; estimates and intervals to 2 decimals (shares: whole per cent);
@@ -79,7 +82,7 @@ def publish(
         out.loc[new, "reason"] = reason
         held |= new
     with_it = assessed & _complementary(out, behind, held, policy) & ~held
-    out.loc[with_it, "reason"] = "held back: without it, what is held back beside it could be worked out"
+    out.loc[with_it, "reason"] = WITH_IT
     held |= with_it
     few = (behind.n < policy.minimum_respondents) | (behind.organisations < policy.minimum_organisations)
     out.loc[held, "status"] = "suppressed"
@@ -196,16 +199,34 @@ def _differences(
     nested = (out["segment"] != "").to_numpy() & (lacking > 0) & (lacking < policy.smallest_difference)
     yield nested, f"held back: the whole beside it has fewer than {policy.smallest_difference} people more"
     if released is not None and len(released):
-        before = schema.conform(released, schema.RELEASED)
-        key = list(schema.ESTIMATE_KEY)
-        earlier = out[key].merge(before.groupby(key, as_index=False)["n"].agg(list), on=key, how="left")["n"]
-        moved = np.array(
-            [
-                isinstance(seen, list) and any(0 < abs(now - n) < policy.smallest_difference for n in seen)
-                for seen, now in zip(earlier, behind.own, strict=True)
-            ]
-        )
+        moved, hidden = _since(out, behind.own, schema.conform(released, schema.RELEASED), policy.smallest_difference)
         yield moved, f"held back: an earlier release of it differs by fewer than {policy.smallest_difference} people"
+        # The same words as beside the held cell itself: a release that changes nothing changes no byte.
+        yield hidden, WITH_IT
+
+
+def _since(out: pd.DataFrame, own: Floats, before: pd.DataFrame, smallest: int) -> tuple[Flags, Flags]:
+    """Return the rows that differ from a row released earlier by a few people, and those held back earlier on almost as many.
+
+    A whole is held against its released segments and a segment against its released whole as well.
+    """
+    names = [name for name in schema.ESTIMATE_KEY if name != "segment"]
+    released: dict[tuple[str, ...], list[tuple[str, float, bool]]] = {}
+    rows = before.dropna(subset=["n"])
+    for key, segment, n, shown in zip(
+        rows[names].itertuples(index=False, name=None), rows["segment"], rows["n"], rows["shown"], strict=True
+    ):
+        released.setdefault(key, []).append((segment, float(n), bool(shown)))
+    moved, hidden = np.zeros(len(out), dtype=bool), np.zeros(len(out), dtype=bool)
+    for place, (key, mine) in enumerate(
+        zip(out[names].itertuples(index=False, name=None), out["segment"], strict=True)
+    ):
+        for segment, n, shown in released.get(key, ()):
+            apart = abs(own[place] - n)
+            nested = segment == mine or "" in {segment, mine}
+            moved[place] |= shown and nested and 0 < apart < smallest
+            hidden[place] |= not shown and segment == mine and apart < smallest
+    return moved, hidden
 
 
 def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy) -> Flags:

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
 from fieldwork.chapter import guarded
+from fieldwork.provenance import write_whole
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -264,7 +265,7 @@ def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
         "json": (json.dumps(words, ensure_ascii=False, indent=2) + "\n").encode(),
     }
     for ending in FORMATS:
-        (folder / f"{figure.name}.{ending}").write_bytes(made[ending])
+        write_whole(folder / f"{figure.name}.{ending}", made[ending])
     return tuple(folder / f"{figure.name}.{ending}" for ending in FORMATS)
 
 

@@ -106,6 +106,7 @@ def explore(
     *,
     wave: str,
     registered: Mapping[str, Any] | None = None,
+    released: pd.DataFrame | None = None,
 ) -> Universe:
     """Judge every primary claim under every specification that can change it.
 
@@ -122,6 +123,7 @@ def explore(
     ----------
     samples : what the choices make of the delivery. survey : what the design offers. policy : thresholds of the gate.
     registered : the record of the first run on data of the wave, for the size of the family.
+    released : what earlier releases of the wave have shown and held back, for the gate.
     """
     claims = [claim for claim in register.claims if claim.id in register.family]
     reasons = {claim.id: claim.awaits or survey.lacks(claim) or _unknown(claim) for claim in claims}
@@ -132,7 +134,7 @@ def explore(
     subset = replace(register, claims=tuple(judged))
     applies = {claim.id: _applies(claim, samples) for claim in judged}
     specifications = samples.declaration.specifications()
-    shown = estimator.shown(specifications[0], policy)
+    shown = estimator.shown(specifications[0], policy, released)
     rows: list[dict[str, Any]] = []
     curve: dict[str, str] = {}
     for number, specification in enumerate(specifications, start=1):
@@ -142,7 +144,7 @@ def explore(
         made = [estimator.of(claim, specification.only(applies[claim.id])) for claim in judged]
         joined = _each_once(Estimates.joined(made))
         tested = against_margins(subset, joined.estimates, joined.draws, registered=registered)
-        published = _hidden(publish(tested.estimates, policy, joined.bases), shown)
+        published = _hidden(publish(tested.estimates, policy, joined.bases, released), shown)
         records = {record["id"]: record for record in judge(subset, tested, published, survey=survey)}
         for claim in mine:
             label = curve.setdefault(claim.id, records[claim.id]["part"] or claim.judged[0].label)
@@ -187,7 +189,7 @@ class _Estimator:
         keys = {part.key for part in claim.parts}
         return _only(self._parts[key], keys)
 
-    def shown(self, main: Specification, policy: Policy) -> set[tuple[str, ...]]:
+    def shown(self, main: Specification, policy: Policy, released: pd.DataFrame | None = None) -> set[tuple[str, ...]]:
         """Return the keys that the main analysis publishes, with everything else of its constructs beside them."""
         groups = dict.fromkeys(_constructs(claim) for claim in self.claims)
         if not groups:
@@ -197,7 +199,7 @@ class _Estimator:
         except (DesignError, ConvergenceError, DataError):
             return set()
         made = _each_once(Estimates.joined(whole))
-        table = publish(made.estimates, policy, made.bases)
+        table = publish(made.estimates, policy, made.bases, released)
         table = table[table["status"].isin(["ok", "flagged"])]
         return set(table[list(KEY)].itertuples(index=False, name=None))
 

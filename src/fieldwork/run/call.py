@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -17,9 +20,13 @@ from fieldwork.errors import FieldworkError
 __all__ = ["main"]
 
 
+_LOOK = 0.5  # seconds between two looks at the parent
+
+
 def main(arguments: list[str]) -> int:
-    """Call the function; return the exit code."""
+    """Call the function; return the exit code. The process ends with the run that started it, however that ends."""
     target, given, report = arguments
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     module, _, function = target.partition(":")
     try:
         getattr(importlib.import_module(module), function)(**json.loads(given))
@@ -34,6 +41,13 @@ def main(arguments: list[str]) -> int:
         Path(report).write_text(json.dumps(told), encoding="utf-8")
         return 1
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone: nobody is left to take what it makes."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ Judging reads files and hashes; it loads no notebook engine and starts no proces
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import RunError, nearest
 from fieldwork.provenance import Environment, environment
 from fieldwork.run.fingerprint import Closure, Fingerprint, reasons, take
-from fieldwork.run.notebook import Value, chosen
+from fieldwork.run.notebook import Value, chosen, read
 
 if TYPE_CHECKING:
     from fieldwork.run.spec import Input, Pipeline, Step
@@ -92,15 +92,29 @@ class Judge:
             matched = self._matched(entry)
             if matched:
                 found |= matched
-            elif entry.path.is_file():
-                found[entry.label] = self.store.memo.sha256(entry.path)
-            elif entry.path.is_dir():
-                files = self.store.memo.folder(entry.path)
-                found |= {f"{entry.label}/{name}": digest for name, digest in files.items()}
-            elif not ahead and not entry.optional:
-                raise _missing(step, entry)
+            else:
+                found |= self._hashed(step, entry, needed=not ahead and not entry.optional)
             found |= ahead
         return found
+
+    def _hashed(self, step: Step, entry: Input, *, needed: bool) -> dict[str, str]:
+        try:
+            if entry.path.is_file():
+                return {entry.label: self.store.memo.sha256(entry.path)}
+            if entry.path.is_dir():
+                files = self.store.memo.folder(entry.path)
+                return {f"{entry.label}/{name}": digest for name, digest in files.items()}
+        except FileNotFoundError as error:
+            raise RunError(
+                "a file vanished while it was read",
+                where=f"chapter {step.name}",
+                expected=f"{Path(error.filename).name if error.filename else entry.label} to stand still in {entry.label}",
+                got=error.strerror or str(error),
+                hint="run again when nothing else writes into the study",
+            ) from error
+        if needed:
+            raise _missing(step, entry)
+        return {}
 
     def _matched(self, entry: Input) -> dict[str, str]:
         parent, folder = entry.label.rpartition("/")[0], entry.path.parent
@@ -109,17 +123,22 @@ class Judge:
         files = {f"{parent}/{path.name}": path for path in sorted(folder.iterdir()) if path.is_file()}
         return {label: self.store.memo.sha256(path) for label, path in files.items() if entry.covers(label)}
 
-    def judge(self, step: Step, known: Mapping[str, str] | None = None) -> Unit:
-        """Return the state of a step whose own inputs are settled."""
-        inputs = self.contents(step, known)
-        mark = take(
+    def mark(self, step: Step, inputs: Mapping[str, str], *, afresh: bool = False) -> Fingerprint:
+        """Return the fingerprint of a step on given inputs; `afresh` reads its notebook and our package again."""
+        if afresh and step.notebook is not None:
+            step = replace(step, notebook=read(step.notebook.path))
+        return take(
             step,
             wave=self.pipeline.wave,
             values=self.values[step.name],
             inputs=inputs,
-            closure=self._closure,
+            closure=Closure(self.packages, self.store.memo) if afresh else self._closure,
             software=self.software,
         )
+
+    def judge(self, step: Step, known: Mapping[str, str] | None = None) -> Unit:
+        """Return the state of a step whose own inputs are settled."""
+        mark = self.mark(step, self.contents(step, known))
         record = self.store.record(mark.key)
         before = self.store.latest(self.pipeline.wave, step.name)
         if record is None:
@@ -137,6 +156,10 @@ class Judge:
             told = tuple(f"{reason}, and that result is kept" for reason in why)
             return Unit(step, RESTORABLE, told or tuple(self._fault(label) for label in off), mark, record)
         return Unit(step, CURRENT, (), mark, record)
+
+    def in_place(self, record: Record) -> bool:
+        """Return whether every output of a record stands in its place as it was made."""
+        return all(self._in_place(label, digest) for label, digest in record.outputs.items())
 
     def _in_place(self, label: str, digest: str) -> bool:
         path = self.pipeline.study / label

@@ -6,16 +6,19 @@ journal; workers run one chapter each.
 
 from __future__ import annotations
 
+import contextlib
 import graphlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldwork.errors import FieldworkError, RunError
-from fieldwork.provenance import make_folders, manifest_text, sha256_file, write_manifest
+from fieldwork.errors import FieldworkError, RunError, listed
+from fieldwork.provenance import RESTRICTED, flush, make_folders, manifest_text, sha256_file, write_manifest
+from fieldwork.run.fingerprint import reasons
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
 from fieldwork.run.processes import Processes
 from fieldwork.run.spec import PLACES_OFFERED
@@ -25,12 +28,14 @@ from fieldwork.run.worker import Failure, Made, Task, renew, work
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from fieldwork.run.fingerprint import Fingerprint
     from fieldwork.run.notebook import Value
-    from fieldwork.run.spec import Step
+    from fieldwork.run.spec import Pipeline, Step
 
-__all__ = ["Event", "Result", "manifest", "run"]
+__all__ = ["Event", "Result", "manifest", "manifest_path", "run"]
 
 _PATIENCE = 0.2
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class _Run:
         self.forced = forced
         self.tell = on_event
         self.processes = Processes()
+        self.steps: tuple[Step, ...] = ()
+        self.open = False
         self.done: dict[str, list[str]] = {"ran": [], "restored": [], "current": []}
         self.failures: list[Failure] = []
         self.waiting: list[Unit] = []
@@ -125,11 +132,14 @@ class _Run:
             return replace(unit, state="stale", reasons=("it was asked for with --force",), record=None)
         if unit.state == CURRENT and unit.record is not None:
             latest = self.store.latest(self.wave, step.name)
-            if latest is None or latest.key != unit.record.key:
+            begun = self.store.begun(self.wave, step.name)
+            if latest is None or latest.key != unit.record.key or begun:
+                self.retire(step, unit.record.outputs)
                 self.store.keep(unit.record, "current")
             self.done["current"].append(step.name)
             self.tell(Event("current", step.name))
             return None
+        self.refuse_shut_folders()
         if unit.state == RESTORABLE and unit.record is not None and unit.fingerprint is not None:
             self.restore(unit, unit.record)
             self.done["restored"].append(step.name)
@@ -137,7 +147,32 @@ class _Run:
             return None
         return unit
 
+    def refuse_shut_folders(self) -> None:
+        """Raise RunError when a folder of results cannot be written, before anything is made that would be lost."""
+        if self.open:
+            return
+        for folder in dict.fromkeys(
+            (self.study / output.label).parent for step in self.steps for output in step.outputs
+        ):
+            standing = next(place for place in (folder, *folder.parents) if place.exists())
+            if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+                raise RunError(
+                    "the results cannot be written",
+                    where=folder.relative_to(self.study).as_posix(),
+                    expected="a folder that takes what the run makes",
+                    got="a folder that is not open to you" if standing.is_dir() else "a file of this name",
+                    hint=f"make {standing} writable, or copy the study to a folder that is",
+                )
+        self.open = True
+
+    def begin(self, step: Step, outputs: Mapping[str, str]) -> None:
+        """Say what is about to be published, and take the manifest away: it is written again when the wave is whole."""
+        self.store.begin(self.wave, step.name, outputs)
+        if any(RESTRICTED not in label.split("/") for label in outputs):
+            manifest_path(self.judge.pipeline).unlink(missing_ok=True)
+
     def restore(self, unit: Unit, record: Record) -> None:
+        self.begin(unit.step, record.outputs)
         for label, digest in record.outputs.items():
             path = self.study / label
             if not path.is_file() or self.store.memo.sha256(path) != digest:
@@ -150,6 +185,7 @@ class _Run:
             beside.write_text(text, encoding="utf-8")
             digest = sha256_file(beside)
             self.store.put(beside, digest)
+            flush(beside)
             beside.replace(page)
             shutil.rmtree(beside.parent)
             outputs = {**record.outputs, unit.step.page: digest}
@@ -180,19 +216,13 @@ class _Run:
         def on_cell(number: int, total: int) -> None:
             self.tell(Event("cell", task.step.name, part=number / max(total, 1)))
 
-        return work(task, self.processes, on_cell)
+        return work(task, self.processes, on_cell, self.store.sockets())
 
     def close(self, unit: Unit, task: Task, outcome: Made | Failure) -> bool:
         """Publish what a step made, or report its failure; return whether it succeeded."""
         name, mark = unit.step.name, unit.fingerprint
-        if isinstance(outcome, Made) and mark is not None and self.judge.contents(unit.step) != mark.inputs:
-            error = RunError(
-                "an input changed while the chapter was running",
-                where=f"chapter {name}",
-                expected="inputs that stand still",
-                hint="run again when nothing else writes into the study",
-            )
-            outcome = Failure(name, error)
+        if isinstance(outcome, Made) and mark is not None and (moved := self.moved(unit.step, mark)):
+            outcome = Failure(name, moved)
         if isinstance(outcome, Failure):
             shutil.rmtree(task.stage, ignore_errors=True)
             self.store.note_failure(self.wave, name, mark.key if mark else "", outcome.error.title)
@@ -210,7 +240,52 @@ class _Run:
         self.tell(Event("done", name, "; ".join(unit.reasons), part=1.0, seconds=outcome.seconds))
         return True
 
+    def moved(self, step: Step, mark: Fingerprint) -> FieldworkError | None:
+        """Return the error of a step whose inputs or code are not what they were when it started; None where they are."""
+        try:
+            now = self.judge.mark(step, self.judge.contents(step), afresh=True)
+        except FieldworkError as error:
+            return error
+        if now.key == mark.key:
+            return None
+        what = "an input" if now.inputs != mark.inputs else "the code"
+        return RunError(
+            f"{what} changed while the chapter was running",
+            where=f"chapter {step.name}",
+            expected="inputs and code that stand still",
+            got="; ".join(reasons(mark, now)),
+            hint="run again when nothing else writes into the study",
+        )
+
+    def hold_to_account(self) -> None:
+        """Fail each step that an input changed under after it was read: what follows from it may have read the other one."""
+        for name in sorted({name for names in self.done.values() for name in names}):
+            step, record = self.judge.pipeline.step(name), self.store.latest(self.wave, name)
+            try:
+                now = self.judge.contents(step)
+            except FieldworkError as error:
+                self.undo(name, error)
+                continue
+            before = record.fingerprint.inputs if record is not None else now
+            if changed := sorted(label for label in {*before, *now} if before.get(label) != now.get(label)):
+                later = RunError(
+                    "an input changed after the chapter had read it",
+                    where=f"chapter {name}",
+                    expected="inputs that stand still until the run has ended",
+                    got=listed(changed),
+                    hint="run again when nothing else writes into the study",
+                )
+                self.undo(name, later)
+
+    def undo(self, name: str, error: FieldworkError) -> None:
+        for names in self.done.values():
+            if name in names:
+                names.remove(name)
+        self.failures.append(Failure(name, error))
+        self.tell(Event("failed", name, error.title))
+
     def publish(self, task: Task, made: Made) -> None:
+        self.begin(task.step, made.outputs)
         for label, digest in made.outputs.items():
             staged, final = task.stage / label, self.study / label
             if make_folders(final, self.study):
@@ -220,12 +295,14 @@ class _Run:
                 # Leaving the same bytes alone keeps a reader's open file and the memo's stamp.
                 staged.unlink()
             else:
+                flush(staged)
                 staged.replace(final)
 
     def retire(self, step: Step, outputs: Iterable[str]) -> None:
-        """Remove what the step published last time and does not make any more."""
+        """Remove what the step published, or had begun to publish, and does not make any more."""
         before = self.store.latest(self.wave, step.name)
-        for label in (before.outputs.keys() if before else set()) - set(outputs):
+        told = {*(before.outputs if before else ()), *self.store.begun(self.wave, step.name)}
+        for label in sorted(told - set(outputs)):
             if any(output.covers(label) for output in step.outputs):
                 (self.study / label).unlink(missing_ok=True)
 
@@ -265,12 +342,16 @@ def run(
     sorter = graphlib.TopologicalSorter({step.name: set(step.needs) & names for step in wanted})
     sorter.prepare()
     state = _Run(judge, forced, on_event)
+    state.steps = wanted
     with state.store.lock():
-        state.store.clear_stage()
+        state.store.clear_stage({(state.study / output.label).parent for step in wanted for output in step.outputs})
         try:
             _loop(state, sorter, [step.name for step in wanted], workers, set(barred or {}))
+            state.hold_to_account()
         finally:
-            state.store.memo.save()
+            # The memo saves time and no more: that it cannot be written must not hide why a run ended.
+            with contextlib.suppress(OSError):
+                state.store.memo.save()
     settled = {*state.done["ran"], *state.done["restored"], *state.done["current"]}
     failed = {failure.step for failure in state.failures}
     skipped = _skipped(wanted, settled, failed, barred or {})
@@ -325,13 +406,21 @@ def _skipped(
     return causes
 
 
+def manifest_path(pipeline: Pipeline) -> Path:
+    """Return where the manifest of a pipeline's wave lies."""
+    return pipeline.study / pipeline.reports / _MANIFEST
+
+
 def manifest(judge: Judge) -> Path:
-    """Write the wave's manifest from what each step last published; return its path."""
+    """Write the wave's manifest from what each step last published, as far as it stands there whole; return its path.
+
+    A run takes the manifest away before it publishes anything, so a wave whose run did not end well has none.
+    """
     pipeline = judge.pipeline
     chapters = []
     for step in pipeline.steps:
         record = judge.store.latest(pipeline.wave, step.name)
-        if record is not None:
+        if record is not None and judge.in_place(record):
             mark = record.fingerprint
             chapters.append(
                 {
@@ -344,6 +433,6 @@ def manifest(judge: Judge) -> Path:
                     "outputs": record.outputs,
                 }
             )
-    path = pipeline.study / pipeline.reports / "manifest.json"
+    path = manifest_path(pipeline)
     write_manifest(path, manifest_text(pipeline.wave, judge.software, chapters))
     return path

@@ -14,21 +14,27 @@ import fcntl
 import json
 import os
 import platform
+import re
+import secrets
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fieldwork.errors import RunError
-from fieldwork.provenance import Memo, canonical, make_folders, sha256_file, write_atomic
+from fieldwork.provenance import Memo, abandoned, canonical, copy_whole, make_folders, write_atomic
 from fieldwork.run.fingerprint import Fingerprint
 
 __all__ = ["Record", "Store"]
 
 _KEY_SHOWN = 16
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SOCKET_PATH = 80  # a socket's path may have about 100 characters; some machines have long temporary folders
+_SOCKETS = "fw-"
+_MARKER = re.compile(rf"{_SOCKETS}[0-9a-f]{{12}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +73,67 @@ class Store:
         self.folder = study / ".fieldwork"
         self.memo = Memo(self.folder / "stat.json")
         self._latest: dict[tuple[str, str], tuple[str, float]] | None = None
+        self._begun: dict[tuple[str, str], set[str]] = {}
+        self._held = 0
+        self._interrupted = False
         self._records: dict[str, Record | None] = {}
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one run; RunError naming the holder when another run has it, or what must be writable."""
-        path = self.folder / "lock"
-        with self._opened(path) as file:
+        """Hold the study for one run, from its first look to its last file; who holds it already goes in freely.
+
+        The system drops the lock with its process, however that ends: what a dead holder wrote into the file is taken over,
+        and says that its run was interrupted. Raises RunError naming the holder when another run has the study, or what must
+        be writable.
+        """
+        if self._held:
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
+            return
+        with os.fdopen(self._opened(self.folder / "lock"), "r+", encoding="utf-8", errors="replace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                file.seek(0)
-                since = time.strftime("%H:%M:%S", time.localtime(path.stat().st_mtime))
                 raise RunError(
                     "another run is at work on this study",
                     where=".fieldwork/lock",
                     expected="one run at a time",
-                    got=f"{file.read().strip() or 'a run that is just starting'}, since {since}",
+                    got=file.read().strip() or "a run that is just starting",
                     hint="wait until it has ended; the lock goes with its process",
                 ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            self._interrupted = bool(file.read())
+            # What was read before the lock was had may be another run's yesterday.
+            self._latest, self._begun, self._records = None, {}, {}
+            file.seek(0)
+            file.truncate()
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+            file.write(f"process {os.getpid()} on {platform.node()}, since {since}\n")
             file.flush()
+            self._held = 1
             try:
                 yield
             finally:
-                file.truncate(0)
+                self._held = 0
+                file.seek(0)
+                file.truncate()
 
-    def _opened(self, path: Path) -> TextIO:
+    def _opened(self, path: Path) -> int:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            return path.open("a+", encoding="utf-8")
+            # A link is not followed: what it leads to would be emptied.
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise RunError(
+                    "the lock of the study is a link",
+                    where=".fieldwork/lock",
+                    expected="a file of fieldwork's own",
+                    got="a link to somewhere else",
+                    hint="remove the link, and ask where it comes from",
+                ) from error
             if error.errno not in _NOT_WRITABLE:
                 raise
             raise RunError(
@@ -115,9 +150,43 @@ class Store:
         if os.access(folder, os.W_OK):
             self.memo.save()
 
-    def clear_stage(self) -> None:
-        """Remove what interrupted runs left in the staging folder; only the holder of the lock may."""
-        shutil.rmtree(self.folder / "stage", ignore_errors=True)
+    def clear_stage(self, results: Iterable[Path] = ()) -> None:
+        """Remove what interrupted runs left: staging folders, folders of sockets, files begun beside their place.
+
+        Only the holder of the lock may. `results`: the folders in which such files may lie, beside the memory itself.
+        """
+        stage = self.folder / "stage"
+        for marker in stage.glob(f"{_SOCKETS}*"):
+            # The marker is a link of our own making; where it leads is looked at before anything is taken away.
+            place = marker.readlink() if marker.is_symlink() else marker
+            known = _MARKER.fullmatch(place.name) and place.parent in {Path(tempfile.gettempdir()), Path("/tmp")}  # noqa: S108
+            if known and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(stage, ignore_errors=True)
+        if self._interrupted:
+            for path in [path for folder in (self.folder, *results) for path in abandoned(folder)]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            self._interrupted = False
+
+    @contextlib.contextmanager
+    def sockets(self) -> Iterator[Path]:
+        """Yield a short, empty folder for a kernel's sockets; it goes at the end, or with the next run's `clear_stage`."""
+        base = tempfile.gettempdir()
+        name = f"{_SOCKETS}{secrets.token_hex(6)}"
+        folder = Path(base if len(base) < _SOCKET_PATH else "/tmp", name)  # noqa: S108 - see _SOCKET_PATH
+        # The marker comes first: a run killed between the two leaves a marker of nothing.
+        marker = self.folder / "stage" / name
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.symlink_to(folder)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            marker.unlink(missing_ok=True)
 
     def stage(self, key: str) -> Path:
         """Return a new, empty staging folder of its own for one attempt at a step."""
@@ -143,7 +212,7 @@ class Store:
         """Return the record of a key; None when there is none, or none that can be read."""
         if key not in self._records:
             path = self.folder / "actions" / f"{key}.json"
-            self._records[key] = _record(path.read_text(encoding="utf-8")) if path.is_file() else None
+            self._records[key] = _record(path.read_bytes()) if path.is_file() else None
         return self._records[key]
 
     def latest(self, wave: str, step: str) -> Record | None:
@@ -156,6 +225,18 @@ class Store:
         entry = self._journal().get((wave, step))
         return entry[1] if entry else None
 
+    def begin(self, wave: str, step: str, outputs: Iterable[str]) -> None:
+        """Write to the journal what a step is about to publish, so that a run killed meanwhile leaves no file unnamed."""
+        named = sorted(outputs)
+        self._append({"step": step, "wave": wave, "how": "publishing", "outputs": named})
+        self._journal()
+        self._begun.setdefault((wave, step), set()).update(named)
+
+    def begun(self, wave: str, step: str) -> set[str]:
+        """Return the labels that a step began to publish since it was last recorded."""
+        self._journal()
+        return self._begun.get((wave, step), set())
+
     def keep(self, record: Record, how: str) -> None:
         """Write a record, then the journal's line; the line is what makes the step a success."""
         path = self.folder / "actions" / f"{record.key}.json"
@@ -164,6 +245,7 @@ class Store:
         line = {"step": record.step, "wave": record.wave, "key": record.key, "how": how, "seconds": record.seconds}
         self._append(line)
         self._journal()[record.wave, record.step] = (record.key, record.seconds)
+        self._begun.pop((record.wave, record.step), None)
 
     def note_failure(self, wave: str, step: str, key: str, title: str) -> None:
         """Write a failure to the journal."""
@@ -171,26 +253,19 @@ class Store:
 
     def put(self, path: Path, digest: str) -> None:
         """Keep a copy of a file under its hash."""
-        target = self._object(digest)
-        if target.is_file() and target.stat().st_size == path.stat().st_size:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(path, beside)
-        # A copy, never a link: an output edited in place must not reach the kept content. Who may not read the output may
-        # not read the copy.
-        beside.chmod(path.stat().st_mode & 0o444)
-        beside.replace(target)
+        if not self.has(digest):
+            # A copy, never a link: an output edited in place must not reach the kept content. Who may not read the output
+            # may not read the copy.
+            copy_whole(path, self._object(digest), mode=path.stat().st_mode & 0o444)
 
     def forget(self, wave: str, step: str) -> None:
-        """Remove the record of what a step last published and the kept content of its outputs."""
-        record = self.latest(wave, step)
-        if record is None:
-            return
-        for digest in record.outputs.values():
-            self._object(digest).unlink(missing_ok=True)
-        (self.folder / "actions" / f"{record.key}.json").unlink(missing_ok=True)
-        self._records[record.key] = None
+        """Remove every record of what a step published, and the kept content of its outputs."""
+        for key in sorted(self._keys(wave, step)):
+            record = self.record(key)
+            for digest in record.outputs.values() if record else ():
+                self._object(digest).unlink(missing_ok=True)
+            (self.folder / "actions" / f"{key}.json").unlink(missing_ok=True)
+            self._records[key] = None
 
     def has(self, digest: str) -> bool:
         """Return whether the content of a hash is kept whole."""
@@ -200,18 +275,12 @@ class Store:
     def fetch(self, digest: str, target: Path) -> None:
         """Put the kept content of a hash in its place, whole or not at all; RunError when the copy is damaged."""
         closed = make_folders(target, self.study)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(self._object(digest), beside)
-        if closed:
-            beside.chmod(0o600)
-        if sha256_file(beside) != digest:
-            beside.unlink()
+        if not copy_whole(self._object(digest), target, mode=0o600 if closed else None, digest=digest):
             raise RunError(
                 "a kept output is damaged",
                 where=f".fieldwork/objects/{digest[:2]}/{digest[2:]}",
                 hint="run again with --force for the chapter",
             )
-        beside.replace(target)
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest[2:]
@@ -227,25 +296,41 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
 
+    def _lines(self) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+        """Yield the journal's lines, oldest first, each with its wave and step."""
+        path = self.folder / "journal.jsonl"
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            try:
+                line = json.loads(text)
+                yield (str(line["wave"]), str(line["step"])), line
+            except (ValueError, KeyError, TypeError):
+                # The half line of a killed run names no finished step.
+                continue
+
     def _journal(self) -> dict[tuple[str, str], tuple[str, float]]:
         if self._latest is None:
             self._latest = {}
-            path = self.folder / "journal.jsonl"
-            for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            for of, line in self._lines():
                 try:
-                    line = json.loads(text)
-                    if line["how"] != "failed":
-                        self._latest[line["wave"], line["step"]] = (line["key"], float(line["seconds"]))
+                    if line["how"] == "publishing":
+                        self._begun.setdefault(of, set()).update(map(str, line["outputs"]))
+                    elif line["how"] != "failed":
+                        self._latest[of] = (str(line["key"]), float(line["seconds"]))
+                        self._begun.pop(of, None)
                 except (ValueError, KeyError, TypeError):
-                    # The half line of a killed run names no finished step.
+                    # As above.
                     continue
         return self._latest
 
+    def _keys(self, wave: str, step: str) -> set[str]:
+        return {str(line["key"]) for of, line in self._lines() if of == (wave, step) and line.get("key")}
 
-def _record(text: str) -> Record | None:
+
+def _record(text: bytes) -> Record | None:
     try:
         content = json.loads(text)
-        return Record(**{**content, "fingerprint": Fingerprint(**content["fingerprint"])})
-    except (ValueError, KeyError, TypeError):
+        outputs = {str(label): str(digest) for label, digest in content["outputs"].items()}
+        return Record(**{**content, "fingerprint": Fingerprint(**content["fingerprint"]), "outputs": outputs})
+    except (ValueError, KeyError, TypeError, AttributeError):
         # A record of another format, or a damaged one, is no record: the step runs again.
         return None

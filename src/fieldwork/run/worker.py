@@ -6,35 +6,35 @@ of it is there; publishing is the coordinator's.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldwork import errors
-from fieldwork.errors import FieldworkError, NotebookError, RunError, listed
-from fieldwork.provenance import sha256_file
+from fieldwork.errors import FieldworkError, NotebookError, RunError, listed, refused
+from fieldwork.provenance import sha256_file, write_atomic
 from fieldwork.run.page import compose
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from fieldwork.run.notebook import Notebook, Value
     from fieldwork.run.processes import Processes
     from fieldwork.run.spec import Step
 
 __all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "work"]
 
-_SOCKET_PATH = 80
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
+_NO_ROOM = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\] ([^:\n]*)")
 _FIELD = re.compile(r"  (where|expected|got|hint) +(\S.*)")
 _EPOCH = "1767225600"
 """Date that figures and documents carry instead of the clock's: the first day of 2026."""
@@ -127,13 +127,34 @@ class Failure:
         }
 
 
-def work(task: Task, processes: Processes, on_cell: Callable[[int, int], None]) -> Made | Failure:
-    """Run a step into its staging folder and say what it made, or how it failed."""
+def work(
+    task: Task,
+    processes: Processes,
+    on_cell: Callable[[int, int], None],
+    private: AbstractContextManager[Path],
+) -> Made | Failure:
+    """Run a step into its staging folder and say what it made, or how it failed.
+
+    `private` gives the short, empty folder that its process has to itself.
+    """
+    try:
+        return _work(task, processes, on_cell, private)
+    except OSError as error:
+        # No room for the process's own files, or one process too many: a failure of this step and of no other.
+        return Failure(task.step.name, refused(error), values=task.values)
+
+
+def _work(
+    task: Task,
+    processes: Processes,
+    on_cell: Callable[[int, int], None],
+    private: AbstractContextManager[Path],
+) -> Made | Failure:
     start = time.perf_counter()
     for output in task.step.outputs:
         path = task.stage / output.label
         (path if output.folder else path.parent).mkdir(parents=True, exist_ok=True)
-    with _sockets() as sockets:
+    with private as sockets:
         around = _surroundings(sockets)
         if task.step.notebook:
             failure = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
@@ -154,17 +175,6 @@ def renew(step: Step, page: str, values: Mapping[str, Value], wave: str) -> str:
         raise RunError("a call has no page", where=step.name)
     source = json.loads(step.notebook.path.read_text(encoding="utf-8"))
     return compose(source, json.loads(page), {"wave": wave, **values}, ())
-
-
-@contextlib.contextmanager
-def _sockets() -> Iterator[Path]:
-    # A socket's path may have about 100 characters; some machines have long temporary folders.
-    base = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="fw-", dir=base if len(base) < _SOCKET_PATH else "/tmp"))  # noqa: S108 - see above
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _surroundings(private: Path) -> dict[str, str]:
@@ -258,7 +268,7 @@ def _cell_failed(task: Task, book: Notebook, held: list[Any], error: Any) -> Fai
     source = book.cells[number - 1].source.splitlines() or [""]
     line = min(int(lines[0]) if lines else 1, len(source))
     place = f"{_cell_place(book, number)}, line {line}"
-    own = _ours(error.ename, error.evalue)
+    own = _ours(error.ename, error.evalue) or _no_room(error.ename, error.evalue)
     first = error.evalue.splitlines()[0] if error.evalue else ""
     cause = own or NotebookError(
         f"chapter {task.step.name} stopped at {error.ename}{f': {first}' if first else ''}",
@@ -274,9 +284,7 @@ def _failure(
     if held:
         import nbformat  # noqa: PLC0415 - loaded already, by papermill
 
-        task.failed.parent.mkdir(parents=True, exist_ok=True)
-        text = nbformat.writes(held[0])  # type: ignore[no-untyped-call]
-        task.failed.write_text(text, encoding="utf-8")
+        write_atomic(task.failed, nbformat.writes(held[0]))  # type: ignore[no-untyped-call]
         copy = task.failed.relative_to(task.study).as_posix()
     values: dict[str, Value] = {"wave": task.wave, **task.values}
     return Failure(task.step.name, cause, place, source, values, copy, traceback)
@@ -316,6 +324,12 @@ def _ours(name: str, text: str) -> FieldworkError | None:
     return make("\n".join(title), **fields)
 
 
+def _no_room(name: str, text: str) -> RunError | None:
+    """Return the error of a full disk, where that is what a process reported by name and text."""
+    found = _NO_ROOM.search(text) if name.endswith("Error") else None
+    return refused(OSError(int(found[1]), found[2].strip())) if found else None
+
+
 def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | None:
     report = private / "error.json"
     given = json.dumps({"study": str(task.study), "wave": task.wave, "out": str(task.stage)})
@@ -348,6 +362,8 @@ def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: P
     kind = getattr(errors, told["error"], None)
     if isinstance(kind, type) and issubclass(kind, FieldworkError):
         cause = kind(told["title"], **fields)
+    elif full := _no_room(told["error"], told["title"]):
+        cause = full
     else:
         cause = RunError(f"step {task.step.name} stopped at {told['error']}: {told['title']}".rstrip(": "), **fields)
     place = f"{task.step.call} ({told['place']})"

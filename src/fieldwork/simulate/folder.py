@@ -14,6 +14,7 @@ import pandas as pd
 
 from fieldwork.errors import UsageError, listed, nearest
 from fieldwork.instrument import Instrument
+from fieldwork.provenance import abandoned, beside
 from fieldwork.simulate.delivery import deliveries, population_margins, refuse_sizes, soil, wave_names
 from fieldwork.simulate.interview import layout_of
 from fieldwork.simulate.population import BLOCK, Population
@@ -74,31 +75,41 @@ def write_study(
     for instrument in instruments:
         _refuse_unknown_names(settings or {}, instrument)
     populations = [Population(world, layout_of(instrument)) for instrument in instruments]
-    folder = _fresh(Path(out))
-    _copy_instruments(study, folder, sources)
-    command = _command(world_name, organisations, waves, seed, settings or {})
-    blocks = -(-organisations // BLOCK)
-    rows: list[TruthRow] = []
-    before: list[TrueWave] = []
-    for number, (name, instrument, population) in enumerate(zip(names, instruments, populations, strict=True), start=1):
-        raw = folder / "data" / "raw" / name
-        raw.mkdir(parents=True)
-        made = deliveries(population, instrument, organisations=organisations, wave=number, name=name, seed=seed)
-        for block, delivery in enumerate(made, start=1):
-            spoilt = soil(delivery, instrument, rows=int(world.faulty_rows) if block == 1 else 0, seed=seed + number)
-            file = "responses.csv" if blocks == 1 else f"responses_{block:03d}.csv"
-            _write_csv(spoilt, raw / file)
-            if progress is not None:
-                progress(f"{name}/{file}", (number - 1) * blocks + block, waves * blocks)
-        _write(raw / "README.md", _readme(world, name, seed, command))
-        margins = population_margins(population, instrument)
-        if margins:
-            _write(folder / "instruments" / f"{name}.margins.toml", _margins_text(margins, world, name))
-        rows += whole_truth(population, instrument, name, number, before) if instrument.role_ids else []
-        before.append(TrueWave(population, instrument, name, number))
-    _write(folder / "truth.json", _records(rows))
-    _write(folder / "study.toml", _study_text(study, world, names, command))
-    return folder
+    final = Path(out)
+    _refuse_in_use(final)
+    folder = _begun(final)
+    try:
+        _copy_instruments(study, folder, sources)
+        command = _command(world_name, organisations, waves, seed, settings or {})
+        blocks = -(-organisations // BLOCK)
+        rows: list[TruthRow] = []
+        before: list[TrueWave] = []
+        for number, (name, instrument, population) in enumerate(
+            zip(names, instruments, populations, strict=True), start=1
+        ):
+            raw = folder / "data" / "raw" / name
+            raw.mkdir(parents=True)
+            made = deliveries(population, instrument, organisations=organisations, wave=number, name=name, seed=seed)
+            for block, delivery in enumerate(made, start=1):
+                spoilt = soil(
+                    delivery, instrument, rows=int(world.faulty_rows) if block == 1 else 0, seed=seed + number
+                )
+                file = "responses.csv" if blocks == 1 else f"responses_{block:03d}.csv"
+                _write_csv(spoilt, raw / file)
+                if progress is not None:
+                    progress(f"{name}/{file}", (number - 1) * blocks + block, waves * blocks)
+            _write(raw / "README.md", _readme(world, name, seed, command))
+            margins = population_margins(population, instrument)
+            if margins:
+                _write(folder / "instruments" / f"{name}.margins.toml", _margins_text(margins, world, name))
+            rows += whole_truth(population, instrument, name, number, before) if instrument.role_ids else []
+            before.append(TrueWave(population, instrument, name, number))
+        _write(folder / "truth.json", _records(rows))
+        _write(folder / "study.toml", _study_text(study, world, names, command))
+        _into_place(folder, final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return final
 
 
 def _world(name: str) -> World:
@@ -144,7 +155,7 @@ def _refuse_unknown_names(settings: Mapping[str, str | float], instrument: Instr
                 )
 
 
-def _fresh(folder: Path) -> Path:
+def _refuse_in_use(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             "the folder for the simulated study is in use",
@@ -153,8 +164,28 @@ def _fresh(folder: Path) -> Path:
             got="a file" if not folder.is_dir() else f"{sum(1 for _ in folder.iterdir())} entries",
             hint="name another folder, or remove this one",
         )
-    (folder / "instruments").mkdir(parents=True, exist_ok=True)
+
+
+def _begun(final: Path) -> Path:
+    """Make the folder in which a study is written before it is put into its place, and take away those of killed processes."""
+    place = final.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in abandoned(place.parent, deep=False):
+        if left.is_dir() and left.name.startswith(f".{place.name}."):
+            shutil.rmtree(left)
+    folder = beside(place)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "instruments").mkdir(parents=True)
     return folder
+
+
+def _into_place(folder: Path, final: Path) -> None:
+    """Rename a whole study into its place; into an empty folder part by part, what makes it a study last."""
+    if not final.exists():
+        folder.replace(final)
+        return
+    for part in sorted(folder.iterdir(), key=lambda path: (path.name == "study.toml", path.name)):
+        part.replace(final / part.name)
 
 
 def _instrument_paths(study: Study, waves: tuple[str, ...]) -> dict[str, Path]:

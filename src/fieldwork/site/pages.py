@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from fieldwork.provenance import write_whole
 from fieldwork.site import words
 from fieldwork.site.chapters import convert, titles
 from fieldwork.site.codebook import codebook
@@ -123,7 +124,7 @@ def _put(pages: Mapping[str, bytes], target: Path) -> None:
             if old.suffix in {".html", ".csv"} and f"{folder}/{old.name}" not in pages:
                 old.unlink()
     for path, content in pages.items():
-        (target / path).write_bytes(content)
+        write_whole(target / path, content)
 
 
 def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]) -> None:
