@@ -174,6 +174,11 @@ def test_curves_of_ranks_are_single_step_sets_and_ignore_names_origin_and_unit(s
     assert (np.diff(exact.rank_low, axis=0) <= 0).all()
     assert (np.diff(exact.rank_high, axis=0) >= 0).all()
     fewer = rank_curves(theta, covariance=np.eye(5), draws=40, df=6)
+    # Bonferroni over the twenty ordered pairs, at each draw's level, by Student's tail of each difference.
+    for b, level in enumerate((np.arange(40) + 0.5) / 40):
+        sure = stats.t.sf((theta[:, None] - theta) / np.sqrt(2), 6) < (1 - level) / 20
+        assert fewer.rank_low[b].tolist() == (1 + sure.sum(axis=0)).tolist()
+        assert fewer.rank_high[b].tolist() == (5 - sure.sum(axis=1)).tolist()
     assert (fewer.rank_low <= exact.rank_low).all()
     assert (fewer.rank_high >= exact.rank_high).all()
 
@@ -541,7 +546,7 @@ def rankings_of(members):
 def regression_of(rng, n=40):
     group = np.r_[np.arange(3), rng.integers(0, 3, n - 3)]
     X = np.column_stack([np.ones(n), group == 1, group == 2, rng.normal(size=n)])
-    return X, rng.uniform(0.3, 2.0, (2, n)), rng.permutation(n), rng.uniform(0.1, 0.9, n)
+    return X, rng.uniform(0.3, 2.0, (3, n)), rng.permutation(n), rng.uniform(0.1, 0.9, n)
 
 
 # The same groups with the last one as base, and the slope in another unit.
