@@ -136,6 +136,25 @@ def test_a_full_disk_at_any_call_is_told_and_healed_by_the_next_run(every, state
     assert met.count(1) > 100 / every
 
 
+@pytest.mark.parametrize("at", range(1, 24, 3))
+def test_a_full_disk_is_told_with_the_file_that_had_no_room(study, monkeypatch, capsys, at):
+    deliver(study, SECOND)
+    flushes = []
+
+    def flush(_):
+        flushes.append(1)
+        if len(flushes) >= at:
+            full("fsync")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", flush)
+        assert run(study) == 1
+    said = capsys.readouterr().err
+    assert "the disk is full" in said
+    assert f"where     {study}/" in said
+    assert run(study) == 0
+
+
 def test_a_failing_run_leaves_no_manifest_that_is_not_true(study, capsys):
     assert (study / "reports/w1/manifest.json").is_file()
     deliver(study, SECOND)
