@@ -20,6 +20,7 @@ from fieldwork.errors import RunError
 from fieldwork.provenance import Memo, sha256_file
 from fieldwork.run import runner
 from fieldwork.run.store import Store
+from fieldwork.simulate import folder
 from tests import crashing
 from tests.crashing import FIRST, SECOND, deliver, digests, false_lines, fault, full, in_child, killed, litter, run
 
@@ -134,6 +135,25 @@ def test_a_full_disk_at_any_call_is_told_and_healed_by_the_next_run(every, state
         assert digests(study) == (second if delivery == SECOND else first), at
         assert litter(study) == []
     assert met.count(1) > 100 / every
+
+
+@pytest.mark.parametrize("at", range(1, 24, 3))
+def test_a_full_disk_is_told_with_the_file_that_had_no_room(study, monkeypatch, capsys, at):
+    deliver(study, SECOND)
+    flushes = []
+
+    def flush(_):
+        flushes.append(1)
+        if len(flushes) >= at:
+            full("fsync")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", flush)
+        assert run(study) == 1
+    said = capsys.readouterr().err
+    assert "the disk is full" in said
+    assert f"where     {study}/" in said
+    assert run(study) == 0
 
 
 def test_a_failing_run_leaves_no_manifest_that_is_not_true(study, capsys):
@@ -395,10 +415,10 @@ def test_a_clock_that_jumps_while_a_run_works_changes_no_result(study, states, m
 
 def children(pid):
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                found.append(int(folder.name))
+            if int((place / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(int(place.name))
         except OSError:
             continue
     return found
@@ -428,3 +448,60 @@ def test_no_process_and_no_folder_outlives_a_killed_run_for_long(tmp_path):
     (study / "pkg/crashing_calls.py").write_text(crashing.CALLS)
     subprocess.run(words, env=around, check=True, stdout=subprocess.DEVNULL)
     assert list(temporary.glob("fw-*")) == []
+
+
+# Commands that write beside a run
+
+
+def test_a_simulation_that_is_ended_leaves_nothing_in_its_folder(tmp_path, monkeypatch):
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "_write_csv", ended)
+    dead = tmp_path / ".study.99999999.part"
+    (dead / "instruments").mkdir(parents=True)
+    other = tmp_path / ".elsewhere.99999999.part"
+    other.mkdir()
+    base = Path(__file__).resolve().parents[1]
+    words = ["--world", "null", "--organisations", "5", "--study", str(base), "--out", str(tmp_path / "study")]
+    assert main(["simulate", *words]) == 130
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_simulation_goes_into_an_empty_folder_whole(tmp_path):
+    made, final = provenance.beside(tmp_path / "study"), tmp_path / "study"
+    final.mkdir()
+    for name in ("data", "instruments"):
+        (made / name).mkdir(parents=True)
+    (made / "study.toml").write_text("x")
+    folder._into_place(made, final)
+    assert sorted(path.name for path in final.iterdir()) == ["data", "instruments", "study.toml"]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_file_that_could_not_be_written_leaves_the_old_one_and_nothing_beside_it(tmp_path, monkeypatch, closed):
+    path = tmp_path / "a.json"
+    provenance.write_whole(path, b"old", closed=closed)
+    assert path.stat().st_mode & 0o077 == (0 if closed else 0o044 & ~current_umask())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: full("fsync"))
+        with pytest.raises(OSError, match="No space left") as caught:
+            provenance.write_whole(path, b"new", closed=closed)
+    assert caught.value.filename == str(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+    assert path.read_bytes() == b"old"
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_only_what_a_dead_process_left_is_taken_away(tmp_path):
+    mine, dead = provenance.beside(tmp_path / "a.json"), tmp_path / "deep/.a.json.99999999.part"
+    dead.parent.mkdir()
+    for path in (mine, dead, tmp_path / ".notes.part", tmp_path / ".a.json.x.part"):
+        path.write_text("half")
+    assert provenance.abandoned(tmp_path) == [dead]
+    assert provenance.abandoned(tmp_path, deep=False) == []

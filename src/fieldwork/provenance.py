@@ -35,6 +35,7 @@ __all__ = [
     "flush",
     "make_folders",
     "manifest_text",
+    "naming",
     "sha256_file",
     "sha256_text",
     "write_atomic",
@@ -137,9 +138,19 @@ def _alive(process: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of the system name the file at work: a write that fails names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def flush(path: Path) -> None:
     """Have the system put a file's content on the disk, so that it survives the machine and not the process alone."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         os.fsync(file.fileno())
 
 
@@ -148,12 +159,9 @@ def _in_place_of(path: Path) -> Iterator[Path]:
     """Yield where to make a file; rename it into its place once it is whole, take it away where it never was."""
     made = beside(path)
     try:
-        yield made
-        made.replace(path)
-    except OSError as error:
-        # A write that fails names no file.
-        error.filename = error.filename or str(path)
-        raise
+        with naming(path):
+            yield made
+            made.replace(path)
     finally:
         made.unlink(missing_ok=True)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldwork.errors import RunError
-from fieldwork.provenance import Memo, abandoned, canonical, copy_whole, make_folders, write_atomic
+from fieldwork.provenance import Memo, abandoned, canonical, copy_whole, make_folders, naming, write_atomic
 from fieldwork.run.fingerprint import Fingerprint
 
 __all__ = ["Record", "Store"]
@@ -110,8 +110,9 @@ class Store:
             file.seek(0)
             file.truncate()
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-            file.write(f"process {os.getpid()} on {platform.node()}, since {since}\n")
-            file.flush()
+            with naming(self.folder / "lock"):
+                file.write(f"process {os.getpid()} on {platform.node()}, since {since}\n")
+                file.flush()
             self._held = 1
             try:
                 yield
@@ -288,7 +289,7 @@ class Store:
     def _append(self, line: Mapping[str, Any]) -> None:
         path = self.folder / "journal.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        with naming(path), path.open("ab") as file:
             # A kill may have left half a line; the next one starts on its own.
             whole = file.tell() == 0 or path.read_bytes()[-1:] == b"\n"
             file.write(b"" if whole else b"\n")
