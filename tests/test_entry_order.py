@@ -93,7 +93,7 @@ def test_answers_that_are_missing_make_no_pair():
 def test_two_executives_are_too_few_for_an_organisation_to_count():
     found = of(wave(organisations(30, drawn, roles=ROLES[:2])))
     reasons = set(found.estimates["reason"])
-    assert reasons == {"10 organisations with 3 informants are needed; there are fewer than 10"}
+    assert reasons == {"10 organisations with 3 informants are needed; there are none"}
 
 
 def test_a_pair_in_few_organisations_is_refused():
