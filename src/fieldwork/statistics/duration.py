@@ -748,7 +748,8 @@ def variance_ratio(
 
     Within each wave s^2 = sum w (y - group mean)^2 / (sum w (n - G) / n), so that with equal weights it is the pooled
     within-group variance. log(s2^2 / s1^2) is linearised by clusters, so organisations or persons in both waves carry their
-    covariance, and heavy tails are allowed for, as the F test does not; interval with t(C - 1).
+    covariance, and heavy tails are allowed for, as the F test does not; interval with t(C - 1). At 90 organisations of unequal
+    size and weight it covers .93, else .94 to .95 (docs/validity_statistics.md).
 
     Parameters
     ----------
