@@ -133,7 +133,7 @@ def test_a_repeated_cross_section_says_that_nobody_is_followed():
         for k in (1, 2, 3)
     ]
     told = row(of(*made), statistic="variance_ratio")
-    assert told["reason"] == "30 executives of w1, w2, w3 are needed; there are fewer than 10"
+    assert told["reason"] == "30 executives of w1, w2, w3 are needed; there are none"
 
 
 def test_use_that_does_not_move_has_no_variance():
