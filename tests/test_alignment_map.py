@@ -9,74 +9,27 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fieldwork.clean import clean
 from fieldwork.constructs import alignment_map, perception_gap
-from fieldwork.constructs.cells import design_for, survey_design
+from fieldwork.constructs.cells import survey_design
 from fieldwork.constructs.ledger import Estimates
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument
-from fieldwork.intake import read_deliveries
 from fieldwork.schema import ESTIMATE_KEY
 from fieldwork.simulate import Population, worlds
-from fieldwork.simulate.delivery import deliveries, population_margins
 from fieldwork.simulate.interview import layout_of
 from fieldwork.simulate.truth_alignment_map import alignment_map_truth
 from fieldwork.simulate.truth_perception_gap import perception_gap_truth
 from fieldwork.simulate.truth_teams import company
 from fieldwork.statistics import agreement as ag
-from fieldwork.weight import Margin, Margins, rake
+from tests.drawn_study import drawn
+from tests.toys import small
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = ["construct", "measure", "statistic", "role", "role_2", "item"]
 
-SMALL = """
-[instrument]
-id = "small"
-version = "1"
-title = "Small"
-
-[keys]
-organisation = "org_id"
-role = "role"
-
-[[roles]]
-code = 1
-id = "CEO"
-label = "Chief"
-
-[[roles]]
-code = 2
-id = "CFO"
-label = "Finance"
-
-[[roles]]
-code = 3
-id = "CTO"
-label = "Technology"
-
-[scales.five]
-points = [
-    { code = 1, label = "1" }, { code = 2, label = "2" }, { code = 3, label = "3" }, { code = 4, label = "4" },
-    { code = 5, label = "5" },
-]
-
-[items.resp_id]
-kind = "identifier"
-label = "Respondent"
-
-[items.org_id]
-kind = "identifier"
-label = "Organisation"
-
-[items.wave]
-kind = "identifier"
-label = "Wave"
-
-[items.role]
-kind = "single"
-label = "Role"
-options = ["roles"]
-
+SMALL = (
+    small(CEO="Chief", CFO="Finance", CTO="Technology")
+    + """
 [items.pri]
 kind = "rank"
 high = 4
@@ -112,6 +65,7 @@ low = 0
 high = 1000
 constructs = ["practices"]
 """
+)
 AIMS = ["pri_1", "pri_2", "pri_3", "pri_4"]
 
 
@@ -170,18 +124,7 @@ def one(estimates, statistic, **key):
 
 def study(world, organisations, seed, instrument, replicates, folder):
     """Draw a delivery of a world, clean, rake and estimate it as chapters 01, 03 and 06 do."""
-    population = Population(worlds()[world], layout_of(instrument))
-    paths = []
-    for number, frame in enumerate(
-        deliveries(population, instrument, organisations=organisations, wave=1, name="2026Q1", seed=seed)
-    ):
-        paths.append(folder / f"responses_{number}.csv")
-        frame.to_csv(paths[-1], index=False)
-    responses = clean(read_deliveries(paths, instrument, within=folder), instrument).responses
-    targets = population_margins(population, instrument)
-    margins = Margins(tuple(Margin(k, tuple(v), np.array(list(v.values()))) for k, v in targets.items()))
-    weights = rake(responses, margins).table(responses["resp_id"])
-    design = design_for(instrument, responses, weights, margins, replicates=replicates, seed=seed)
+    population, _, design = drawn(world, organisations, seed, folder, instrument=instrument, replicates=replicates)
     parts = [module.estimate_for(instrument, design) for module in (alignment_map, perception_gap)]
     return population, design, Estimates.joined(parts)
 

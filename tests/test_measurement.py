@@ -11,50 +11,11 @@ from fieldwork.constructs.cells import survey_design, weighted_sums
 from fieldwork.constructs.measurement import endpoint_share, estimate_for
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument
+from tests.toys import small
 
-SMALL = """
-[instrument]
-id = "small"
-version = "1"
-title = "Small"
-
-[keys]
-organisation = "org_id"
-role = "role"
-
-[[roles]]
-code = 1
-id = "a"
-label = "First"
-
-[[roles]]
-code = 2
-id = "b"
-label = "Second"
-
-[scales.five]
-points = [
-    { code = 1, label = "1" }, { code = 2, label = "2" }, { code = 3, label = "3" }, { code = 4, label = "4" },
-    { code = 5, label = "5" },
-]
-
-[items.resp_id]
-kind = "identifier"
-label = "Respondent"
-
-[items.org_id]
-kind = "identifier"
-label = "Organisation"
-
-[items.wave]
-kind = "identifier"
-label = "Wave"
-
-[items.role]
-kind = "single"
-label = "Role"
-options = ["roles"]
-
+SMALL = (
+    small(a="First", b="Second")
+    + """
 [items.mode]
 kind = "single"
 label = "Mode"
@@ -80,6 +41,7 @@ repeat = [{ code = 1, id = "1", label = "one" }, { code = 2, id = "2", label = "
 label = "Use {id}"
 constructs = ["practices"]
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,58 +16,12 @@ from fieldwork.instrument import Instrument
 from fieldwork.schema import ESTIMATE_KEY
 from fieldwork.simulate.truth_readiness import readiness_truth
 from tests.drawn_study import beside_truth, drawn, one, register
+from tests.toys import small
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "practices.toml").read_text(encoding="utf-8"))
 
-SMALL = """
-[instrument]
-id = "small"
-version = "1"
-title = "Small"
-
-[keys]
-organisation = "org_id"
-role = "role"
-
-[[roles]]
-code = 1
-id = "a"
-label = "First"
-
-[[roles]]
-code = 2
-id = "b"
-label = "Second"
-
-[[roles]]
-code = 3
-id = "c"
-label = "Third"
-
-[scales.five]
-points = [
-    { code = 1, label = "1" }, { code = 2, label = "2" }, { code = 3, label = "3" }, { code = 4, label = "4" },
-    { code = 5, label = "5" },
-]
-
-[items.resp_id]
-kind = "identifier"
-label = "Respondent"
-
-[items.org_id]
-kind = "identifier"
-label = "Organisation"
-
-[items.wave]
-kind = "identifier"
-label = "Wave"
-
-[items.role]
-kind = "single"
-label = "Role"
-options = ["roles"]
-"""
+SMALL = small(a="First", b="Second", c="Third")
 ITEMS = {
     name: f'\n[items.{name}]\nkind = "ordinal"\nscale = "five"\nlabel = "{name}"\nconstructs = ["readiness"]\n'
     for name in ("prep", "prep_org", "conf", "conv_priv", "amb", "res_data", "res_tool", "res_tal", "res_bud", "ack")
