@@ -262,6 +262,38 @@ def test_a_difference_of_shares_is_newcombe_s_turns_with_its_sides_and_narrows_a
     assert (np.diff(pn.difference_quantile(x / n, y / m, n, m, levels, levels)) >= -1e-12).all()
 
 
+@given(st.data(), sizes, sizes, st.floats(0.5, 0.99), st.floats(0.0, 0.9))
+def test_a_difference_of_exact_intervals_turns_with_its_sides_and_narrows_as_they_move_together(data, n, m, level, rho):
+    x, y = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
+    one, two = pn.korn_graubard(x / n, 0.0, n, n), pn.korn_graubard(y / m, 0.0, m, m)
+    ends = [0.5 - level / 2, 0.5 + level / 2]
+    found = pn.interval_difference(one, two, ends)
+    assert -1 <= found[0] <= x / n - y / m <= found[1] <= 1
+    assert pn.interval_difference(two, one, ends)[::-1] == pytest.approx(-found)
+    nothing = pn.korn_graubard(
+        0.0, 0.0, 10**9, 10**9
+    )  # beside a share that is sure to be nil: the interval of the other
+    assert pn.interval_difference(one, nothing, ends) == pytest.approx(one.quantile(ends), abs=1e-6)
+    together = pn.interval_difference(one, two, ends, rho)
+    assert found[0] <= together[0] + 1e-12
+    assert together[1] <= found[1] + 1e-12
+
+
+@given(seeds, st.integers(3, 60), st.floats(0.1, 10.0))
+def test_the_correlation_of_layers_is_that_of_their_errors(seed, replicates, unit):
+    rng = generator(seed)
+    first, second = rng.normal(size=(2, 1 + replicates, 2))
+    found = pn.layer_correlation(first, second)
+    e, f = first[1:] - first[0], second[1:] - second[0]
+    by_hand = [e[:, j] @ f[:, j] / np.sqrt(e[:, j] @ e[:, j] * (f[:, j] @ f[:, j])) for j in range(2)]
+    assert found == pytest.approx(by_hand)
+    assert (np.abs(found) <= 1 + 1e-12).all()
+    order = np.r_[0, 1 + rng.permutation(replicates)]
+    assert pn.layer_correlation(second[order], unit * first[order] + 3.0) == pytest.approx(found)
+    assert pn.layer_correlation(first, -first) == pytest.approx([-1.0, -1.0])
+    assert pn.layer_correlation(first, np.ones_like(first)) == pytest.approx([0.0, 0.0])
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(any), min_size=1, max_size=5), seeds)
 @settings(deadline=None)
 def test_a_bound_of_the_largest_share_is_the_largest_exact_bound_at_the_family_s_level(sides, seed):

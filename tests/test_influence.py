@@ -382,6 +382,24 @@ def test_a_thin_target_is_out_of_the_index_since_effects_add_up_to_nil(tmp_path)
 # ------------------------------------------------------------------------------------------- gatekeepers, validators
 
 
+def test_the_interval_of_a_self_other_gap_knows_that_colleagues_answer_alike(tmp_path):
+    """One holder and one other of each organisation say the same: their shares move together, so their difference hardly does."""
+    rng = np.random.default_rng(21)
+    said = (rng.random(80) < 0.4).astype(int)
+    frame = pd.DataFrame({
+        "resp_id": np.arange(160), "org_id": np.repeat([f"o{i:03}" for i in range(80)], 2), "wave": "w1",
+        "role": np.tile(["A", "B"], 80), "veto_A": np.repeat(said, 2), "veto_B": 0, "veto_C": 0, "veto_D": 0, "veto_none": 0,
+    })  # fmt: skip
+    apart = frame.copy()
+    apart.loc[apart["role"] == "B", "veto_A"] = rng.permutation(said)
+    width = []
+    for data in (frame, apart):
+        row = one(estimated(instrument_of(tmp_path, NAMED), data).estimates, "self_other_gap", role="A", measure="veto")
+        assert row["estimate"] == pytest.approx(0.0, abs=1e-12)
+        width.append(row["conf_high"] - row["conf_low"])
+    assert width[0] < width[1] / 2
+
+
 def test_shares_of_gatekeepers_are_conditional_on_the_role_and_leave_its_holders_out(tmp_path):
     rng = np.random.default_rng(12)
     frame = ratings_frame(rng, firms=90)

@@ -48,6 +48,7 @@ from fieldwork.statistics.proportion import (
     effective_sample,
     korn_graubard,
     largest_share_quantile,
+    layer_correlation,
     replicate_places,
 )
 from fieldwork.statistics.replicates import Floats, Inference, Ints, infer
@@ -420,9 +421,7 @@ def _differences(
         effective_sample(side.estimate, side.std_error, np.maximum(group.n, 1))
         for side, group in ((first, mine), (second, others))
     ]
-    errors = [np.nan_to_num(layers[1:] - layers[0]) for layers in (p, q)]
-    norm = np.sqrt((errors[0] ** 2).mean(axis=0) * (errors[1] ** 2).mean(axis=0))
-    correlation = np.where(norm > NIL**2, (errors[0] * errors[1]).mean(axis=0) / np.where(norm > 0, norm, 1.0), 0.0)
+    correlation = layer_correlation(p, q)
     places = replicate_places(np.nan_to_num(both.draws))
     for j, option in enumerate(answers.options):
         n = (int(mine.n[j]), int(others.n[j]))

@@ -16,7 +16,13 @@ import pandas as pd
 
 from fieldwork.constructs.cells import weighted_sums
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Ledger, counted
-from fieldwork.statistics.proportion import ProportionInterval, korn_graubard
+from fieldwork.statistics.proportion import (
+    ProportionInterval,
+    interval_difference,
+    korn_graubard,
+    layer_correlation,
+    replicate_places,
+)
 from fieldwork.statistics.replicates import infer
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item
     from fieldwork.statistics.replicates import Floats, Inference
 
-__all__ = ["add_rows", "difference_of", "numbers"]
+__all__ = ["add_rows", "numbers"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -41,7 +47,8 @@ def add_rows(ledger: Ledger, instrument: Instrument, item: Item, statistic: str,
     """Write shares who name each role, among respondents of other roles whose firm has it; and who name nobody.
 
     Shares are weighted, their intervals Korn and Graubard's at the effective sample size of the design. `self_other_gap` is the
-    share of the role's holders who name it less that of others, by square-and-add of the two intervals. Where the
+    share of the role's holders who name it less that of others, by square-and-add of the two intervals with the correlation
+    that shared organisations give them. Where the
     survey does not ask which roles exist, firms without a role count as not naming it, and the row says so.
 
     Parameters
@@ -88,7 +95,7 @@ def _share(ledger: Ledger, measure: str, statistic: str, yes: Mask, among: Mask,
         measure,
         statistic,
         "proportion",
-        draws=interval.quantile(_places(inference.draws)),
+        draws=interval.quantile(replicate_places(inference.draws)),
         hits=int((yes & among).sum()),
         carried=design.carried(among),
         estimate=interval.estimate,
@@ -120,46 +127,26 @@ def _self_named(ledger: Ledger, measure: str, yes: Mask, groups: Sequence[Mask],
     sides = [int((yes & group).sum()) for group in (mine, others)]
     curves = [_curve(design, yes, group, n_, c)[0] for group, n_, c in zip((mine, others), n, clusters, strict=True)]
     sums = [weighted_sums(design, np.column_stack([yes, np.ones(len(yes))]), group) for group in (mine, others)]
-    layers = sums[0][:, 0] / sums[0][:, 1] - sums[1][:, 0] / sums[1][:, 1]
+    shares = [each[:, 0] / each[:, 1] for each in sums]
+    layers = shares[0] - shares[1]
     inference = infer(layers, clusters[0])
-    low, high = difference_of(curves[0], curves[1], np.array([0.025, 0.975]))
+    # A role's holders and those of the others sit in the same organisations.
+    together = float(layer_correlation(*shares))
+    low, high = interval_difference(curves[0], curves[1], [0.025, 0.975], together)
+    drawn = interval_difference(curves[0], curves[1], replicate_places(inference.draws), together)
     # The gate must see the thinner of the sides of both shares, or the difference would give one of them away.
     hits = min(*sides, n[0] - sides[0], n[1] - sides[1])
     small = f"small base: fewer than {SMALL_BASE} respondents" if n[0] < SMALL_BASE else ""
     ledger.add(
-        measure, "self_other_gap", "proportion", draws=difference_of(curves[0], curves[1], _places(inference.draws)),
+        measure, "self_other_gap", "proportion", draws=drawn,
         hits=hits, estimate=float(layers[0]), std_error=_sure(float(inference.std_error)), conf_low=float(low),
         conf_high=float(high), conf_level=0.95, method="korn_graubard_mover", smallest=(min(n), min(clusters)),
         status="flagged" if small else "ok", reason=small, **base,
     )  # fmt: skip
 
 
-def difference_of(first: ProportionInterval, second: ProportionInterval, level: npt.ArrayLike) -> Floats:
-    """Confidence curve of a difference of two shares, from their own curves (square-and-add).
-
-    At level u below one half p1 - p2 - sqrt((p1 - q1(u))^2 + (q2(1 - u) - p2)^2), q the curves of the two; above, the other
-    limits with a plus. A t interval of such a difference misses on the far side of a small share.
-
-    Reference: Newcombe (1998), Statist. Med. 17, 873-890, method 10, with Korn and Graubard's limits in place of Wilson's.
-
-    >>> from fieldwork.statistics.proportion import ProportionInterval, korn_graubard
-    >>> one, two = korn_graubard(56 / 70, 0.0, 70, 70), korn_graubard(48 / 80, 0.0, 80, 80)
-    >>> difference_of(one, two, [0.025, 0.975]).round(2).tolist()
-    [0.04, 0.34]
-    """
-    u = np.asarray(level, dtype=np.float64)
-    reach = np.hypot(first.quantile(u) - first.estimate, second.quantile(1.0 - u) - second.estimate)
-    return np.asarray(first.estimate - second.estimate + np.where(u < 0.5, -reach, reach), dtype=np.float64)
-
-
 def _sure(std_error: float) -> float:
     return std_error if np.isfinite(std_error) and std_error > NIL else math.nan
-
-
-def _places(draws: Floats) -> Floats:
-    """Return each draw's place in (0, 1), so that a confidence curve can be read at the same replicates."""
-    order = np.argsort(np.argsort(draws, kind="stable"), kind="stable")
-    return np.asarray((order + 0.5) / len(draws), dtype=np.float64)
 
 
 def _curve(design: SurveyDesign, yes: Mask, among: Mask, n: int, clusters: int) -> tuple[ProportionInterval, Inference]:

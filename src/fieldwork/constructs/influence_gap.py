@@ -258,8 +258,8 @@ def _association(ledger: Ledger, stall: Item, measure: Item, roles: Axis, weight
             "the survey names no organisations, so nobody's distance from colleagues is known"
             if not design.has_organisations
             else f"{MINIMUM_CLUSTERS} organisations with {MINIMUM_INFORMANTS} informants, and {MINIMUM_EVENTS} executives who "
-            f"report a stall and as many who do not, are needed; there are {clusters} organisations, {counted(yes)} and "
-            f"{counted(no)} executives"
+            f"report a stall and as many who do not, are needed; there are {clusters} organisations, "
+            f"{counted(yes, MINIMUM_EVENTS)} and {counted(no, MINIMUM_EVENTS)} executives"
         )
         for statistic in _ASSOCIATION:
             ledger.refuse(stall.name, statistic, "log_ratio", reason, **base)
