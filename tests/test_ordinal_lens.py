@@ -117,7 +117,7 @@ class TestEffects:
         """Roles alike but at other stages: the marginal means differ, the conditional effects do not."""
         data = drawn(organisations=600, role=(0.0, 0.0, 0.0), stage=(-1.0, 1.0), confounded=True)
         cells, table = both(data)
-        assert row(cells.estimates, "role_sd_corrected", segment="")["conf_low"] > 0.2
+        assert row(cells.estimates, "role_sd_corrected", stage="")["conf_low"] > 0.2
         assert row(table, "role_sd_latent")["conf_low"] == 0.0
         ratio = row(table, "gradient_ratio_log_model")
         assert ratio["status"] == "flagged"
