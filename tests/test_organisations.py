@@ -16,6 +16,7 @@ from fieldwork.errors import RunError, StudyError, UsageError
 from fieldwork.organisations import listing, report
 from fieldwork.run.store import Store
 from fieldwork.study import Study
+from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -58,8 +59,7 @@ def finished(tmp_path_factory):
         "--set", "speeders=0", "straight_liners=0", "inattentive=0", study=ROOT,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    text = (folder / "study.toml").read_text(encoding="utf-8")
-    (folder / "study.toml").write_text(text.replace("replicates = 1000", "replicates = 40"), encoding="utf-8")
+    shorten(folder, replicates=40)
     rows = answered(folder)
     sizes = pd.Series([row["org_id"] for row in rows]).value_counts()
     willing = sorted(sizes[sizes >= 3].index)[:4]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from fieldwork import schema
+from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
 OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
@@ -43,9 +44,7 @@ def raw_study(tmp_path_factory):
          "--out", str(folder), "--set", "faulty_rows=4"],
         check=True, capture_output=True, cwd=ROOT,
     )  # fmt: skip
-    text = (folder / "study.toml").read_text()
-    assert "replicates = 1000" in text
-    (folder / "study.toml").write_text(text.replace("replicates = 1000", "replicates = 100"))
+    shorten(folder, replicates=100)
     return folder
 
 

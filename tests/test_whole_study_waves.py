@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fieldwork import schema
+from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
 OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
@@ -40,8 +41,7 @@ def finished(tmp_path_factory):
          "--out", str(folder), "--set", "refreshment=0.4"],
         check=True, capture_output=True, cwd=ROOT,
     )  # fmt: skip
-    settings = folder / "study.toml"
-    settings.write_text(settings.read_text().replace("replicates = 1000", "replicates = 100"))
+    shorten(folder, replicates=100)
     shutil.rmtree(folder / "data/raw/2026Q2")
     with (folder / "instruments/2026Q4.toml").open("a", encoding="utf-8") as file:
         file.write('\n[items.conf.waves."2026Q4"]\nversion = "2"\nwording = "How sure are you?"\n')
