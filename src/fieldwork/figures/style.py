@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +188,12 @@ def canvas(height: float, width: float = WIDTH) -> Canvas:
 
 def width_of(text: str, size: float, weight: str = "regular") -> float:
     """Return how wide a line of text is, in inches, in house style."""
+    return _width_in(text, size, weight, tuple(mpl.rcParams["font.family"]))
+
+
+@lru_cache(maxsize=8192)
+def _width_in(text: str, size: float, weight: str, _family: tuple[str, ...]) -> float:
+    # The curves of a wave share most of their labels, and each measure takes milliseconds.
     drawing = canvas(1.0)
     box = Text(0, 0, text, size=size, weight=weight, figure=drawing).get_window_extent()
     return float(box.width) / drawing.dpi
