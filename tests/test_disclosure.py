@@ -63,6 +63,19 @@ def test_not_assessable_keeps_its_reason_and_loses_a_small_base():
     assert pd.isna(published["n"])
 
 
+def test_a_refusal_that_does_not_count_organisations_shows_no_base_where_the_survey_names_them():
+    """A base may be all of one organisation: what is not known to come from five is not shown."""
+    refused = {"status": "not_assessable", "reason": "too few", "estimate": None, "n": 210}
+    beside = row(role="a")
+    published = gate(beside, row(role="b", n_organisations=None, **refused)).set_index("role")
+    assert published.loc["b", list(BASES)].isna().all()
+    assert published.loc["a", "n"] == 40
+    nameless = gate(row(role="a", n_organisations=None), row(role="b", n_organisations=None, **refused)).set_index(
+        "role"
+    )
+    assert nameless.loc["b", "n"] == 210
+
+
 def test_negative_zero_is_zero():
     assert str(gate(row(estimate=-0.001)).loc[0, "estimate"]) == "0.0"
 

@@ -58,9 +58,9 @@ def publish(
         back (`fieldwork release` records them).
 
     A row on fewer than 30 respondents is `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied
-    below the minimum. Precision: bases to the nearest 5; estimates and intervals to 2 decimals (shares: whole per cent);
-    standard errors to 3; p-values to 4. A survey that names no organisations has no organisation rule: `n_organisations` is
-    empty there.
+    below the minimum, and where the survey names organisations and the row does not count them. Precision: bases to the
+    nearest 5; estimates and intervals to 2 decimals (shares: whole per cent); standard errors to 3; p-values to 4. A survey
+    that names no organisations has no organisation rule: `n_organisations` is empty there.
 
     Returns a new frame with the columns of `schema.ESTIMATES`, sorted by its key.
 
@@ -88,7 +88,9 @@ def publish(
     out.loc[held, "status"] = "suppressed"
     out.loc[held, ["conf_level", *NUMBERS, *BASES]] = pd.NA
     out.loc[held, "adjustment"] = ""
-    out.loc[~assessed & few, list(BASES)] = pd.NA
+    # A refusal that does not count organisations may speak of one alone, where the survey names them.
+    uncounted = np.isinf(behind.organisations) & bool(np.isfinite(behind.organisations).any())
+    out.loc[~assessed & (few | uncounted), list(BASES)] = pd.NA
     own = out["n"].astype("Float64").fillna(0).to_numpy(dtype=np.float64)
     small = assessed & ~held & (own < SMALL_BASE) & (out["status"] == "ok").to_numpy()
     out.loc[small, "status"] = "flagged"
