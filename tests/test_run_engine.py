@@ -408,12 +408,15 @@ def started(study):
     return process
 
 
+KERNEL = re.compile(rb"ipykernel|fieldwork\.run\.forking")
+
+
 def kernels(study):
     """Process ids of kernels that work in this study."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if str(study) in str((folder / "cwd").readlink()) and b"ipykernel" in (folder / "cmdline").read_bytes():
+            if str(study) in str((folder / "cwd").readlink()) and KERNEL.search((folder / "cmdline").read_bytes()):
                 found.append(int(folder.name))
         except OSError:
             continue

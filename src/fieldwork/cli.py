@@ -151,6 +151,8 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
     words = "bring these chapters up to date, with what they need, and stop there"
     sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="CHAPTER", help=words)
     sub.add_argument("--force", action="store_true", help="run chapters although they are current")
+    words = "start every chapter's process from nothing; slower, and the same results"
+    sub.add_argument("--isolated", action="store_true", help=words)
 
 
 def _add_explain(sub: argparse.ArgumentParser) -> None:
@@ -394,6 +396,7 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
                 workers=workers,
                 only=names,
                 force=options.force and turn is desk,
+                isolated=options.isolated,
                 barred=_barred(turn, names, results),
                 on_event=_by_wave(on_event, turn.study.wave, wave),
             )

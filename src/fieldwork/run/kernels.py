@@ -1,8 +1,9 @@
 """Papermill, with a kernel of its own for every chapter.
 
-Kernels are reached over sockets of the file system, in a folder of their own: free network ports are raced for when two
-chapters start at once. The kernel is this interpreter, whatever kernels the machine lists, so a chapter sees the very
-environment that its key names.
+A kernel is forked from a server that has the heavy libraries loaded (`forking`), or started from nothing where that is
+asked for or cannot be. It is reached over sockets of the file system, in a folder of its own: free network ports are
+raced for when two chapters start at once. It is this interpreter, whatever kernels the machine lists, so a chapter sees
+the very environment that its key names.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
+
+from fieldwork.run import forking
 
 if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
@@ -42,7 +45,9 @@ papermill_engines.register("fieldwork", _Engine)
 logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
 
 
-def _manager(sockets: Path, surroundings: Mapping[str, str], folder: Path, processes: Processes) -> type:
+def _manager(
+    sockets: Path, surroundings: Mapping[str, str], folder: Path, processes: Processes, *, isolated: bool
+) -> type:
     """Return a kernel manager class bound to one chapter: papermill takes a class, not an object."""
 
     class Manager(AsyncKernelManager):
@@ -55,6 +60,7 @@ def _manager(sockets: Path, surroundings: Mapping[str, str], folder: Path, proce
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
                 display_name="Python 3",
                 language="python",
+                metadata={} if isolated else {"kernel_provisioner": {"provisioner_name": forking.NAME}},
             )
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - jupyter's
@@ -88,6 +94,7 @@ def execute(
     processes: Processes,
     on_cell: Callable[[int, int], None],
     held: list[Any],
+    isolated: bool = False,
 ) -> None:
     """Execute a notebook by papermill; the executed notebook is put into `held`, also when a cell fails.
 
@@ -109,6 +116,8 @@ def execute(
         Told the number of each cell that starts and the number of all cells.
     held : list
         Receives the notebook node.
+    isolated : bool
+        Whether the kernel is started from nothing.
 
     Raises PapermillExecutionError, DeadKernelError.
     """
@@ -129,7 +138,7 @@ def execute(
         request_save_on_cell_execute=False,
         autosave_cell_every=0,
         held=held,
-        kernel_manager_class=_manager(sockets, surroundings, folder, processes),
+        kernel_manager_class=_manager(sockets, surroundings, folder, processes, isolated=isolated),
         record_timing=False,
         on_cell_start=started,
     )

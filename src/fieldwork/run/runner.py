@@ -77,8 +77,11 @@ class Result:
 
 
 class _Run:
-    def __init__(self, judge: Judge, forced: set[str], on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, judge: Judge, forced: set[str], on_event: Callable[[Event], None], *, isolated: bool = False
+    ) -> None:
         self.judge = judge
+        self.isolated = isolated
         self.store = judge.store
         self.study = judge.pipeline.study
         self.wave = judge.pipeline.wave
@@ -210,6 +213,7 @@ class _Run:
             places={name: str(given[name]) for name in PLACES_OFFERED if name in given},
             stage=self.store.stage(key),
             failed=self.store.failed(self.wave, unit.step.name),
+            isolated=self.isolated,
         )
 
     def work(self, task: Task) -> Made | Failure:
@@ -313,6 +317,7 @@ def run(
     workers: int = 2,
     only: tuple[str, ...] = (),
     force: bool = False,
+    isolated: bool = False,
     barred: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
@@ -328,6 +333,8 @@ def run(
         Steps to bring up to date, with what they need; all when empty.
     force : bool
         Run the steps of `only` (all when empty) although they are current.
+    isolated : bool
+        Start every chapter's process from nothing, instead of forking it from one that has the libraries loaded.
     barred : mapping
         Steps that are not to be tried, with the cause: what they need of an earlier wave could not be made.
     on_event : callable
@@ -341,7 +348,7 @@ def run(
     names = {step.name for step in wanted}
     sorter = graphlib.TopologicalSorter({step.name: set(step.needs) & names for step in wanted})
     sorter.prepare()
-    state = _Run(judge, forced, on_event)
+    state = _Run(judge, forced, on_event, isolated=isolated)
     state.steps = wanted
     with state.store.lock():
         state.store.clear_stage({(state.study / output.label).parent for step in wanted for output in step.outputs})

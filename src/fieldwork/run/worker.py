@@ -53,6 +53,7 @@ class Task:
     places : dict        Folders of the machine that the user named, by parameter.
     stage : Path         Empty folder of this attempt, a mirror of the study.
     failed : Path        Where the executed notebook goes when a cell fails.
+    isolated : bool      Whether its process is started from nothing instead of forked.
     """
 
     step: Step
@@ -62,6 +63,7 @@ class Task:
     places: dict[str, str]
     stage: Path
     failed: Path
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ def _run_notebook(
             processes=processes,
             on_cell=at,
             held=held,
+            isolated=task.isolated,
         )
     except kernels.PapermillExecutionError as error:
         return _cell_failed(task, book, held, error)

@@ -1,0 +1,308 @@
+"""A server that imports the heavy libraries once and forks a kernel from itself for every chapter.
+
+Own code, for no kernel provisioner on PyPI forks: starting a kernel and importing pandas and scipy costs two CPU seconds
+a chapter, most of what a chapter costs. Jupyter finds `ForkedProvisioner` by its entry point; papermill and nbclient
+notice nothing. Every kernel is a process of its own, forked before any cell has run: own names, own random state.
+
+The server imports libraries and nothing of ours, reads no data and starts no thread (pyarrow's allocator keeps one, and
+is made to be forked). It lives as long as the process
+that started it, and ends with it, however that ends; so does every kernel. Linux only: elsewhere, and where the server
+cannot start, a kernel starts from nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+__all__ = ["NAME", "PRELOADED", "Forked", "Server", "possible", "server"]
+
+logger = logging.getLogger(__name__)
+
+NAME = "fieldwork-forked"
+"""Name of the provisioner's entry point."""
+PRELOADED = (
+    "ipykernel.kernelapp", "numpy", "pandas", "pyarrow.parquet", "pydantic", "scipy.stats", "scipy.sparse", "scipy.optimize",
+)  # fmt: skip
+"""What most chapters import. Not matplotlib: its backend is chosen by each process at import."""
+_LARGEST = 1 << 20  # bytes of a request: an environment is the most of it
+_HOLDS = hasattr(os, "pidfd_open") and hasattr(os, "fork") and hasattr(socket, "send_fds")
+
+
+def possible() -> bool:
+    """Tell whether this machine can fork kernels: Linux from 5.3."""
+    if not _HOLDS:
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+class Forked:
+    """A forked process, with the part of `subprocess.Popen` that a kernel provisioner uses.
+
+    It is no child of this process, so how it ended is not known: `poll` gives 0 when it has, None while it lives.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, handle: int) -> None:
+        self.pid = pid
+        self._handle = handle
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return None while the process lives."""
+        if self.returncode is None and self._ended(0):
+            self.returncode = 0
+            os.close(self._handle)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the process has ended."""
+        if self.returncode is None and not self._ended(None if timeout is None else timeout * 1000):
+            raise subprocess.TimeoutExpired(NAME, timeout or 0.0)
+        return self.poll() or 0
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to this very process: its number may belong to another one when it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process."""
+        self.send_signal(signal.SIGKILL)
+
+    def _ended(self, milliseconds: float | None) -> bool:
+        looker = select.poll()
+        looker.register(self._handle, select.POLLIN)
+        return bool(looker.poll(milliseconds))
+
+
+class Server:
+    """The process that forks kernels, as seen from the one that started it.
+
+    Raises OSError when it cannot be started.
+    """
+
+    def __init__(self, surroundings: Mapping[str, str]) -> None:
+        # Not in the user's folder: a matplotlibrc or a module of a library's name that lies there is no part of the study.
+        self._folder = tempfile.TemporaryDirectory(prefix="fieldwork-forks-")
+        self._lock = threading.Lock()
+        self._lost = False
+        self.surroundings = dict(surroundings)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(os.getpid())],
+                cwd=self._folder.name,
+                env=self.surroundings,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._socket = ours
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Tell whether the server still runs."""
+        return not self._lost and self._process.poll() is None
+
+    def fork(self, arguments: Sequence[str], folder: str, surroundings: Mapping[str, str], log: int) -> Forked:
+        """Fork a kernel with the arguments of `ipykernel_launcher`, in a folder, with these environment variables alone.
+
+        Parameters
+        ----------
+        arguments : sequence    What follows `python -m ipykernel_launcher`: its connection file, written, and options.
+        folder : str            Working folder of the kernel.
+        surroundings : mapping  Environment variables.
+        log : int               Open file for what the kernel prints outside of its cells.
+
+        Raises ConnectionError when the server has gone, OSError when it cannot fork.
+        """
+        request = json.dumps(
+            {"arguments": list(arguments), "folder": folder, "surroundings": dict(surroundings)}
+        ).encode()
+        with self._lock, self._losing():
+            socket.send_fds(self._socket, [request], [log])
+            answer, handles, _, _ = socket.recv_fds(self._socket, _LARGEST, 1)
+            if not answer:
+                raise ConnectionResetError("the server of kernels has gone")
+        told = json.loads(answer)
+        if "fault" in told:
+            raise OSError(told["fault"])
+        return Forked(told["pid"], handles[0])
+
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError:
+            self._lost = True
+            raise
+
+    def close(self) -> None:
+        """End the server; its kernels end with the process that started it, or when they are told."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+_running: Server | None = None
+_starting = threading.Lock()
+_ITS_OWN = ("IPYTHONDIR",)  # what each kernel has its own of
+
+
+def server(surroundings: Mapping[str, str]) -> Server | None:
+    """Return the server of this process, started when it is first asked for; None where kernels cannot be forked.
+
+    An environment says how an interpreter starts and what it finds, so another environment means another server.
+    """
+    global _running  # noqa: PLW0603 - one server a process, for all runs that it makes
+    if not possible():
+        return None
+    shared = {name: value for name, value in surroundings.items() if name not in _ITS_OWN}
+    with _starting:
+        if _running is not None and not (_running.alive() and _running.surroundings == shared):
+            _forget()
+        if _running is None:
+            try:
+                _running = Server(shared)
+            except OSError as error:
+                logger.warning("kernels start from nothing: %s", error)
+                return None
+            atexit.register(_forget)
+        return _running
+
+
+def _forget() -> None:
+    global _running  # noqa: PLW0603 - see `server`
+    atexit.unregister(_forget)
+    if _running is not None:
+        _running.close()
+        _running = None
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until whoever started this process has gone. In a forked process, be the kernel."""
+    door, starter = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    watched = os.pidfd_open(starter)
+    if os.getppid() != starter:
+        return
+    # As ipykernel's launcher does: the folder in which the server started is no place for modules.
+    if Path(sys.path[0]) == Path.cwd():
+        del sys.path[0]
+    # pandas asks at import whether it is in a kernel, and displays fewer columns where it is not.
+    builtins.get_ipython = lambda: SimpleNamespace(kernel=True)  # type: ignore[attr-defined]
+    for name in PRELOADED:
+        importlib.import_module(name)
+    del builtins.get_ipython  # type: ignore[attr-defined]
+    import gc  # noqa: PLC0415 - beside its use
+
+    # What is there before the fork stays shared: a collection in a kernel would write to every page of it.
+    gc.collect()
+    gc.freeze()
+    request = _serve(door, watched)
+    if request is not None:
+        sys.argv = ["ipykernel_launcher", *request["arguments"]]
+        from ipykernel import kernelapp  # noqa: PLC0415 - loaded already
+
+        kernelapp.launch_new_instance()
+
+
+def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
+    """Answer requests; return the one to be met in a forked process, None when the starter has gone."""
+    looker = select.poll()
+    looker.register(door, select.POLLIN)
+    looker.register(watched, select.POLLIN)
+    while True:
+        happened = dict(looker.poll(1000))
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                continue
+        if watched in happened:
+            return None
+        if door.fileno() not in happened:
+            continue
+        request, logs, _, _ = socket.recv_fds(door, _LARGEST, 1)
+        if not request:
+            return None
+        try:
+            pid = os.fork()
+        except OSError as error:
+            door.send(json.dumps({"fault": str(error)}).encode())
+            os.close(logs[0])
+            continue
+        if not pid:
+            door.close()
+            asked: dict[str, Any] = json.loads(request)
+            _settle_in(asked, logs[0], watched)
+            return asked
+        # The child cannot be reaped before its handle is open: the number is its own until then.
+        handle = os.pidfd_open(pid)
+        socket.send_fds(door, [json.dumps({"pid": pid}).encode()], [handle])
+        os.close(handle)
+        os.close(logs[0])
+
+
+def _settle_in(request: Mapping[str, Any], log: int, watched: int) -> None:
+    """Make a forked process what a process started from nothing would be."""
+    os.setsid()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.environ.clear()
+    # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
+    os.environ.update(request["surroundings"], JPY_PARENT_PID=str(os.getppid()))
+    time.tzset()
+    os.chdir(request["folder"])
+    # A kernel imports our package as it is now, and draws its own entropy.
+    for name in [name for name in sys.modules if name == "fieldwork" or name.startswith("fieldwork.")]:
+        del sys.modules[name]
+    import numpy as np  # noqa: PLC0415 - loaded already; the server itself must start without
+
+    np.random.seed(None)  # noqa: NPY002 - the legacy state is the one that a fork would share
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
+
+
+def _end_with(watched: int) -> None:
+    """End this process and its children when the one that started the server has gone: nobody takes what it makes."""
+    looker = select.poll()
+    looker.register(watched, select.POLLIN)
+    looker.poll()
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

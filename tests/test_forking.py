@@ -1,0 +1,149 @@
+"""Kernels that are forked: each a process of its own, like one started from nothing, and gone when the run is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fieldwork.run import forking, kernels
+from fieldwork.run.processes import Processes
+
+pytestmark = pytest.mark.skipif(not forking.possible(), reason="forks kernels on Linux only")
+SURROUNDINGS = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0",
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # fmt: skip
+
+
+def executed(tmp_path, *sources, name="chapter", isolated=False, during=lambda _: None, **more):
+    """Run cells by papermill in a kernel; return its outputs."""
+    sockets = tmp_path / f"{name}{'-plain' if isolated else ''}"
+    sockets.mkdir()
+    cells = [nbformat.v4.new_code_cell(source, id=f"c{at}") for at, source in enumerate(sources)]
+    book = nbformat.v4.new_notebook(cells=cells)
+    path = sockets / "book.ipynb"
+    nbformat.write(book, path)
+    held = []
+    kernels.execute(
+        path, {}, folder=sockets, sockets=sockets, isolated=isolated, processes=Processes(), held=held,
+        surroundings={**SURROUNDINGS, "IPYTHONDIR": str(sockets / "ipython"), **more}, on_cell=lambda at, _: during(at),
+    )  # fmt: skip
+    return [cell["outputs"] for cell in held[0].cells]
+
+
+def said(outputs):
+    return "".join(part["text"] for part in outputs if part["output_type"] == "stream")
+
+
+ABOUT = """
+import json, os, sys, signal, random
+import numpy as np
+print(json.dumps({
+    "cwd": os.getcwd() == os.environ["IPYTHONDIR"].rsplit("/", 1)[0], "leads": os.getpgid(0) == os.getpid(),
+    "columns": __import__("pandas").get_option("display.max_columns"), "backend": os.environ["MPLBACKEND"],
+    "ours": sorted(name for name in sys.modules if name.split(".")[0] == "fieldwork"), "path": sys.path, "main": __name__,
+    "interrupt": signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "stdin": os.read(0, 1) == b"",
+    "variables": sorted(set(os.environ) - {"JPY_PARENT_PID", "JPY_SESSION_NAME"})}))
+"""
+FIGURE = """
+%matplotlib inline
+import matplotlib.pyplot as plt, pandas as pd
+fig, ax = plt.subplots(figsize=(2, 1)); ax.plot([1, 2, 3]); plt.show()
+pd.DataFrame({f"column {i}": [0.5] for i in range(12)})
+"""
+
+
+def test_a_forked_kernel_is_like_one_started_from_nothing(tmp_path):
+    forked, plain = (executed(tmp_path, ABOUT, FIGURE, isolated=isolated) for isolated in (False, True))
+    about = json.loads(said(forked[0]))
+    assert about == json.loads(said(plain[0]))
+    assert about["ours"] == []
+    assert forked[1] == plain[1]
+    assert [part["output_type"] for part in forked[1]] == ["display_data", "execute_result"]
+    assert "image/png" in forked[1][0]["data"]
+
+
+def test_kernels_share_no_state_and_draw_their_own_numbers(tmp_path):
+    draw = (
+        "import random, numpy as np, json, pandas as pd, os\n"
+        "print(json.dumps([hasattr(np, 'left_behind'), pd.get_option('display.precision'), os.environ.get('LEFT'),"
+        " random.random(), float(np.random.random()), float(np.random.default_rng().random())]))\n"
+        "np.left_behind = 1; pd.set_option('display.precision', 2); os.environ['LEFT'] = 'x'"
+    )
+    first, second = (json.loads(said(executed(tmp_path, draw, name=name)[0])) for name in ("one", "two"))
+    assert first[:3] == second[:3] == [False, 6, None]
+    assert all(a != b for a, b in zip(first[3:], second[3:], strict=True))
+
+
+def test_the_server_is_one_for_all_kernels_and_no_thread_could_be_lost_in_a_fork(tmp_path):
+    parent = "import os; print(os.environ['JPY_PARENT_PID'])"
+    pids = {int(said(executed(tmp_path, parent, name=name)[0])) for name in ("one", "two")}
+    assert len(pids) == 1
+    threads = {(task / "comm").read_text().strip() for task in Path(f"/proc/{pids.pop()}/task").iterdir()}
+    # That of pyarrow's allocator is stopped before a fork and started again after it, by jemalloc itself.
+    assert len(threads - {"jemalloc_bg_thd"}) == 1
+
+
+def test_another_environment_is_another_server(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "only_there.py").write_text("word = 'found'")
+    source = "import only_there; print(only_there.word)"
+    assert said(executed(tmp_path, source, PYTHONPATH=str(tmp_path / "lib"))[0]).strip() == "found"
+
+
+def test_a_kernel_that_is_killed_is_told_at_once(tmp_path):
+    with pytest.raises(kernels.DeadKernelError):
+        executed(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_without_its_server_a_run_gets_another_one(tmp_path):
+    parent = "import os; print(os.environ['JPY_PARENT_PID'])"
+    before = int(said(executed(tmp_path, parent, name="one")[0]))
+    os.kill(before, signal.SIGKILL)
+    after = int(said(executed(tmp_path, parent, name="two")[0]))
+    assert after not in {before, os.getpid()}
+
+
+def test_where_no_server_can_start_kernels_start_from_nothing(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(forking, "Server", refuse)
+    monkeypatch.setattr(forking, "_running", None)
+    parent = "import os; print(os.environ['JPY_PARENT_PID'])"
+    assert int(said(executed(tmp_path, parent)[0])) == os.getpid()
+    assert "kernels start from nothing: no more processes" in caplog.text
+
+
+STARTER = """
+import os, sys, time
+from fieldwork.run import forking
+served = forking.server({**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+with open(sys.argv[1] + "/log", "wb") as log:
+    kernel = served.fork(["-f", sys.argv[1] + "/k.json"], sys.argv[1], dict(os.environ), log.fileno())
+print(served.pid, kernel.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_nothing_outlives_the_process_that_started_it(tmp_path):
+    words = [sys.executable, "-c", STARTER, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as starter:
+        pids = [int(word) for word in starter.stdout.readline().split()]
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+        starter.kill()
+    deadline = time.monotonic() + 10
+    while any(running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
