@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from fieldwork import schema
 from fieldwork.constructs import role_shift
@@ -37,6 +38,34 @@ def test_the_worked_example():
     reference = reference_of((first, later))
     assert indices(role_answers(later, "stage_fn", ["CTO"]), reference)[0, 0] == pytest.approx(0.775)
     assert row(of(first, later), statistic="ridit", role="CTO")["estimate"] == pytest.approx(0.775)
+
+
+def test_the_model_version_is_the_mean_ridit_of_what_an_ordinal_logit_predicts():
+    counts = {"CEO": [40, 30, 20, 10, 5], "CTO": [5, 10, 25, 30, 20], "CFO": [30, 30, 20, 10, 10]}
+    only = wave(people(counts))
+    made = of(only)
+    role = np.repeat(list(counts), [sum(c) for c in counts.values()])
+    stage = np.concatenate([np.repeat(np.arange(5), c) for c in counts.values()])
+    dummies = pd.get_dummies(pd.Series(role))[["CTO", "CFO"]].astype(float)
+    fit = OrderedModel(pd.Series(pd.Categorical(stage, ordered=True)), dummies, distr="logit").fit(
+        method="bfgs", disp=False, gtol=1e-9
+    )
+    predicted = pd.DataFrame(np.asarray(fit.predict(dummies))).groupby(role).first()
+    expected = predicted @ ridits(reference_of((only,)).share[0])
+    for name in counts:
+        modelled, plain = (row(made, statistic=s, role=name) for s in ("ridit_model", "ridit"))
+        assert modelled["estimate"] == pytest.approx(expected[name], abs=1e-5)
+        assert modelled["method"] == "clmm"
+        assert modelled["conf_low"] < plain["estimate"] < modelled["conf_high"]
+        assert modelled["std_error"] is pd.NA or modelled["std_error"] > 0
+
+
+def test_a_model_that_cannot_be_fitted_says_why_and_leaves_the_index_alone():
+    made = of(wave(people({"CEO": [40, 0, 0, 0, 0], "CTO": [10, 10, 10, 10, 10]})))
+    assert row(made, statistic="ridit", role="CTO")["status"] == "ok"
+    told = row(made, statistic="ridit_model")
+    assert told["status"] == "not_assessable"
+    assert "all answers of CEO lie at one end of the scale" in told["reason"]
 
 
 def test_roles_weigh_alike_in_the_reference_and_are_half_way_on_average():

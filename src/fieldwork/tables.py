@@ -117,6 +117,7 @@ _STATISTICS = {
     "role_sd_given": "Spread between roles, circumstance held fixed",
     "lens_disagreement": "Share of roles on which cell table and model disagree",
     "ridit": "Role Shift Index",
+    "ridit_model": "Role Shift Index by the model",
     "shift": "Shift of the index",
     "mean_change": "Change of the mean, composition held",
     "mean_change_panel": "Change of the mean, same executives",

@@ -47,7 +47,7 @@ class ModelLens:
     role_effect : (1 + B, R)          Log odds of a higher answer against the plain mean of the roles, conditional on stage
                                       and organisation. Row 0 is the estimate, the others draws from its distribution.
     stage_effect : (1 + B, S)         The same for stages, conditional on role and organisation.
-    role_mean : (1 + B, R)            Mean answer of the role, scale points: averaged over the stages at which its
+    role_mean : (1 + B, R)            Mean answer of the role, scale points or `scores`: averaged over the stages at which its
                                       respondents are, and over organisations.
     thresholds : (1 + B, K - 1)       Cut-points between the answers given, log odds, rising.
     organisation_sd : (1 + B,)        Standard deviation between organisations, log odds; nan where it is not in the model.
@@ -77,7 +77,15 @@ class ModelLens:
     proportional: ProportionalOdds | None
 
 
-def model_lens(design: SurveyDesign, measure: Measure, role: Axis, stage: Axis | None, *, draws: int) -> ModelLens:
+def model_lens(
+    design: SurveyDesign,
+    measure: Measure,
+    role: Axis,
+    stage: Axis | None,
+    *,
+    draws: int,
+    scores: Sequence[float] | None = None,
+) -> ModelLens:
     """Fit the model of one measure and draw from the distribution of what it says.
 
     Survey weights enter as a pseudo-likelihood, scaled to mean 1 over the rows used; the covariance is the sandwich over
@@ -90,6 +98,7 @@ def model_lens(design: SurveyDesign, measure: Measure, role: Axis, stage: Axis |
     ----------
     design : responses, weights, organisations. measure : the ordinal item.
     role : classification of respondents. stage : a second one, or None. draws : number B of draws.
+    scores : (K,) what each answer counts in the predicted mean of a role; None: its scale point.
 
     Missing answers, roles and stages leave a respondent out. Raises DesignError with fewer than two roles, for an empty
     category and for a separating term, ConvergenceError where the fit does not settle. References: McCullagh (1980), JRSS B
@@ -109,7 +118,7 @@ def model_lens(design: SurveyDesign, measure: Measure, role: Axis, stage: Axis |
             hint="report the model as not assessable",
         )
     if stage is not None and len(kept[1]) < 2:
-        return model_lens(design, measure, role, None, draws=draws)
+        return model_lens(design, measure, role, None, draws=draws, scores=scores)
     names = [[each.labels[g] for g in levels] for each, levels in zip(axes, kept, strict=True)]
     recoded = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
     levels, y = np.unique(answer[used], return_inverse=True)
@@ -137,8 +146,8 @@ def model_lens(design: SurveyDesign, measure: Measure, role: Axis, stage: Axis |
     mix = np.zeros((len(names[0]), len(names[1]) if len(names) > 1 else 1))
     np.add.at(mix, (recoded[0], recoded[1] if len(names) > 1 else np.zeros(len(y), dtype=np.int64)), weight)
     eta = effects[0][:, :, None] + (effects[1][:, None, :] if len(names) > 1 else 0.0)
-    scores = np.asarray([measure.scores[k] for k in levels])
-    means = population_mean(theta[:, :cuts], eta, sd, scores, link_named("logit"))
+    counted = np.asarray(measure.scores if scores is None else scores, dtype=np.float64)[levels]
+    means = population_mean(theta[:, :cuts], eta, sd, counted, link_named("logit"))
     means = (means * (mix / mix.sum(axis=1, keepdims=True))).sum(axis=2)
     bases = [(_count(code, len(labels)), _organisations(code, cluster, len(labels)))
              for code, labels in zip(recoded, names, strict=True)]  # fmt: skip

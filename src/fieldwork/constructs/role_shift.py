@@ -16,7 +16,10 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.constructs import stability
-from fieldwork.constructs.ledger import Estimates, Ledger
+from fieldwork.constructs.adoption_gradient import Measure
+from fieldwork.constructs.cells import axis
+from fieldwork.constructs.ledger import Estimates, Ledger, interval_of
+from fieldwork.constructs.ordinal_lens import model_lens
 from fieldwork.constructs.waves import (
     Earlier,
     Fielded,
@@ -33,6 +36,7 @@ from fieldwork.constructs.waves import (
     takers,
     too_few,
 )
+from fieldwork.constructs.waves import wanted as needed
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
 from fieldwork.instrument import FollowedRoles, followed_roles, trend_break
 from fieldwork.statistics.replicates import Floats, Ints, replicated_totals
@@ -171,7 +175,8 @@ def estimate_for(
     """Estimate the Role Shift Index, its shift, changes of mean, and stability between waves.
 
     `ridit`: RSI_rt = sum_k q_rtk ridit_k, q the stages of role r in wave t, ridit_k against the reference. `shift` = RSI_rt -
-    RSI_r1 against the first delivered wave. `mean_change`: the same of means of the gradient's measures and of the support for
+    RSI_r1 against the first delivered wave. `ridit_model`: the same index from the predictions of a cumulative link mixed model
+    with a term for the role and an intercept of organisations. `mean_change`: the same of means of the gradient's measures and of the support for
     funding, with size and sector within the role held as they were in the first wave; `mean_change_panel` among respondents
     of both waves. `returning_share` says whether waves are a panel. Stability: see `constructs.stability`.
 
@@ -236,7 +241,44 @@ def _index(ledger: Ledger, waves: Sequence[Fielded], wanted: str, frozen: str) -
         PUBLISHED,
         said,
     )
+    _modelled(ledger, now, reference, answers.scores, said)
     _shift(ledger, known, reference, said)
+
+
+def _modelled(ledger: Ledger, now: Fielded, reference: Reference, codes: Floats, said: str) -> None:
+    """Add the index that the cumulative link mixed model predicts for each role, beside the one of the cell table.
+
+    The reference counts as known here: its own uncertainty is in `ridit`, and no part of the model.
+    """
+    keys = now.instrument.keys
+    measure, role = Measure(keys.stage, tuple(float(code) for code in codes)), axis(now.instrument, keys.role)
+    scores = ridits(reference.share[0])
+    try:
+        lens = model_lens(now.design, measure, role, None, draws=now.design.replicates, scores=scores.tolist())
+    except (DesignError, ConvergenceError) as error:
+        reason = f"the model cannot be fitted: {error.title}; {error.got}"
+        ledger.refuse(keys.stage, "ridit_model", "index", reason, method="clmm")
+        return
+    for i, label in enumerate(lens.roles):
+        base: dict[str, Any] = {"role": label, "n": int(lens.n[i]), "n_organisations": int(lens.clusters[i])}
+        base["method"] = "clmm"
+        if lens.n[i] < PUBLISHED:
+            reason = needed(PUBLISHED, "respondents", int(lens.n[i]))
+            ledger.refuse(keys.stage, "ridit_model", "index", reason, **base)
+            continue
+        drawn = lens.role_mean[1:, i]
+        words = f"marginal: over organisations; reference held as observed, {said}"
+        estimate = float(lens.role_mean[0, i])
+        ledger.add(
+            keys.stage,
+            "ridit_model",
+            "index",
+            draws=drawn,
+            estimate=estimate,
+            reason=words,
+            **interval_of(drawn),
+            **base,
+        )
 
 
 def _shift(ledger: Ledger, waves: Sequence[Fielded], reference: Reference, said: str) -> None:
