@@ -259,7 +259,7 @@ def test_every_row_has_its_unit_and_the_gate_holds_small_groups_back():
     made = people({"CEO": [20, 10, 5, 5, 5], "CTO": [5, 2, 1, 0, 0]}, conf=[1, 2, 3, 4, 5])
     found = of(wave(made), wave(made, 2))
     units = {
-        "ridit": "index", "shift": "index", "mean_change": "scale_point", "mean_change_panel": "scale_point",
+        "ridit": "index", "ridit_model": "index", "shift": "index", "mean_change": "scale_point", "mean_change_panel": "scale_point",
         "returning_share": "proportion", "returning_organisations": "proportion", "variance_ratio": "ratio",
         "reversal_share": "proportion", "reversal_difference": "proportion",
     }  # fmt: skip

@@ -175,10 +175,11 @@ def estimate_for(
     """Estimate the Role Shift Index, its shift, changes of mean, and stability between waves.
 
     `ridit`: RSI_rt = sum_k q_rtk ridit_k, q the stages of role r in wave t, ridit_k against the reference. `shift` = RSI_rt -
-    RSI_r1 against the first delivered wave. `ridit_model`: the same index from the predictions of a cumulative link mixed model
-    with a term for the role and an intercept of organisations. `mean_change`: the same of means of the gradient's measures and of the support for
-    funding, with size and sector within the role held as they were in the first wave; `mean_change_panel` among respondents
-    of both waves. `returning_share` says whether waves are a panel. Stability: see `constructs.stability`.
+    RSI_r1 against the first delivered wave. `ridit_model`: the same index from the predictions of a cumulative link mixed
+    model with a term for the role and an intercept of organisations. `mean_change`: the same of means of the gradient's
+    measures and of the support for funding, with size and sector within the role held as they were in the first wave;
+    `mean_change_panel` among respondents of both waves. `returning_share` says whether waves are a panel. Stability: see
+    `constructs.stability`.
 
     Parameters
     ----------
