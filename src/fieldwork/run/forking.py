@@ -24,7 +24,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,8 +109,6 @@ class Server:
     """
 
     def __init__(self, surroundings: Mapping[str, str]) -> None:
-        # Not in the user's folder: a matplotlibrc or a module of a library's name that lies there is no part of the study.
-        self._folder = tempfile.TemporaryDirectory(prefix="fieldwork-forks-")
         self._lock = threading.Lock()
         self._lost = False
         self.surroundings = dict(surroundings)
@@ -119,7 +116,8 @@ class Server:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(os.getpid())],
-                cwd=self._folder.name,
+                # Not the user's folder: settings, or a module of a library's name, that lie there are no part of the study.
+                cwd=sys.prefix,
                 env=self.surroundings,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -176,7 +174,6 @@ class Server:
         self._socket.close()
         self._process.kill()
         self._process.wait()
-        self._folder.cleanup()
 
 
 _running: Server | None = None
