@@ -326,7 +326,8 @@ def _refuse_unreadable_dates(answers: Answers, errors: pd.DataFrame) -> None:
                 where=f"{file}, row {answers.rows.loc[first['place'], 'row']}, column {column}",
                 expected="2026-01-31, or 2026-01-31T09:30",
                 got=f"'{shown(first['value'])}'",
-                hint="export dates as ISO 8601; the order of day and month is never guessed",
+                hint="export dates as ISO 8601, or declare dates = '%d/%m/%Y' under [[delivery]] of the instrument; the "
+                "order of day and month is never guessed",
             )
 
 
