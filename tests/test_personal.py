@@ -206,7 +206,17 @@ def test_the_search_for_canaries_finds_them(tmp_path):
     }
 
 
-def test_no_canary_of_a_delivery_reaches_a_report(tmp_path):
+@pytest.mark.parametrize(
+    ("only", "kinds"),
+    [
+        (("--only", "01_clean", "02_validate"), {".ipynb", ".json"}),
+        pytest.param(
+            (), {".ipynb", ".json", ".html", ".csv", ".parquet", ".pdf", ".svg", ".png"}, marks=pytest.mark.slow
+        ),
+    ],
+    ids=["two chapters", "every page"],
+)
+def test_no_canary_of_a_delivery_reaches_a_report(tmp_path, only, kinds):
     def fieldwork(*words):
         environment = os.environ | {"FIELDWORK_KEY": str(tmp_path / "a.key")}
         command = [sys.executable, "-m", "fieldwork", *words]
@@ -223,12 +233,14 @@ def test_no_canary_of_a_delivery_reaches_a_report(tmp_path):
     with (folder / "instruments" / "2026Q1.toml").open("a", encoding="utf-8") as file:
         file.write("\n" + PERSONAL)
     (delivery,) = (folder / "data" / "raw" / "2026Q1").glob("*.csv")
-    plant(pd.read_csv(delivery, dtype="str", keep_default_na=False)).to_csv(delivery, index=False)
-    fieldwork(
-        "run", "--study", str(folder), "--workers", "1", "--only", "01_clean", "02_validate", "03_weight", "05_blockers"
-    )
+    named = delivery.with_name("=1+1<img src=x onerror=alert(7)>.csv")
+    plant(pd.read_csv(delivery, dtype="str", keep_default_na=False)).to_csv(named, index=False)
+    delivery.unlink()
+    fieldwork("run", "--study", str(folder), "--workers", "1", *only)
     pages = [path for path in (folder / "reports").rglob("*") if path.is_file()]
-    assert {".html", ".json"} <= {path.suffix for path in pages}
+    assert kinds <= {path.suffix for path in pages}
     assert found(folder / "reports", CANARIES.values()) == []
+    html = [path for path in pages if path.suffix == ".html"]
+    assert not [path.name for path in html if "<img src=x" in path.read_text(encoding="utf-8")]
     kept = {word for _, word in found(folder / "data" / "processed", CANARIES.values())}
     assert kept == {CANARIES["text"], CANARIES["mail"]}, "free text stays in the processed data; the rest is nowhere"

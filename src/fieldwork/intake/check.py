@@ -37,7 +37,7 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
             deliveries.append(read_delivery(Path(path), instrument))
         except DataError as error:
             found += [_unreadable(Path(path), error), *proposed(Path(path), instrument)]
-    order = {Path(path).name: place for place, path in enumerate(paths)}
+    order = {shown(Path(path).name): place for place, path in enumerate(paths)}
     try:
         joined = join_long(deliveries, instrument)
     except DataError as error:
@@ -93,7 +93,7 @@ def _unreadable(path: Path, error: DataError) -> Problem:
     number = place.partition(",")[0].strip()
     column = error.where.partition("column ")[2]
     return Problem(
-        file=path.name,
+        file=shown(path.name),
         row=int(number) if number.isdecimal() else 0,
         column=column,
         rule="file_unreadable",

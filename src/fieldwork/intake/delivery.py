@@ -92,7 +92,9 @@ def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Pa
     paths = sorted(paths)
     twice = {name for name, times in Counter(path.name for path in paths).items() if times > 1}
     return [
-        read_delivery(path, instrument, within=within, name="/".join(path.parts[-2:]) if path.name in twice else "")
+        read_delivery(
+            path, instrument, within=within, name=shown("/".join(path.parts[-2:])) if path.name in twice else ""
+        )
         for path in paths
     ]
 
@@ -105,7 +107,7 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     only files that truly lie in that folder are read: a link that leads out of it is refused.
     Raises DataError.
     """
-    name = name or path.name
+    name = name or shown(path.name)
     form = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
     written = form_of(path.name, instrument)
     cells = read_cells(path, instrument, within=within, name=name)
@@ -149,7 +151,7 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
 
 def read_cells(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Separated:
     """Read the cells of a file by the reader of its kind and the declared form, before any column is looked at."""
-    name, form = name or path.name, form_of(path.name, instrument)
+    name, form = name or shown(path.name), form_of(path.name, instrument)
     reader = _reader(path, name, within)
     suffix = path.suffix.lower()
     if suffix == ".xlsx":

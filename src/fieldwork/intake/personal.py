@@ -52,6 +52,7 @@ _DIGITS = re.compile(
 _OFFICIAL = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
 _TITLED = re.compile(r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau)\.? [A-Z][\w'-]+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
+_LONGEST_ADDRESS = 45
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
@@ -96,10 +97,11 @@ def _by_cells(texts: Iterable[str]) -> str:
             ("a telephone number", _DIGITS),
             ("the name of a person", _TITLED),
         ):
-            found = pattern.search(whole)
+            # Names before an @ are sought from every place of a text: a long one without any would take minutes.
+            found = pattern.search(whole) if pattern is not _MAIL or "@" in whole else None
             if found and not (kind == "a telephone number" and _DATE.search(found[0])):
                 return kind if found[0] == whole else f"free text with {kind}"
-        if _ADDRESS.fullmatch(whole) and _is_address(whole):
+        if len(whole) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(whole) and _is_address(whole):
             return "an IP address"
     return ""
 

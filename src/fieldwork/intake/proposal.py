@@ -80,7 +80,7 @@ def proposed(path: Path, instrument: Instrument) -> list[Problem]:
 
 
 def _offer(path: Path, header: str, column: str, mend: str) -> Problem:
-    return Problem(path.name, 1, shown(header), "mapping_proposed", value=column, mend=mend, severity="warning")
+    return Problem(shown(path.name), 1, shown(header), "mapping_proposed", value=column, mend=mend, severity="warning")
 
 
 def _likeness(
