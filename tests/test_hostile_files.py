@@ -162,6 +162,7 @@ STOPPED = {
     "a gzip file": ({"a.csv.gz": b"\x1f\x8b\x08"}, "", "not read", "unpack"),
     "SPSS": ({"a.sav": b"$FL2"}, "", "not read", "CSV with value labels"),
     "too many columns": ({"a.csv": "," * 20_000 + "\n"}, "", "too wide", "one column per answer"),
+    "a line without an end": ({"a.csv": PLAIN + "x" * (34 << 20)}, "", "a line is too long", "one line per respondent"),
     "Qualtrics without its mapping": ({"a.csv": qualtrics("0,,1,,R_1,o1,1,4,1,")}, QUALTRICS.partition("[[delivery]]")[0], "lacks the columns", "rename ResponseId to resp_id"),
 }  # fmt: skip
 

@@ -41,8 +41,7 @@ def key_of(study: Study) -> bytes | None:
     """
     if not study.pseudonyms:
         return None
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    path = Path(os.environ.get("FIELDWORK_KEY") or settings / "fieldwork" / f"{study.name}.key").resolve()
+    path = Path(os.environ.get("FIELDWORK_KEY") or _settings() / "fieldwork" / f"{study.name}.key").resolve()
     for folder in (study.raw, study.processed.parent, study.reports.parent):
         if path.is_relative_to(folder.resolve()):
             raise _refused(
@@ -63,6 +62,10 @@ def key_of(study: Study) -> bytes | None:
             "the key of pseudonyms is damaged", path, f"{2 * _BYTES} hexadecimal digits", f"{len(text)} characters"
         )
     return bytes.fromhex(text)
+
+
+def _settings() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
 def _refused(title: str, path: Path, expected: str, got: str | None = None) -> StudyError:

@@ -14,7 +14,6 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _ONE_BYTE = ("cp1252", "mac-roman")
-_LONGEST_LINE = 1 << 25  # characters; a line is held in memory whole
+_LONGEST_LINE = 1 << 25  # bytes; a line is held in memory whole
 MOST_COLUMNS = 16_384  # as many as a spreadsheet has
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -159,7 +158,7 @@ def _survey(path: Path, name: str, declared: str) -> tuple[str, str]:
             _refuse_unicode(path, name, encoding)
         decoder = codecs.getincrementaldecoder(encoding)()
         file.seek(0)
-        offset = lines = 0
+        offset = lines = unended = 0
         while True:
             block = file.read(_BLOCK)
             digest.update(block)
@@ -172,6 +171,17 @@ def _survey(path: Path, name: str, declared: str) -> tuple[str, str]:
                 line = lines + buffer[: error.start].count(b"\n") + 1
                 raise _undecodable(name, encoding, line, at, buffer[error.start]) from error
             offset += len(block)
+            unended = (
+                len(block) - end if (end := max(block.rfind(b"\n"), block.rfind(b"\r"))) >= 0 else unended + len(block)
+            )
+            if unended > _LONGEST_LINE:
+                raise DataError(
+                    "a line is too long to be a row",
+                    where=f"{name}, line {lines + 1}",
+                    expected=f"lines of at most {_LONGEST_LINE >> 20} MB",
+                    got="a longer line",
+                    hint="export the delivery again, one line per respondent",
+                )
             if not block:
                 return digest.hexdigest(), encoding
 
@@ -300,15 +310,7 @@ def _records(text: io.TextIOBase, name: str, separator: str) -> Iterator[tuple[i
     lines: list[str] = []  # of the row that is being read
 
     def kept() -> Iterator[str]:
-        for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), ""), start=1):
-            if len(line) == _LONGEST_LINE and not line.endswith("\n"):
-                raise DataError(
-                    "a line is too long to be a row",
-                    where=f"{name}, line {number}",
-                    expected=f"lines of at most {_LONGEST_LINE:,} characters",
-                    got="a longer line",
-                    hint="export the delivery again, one line per respondent",
-                )
+        for line in text:
             lines.append(line)
             yield line
 
