@@ -1,5 +1,7 @@
 """Files between chapters: round trip, same bytes, safe cells, and no way out of the folder."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -242,9 +244,19 @@ def test_parameters_of_the_notebook_win_over_the_study(study):
     ],
 )
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(text):
-    assert guarded(pd.DataFrame({"text": [text]}))["text"].tolist() == [f"'{text}"]
-    assert guarded(pd.DataFrame({"text": pd.Categorical([text])}))["text"].tolist() == [f"'{text}"]
-    assert guarded(pd.DataFrame({text: [1]})).columns.tolist() == [f"'{text}"]
+    safe = "'" + text.replace("\r", "\n")
+    assert guarded(pd.DataFrame({"text": [text]}))["text"].tolist() == [safe]
+    assert guarded(pd.DataFrame({"text": pd.Categorical([text])}))["text"].tolist() == [safe]
+    assert guarded(pd.DataFrame({text: [1]})).columns.tolist() == [safe]
+
+
+@pytest.mark.parametrize("text", ["a\r=1+1", "a\r\n=1+1", "\r\r=1", "a\n=1", '"\r=1'])
+def test_no_line_end_within_a_text_starts_a_row(study, text):
+    chapter = Chapter.open("01_clean", study)
+    chapter.save(pd.DataFrame({"t": [text, "b"]}), "t.csv")
+    content = chapter.path("t.csv").read_bytes().decode()
+    assert "\r" not in content
+    assert len(list(csv.reader(io.StringIO(content, newline="")))) == 3
 
 
 def test_numbers_and_plain_texts_stay_as_they_are():

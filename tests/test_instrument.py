@@ -462,7 +462,7 @@ class TestRefusals:
         assert refused(tmp_path, "", "[qualty]\n") == (
             "InstrumentError: unknown key 'qualty'\n"
             "  where     small.toml, the file\n"
-            "  expected  instrument, keys, slots, roles, stages, scales, lists, items, missing, quality, long\n"
+            "  expected  instrument, keys, slots, roles, stages, scales, lists, items, missing, quality, long, delivery, personal\n"
             "  got       'qualty'\n"
             "  hint      did you mean 'quality'?"
         )

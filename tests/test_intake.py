@@ -136,8 +136,9 @@ def test_what_can_run_code_is_never_opened(deliver, name):
 
 def test_other_kinds_are_named(deliver):
     assert refused(deliver, b"x", "a.doc").got == ".doc"
-    error = refused(deliver, b"PK\x03\x04", "q1.xlsx")
-    assert (error.where, error.expected, error.hint) == ("q1.xlsx", ".csv, .tsv", "save it as CSV (UTF-8)")
+    error = refused(deliver, b"$FL2", "q1.sav")
+    assert (error.where, error.expected) == ("q1.sav", ".csv, .tsv, .xlsx, .parquet")
+    assert error.hint == "in SPSS, save it as CSV with value labels; .sav itself is not read yet"
 
 
 def test_tabs_are_read_where_the_name_says_so(deliver):

@@ -15,7 +15,7 @@ from fieldwork.constructs.cells import design_for
 from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import DataError, StudyError
 from fieldwork.figures import curve
-from fieldwork.intake import read_deliveries
+from fieldwork.intake import key_of, read_deliveries
 from fieldwork.multiverse import CHOICES, Declaration, Samples, Specification, agreement, declared, explore
 from fieldwork.multiverse import verdicts as judging
 from fieldwork.multiverse.lens import through_model
@@ -86,6 +86,17 @@ def wave(tmp_path_factory):
 def samples_of(wave, **settings):
     study, instrument, responses, missing = wave
     return Samples.of(study, instrument, responses, missing, Declaration(**{"replicates": 400, **settings}), 1)
+
+
+def test_both_cleanings_use_the_same_pseudonyms(wave, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIELDWORK_KEY", str(tmp_path / "a.key"))
+    study, instrument = replace(wave[0], pseudonyms=True), wave[1]
+    cleaned = clean(read_deliveries(study.raw_files(), instrument), instrument, key=key_of(study))
+    samples = samples_of((study, instrument, cleaned.responses, cleaned.missing))
+    for name in ("resp_id", "org_id"):
+        assert set(samples.responses[name]) <= set(samples.everybody[name])
+        assert not set(samples.everybody[name]) & set(wave[2][name])
+    assert len(samples.everybody) > len(samples.responses)
 
 
 ITEMS = ("conf", "prep", "stage_fn")

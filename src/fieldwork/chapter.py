@@ -331,7 +331,8 @@ class Wave:
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose texts a spreadsheet shows and does not run: an apostrophe before = + - @, tab, line ends.
 
-    Full-width forms count too; plain numbers such as -97 stay as they are.
+    Full-width forms count too; plain numbers such as -97 stay as they are. Line ends within a text become line feeds, which
+    are quoted.
 
     >>> guarded(pd.DataFrame({"text": ["=1+1", "-97", "plain"]}))["text"].tolist()
     ["'=1+1", '-97', 'plain']
@@ -347,7 +348,8 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
 def _guarded(texts: pd.Series) -> pd.Series:
     runs = texts.str.contains(_FORMULA, regex=True)
     runs = (runs & ~texts.str.fullmatch(_NUMBER)).fillna(value=False).astype(bool)
-    return texts.where(~runs, "'" + texts)
+    # A carriage return by itself ends a row for a spreadsheet, and pandas does not quote it.
+    return texts.where(~runs, "'" + texts).str.replace("\r\n?", "\n", regex=True)
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

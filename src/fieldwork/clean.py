@@ -16,7 +16,18 @@ import numpy as np
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
-from fieldwork.intake import SETS_ASIDE, Answers, Delivery, LongAnswers, join_long, measures_absent, read_answers, shown
+from fieldwork.intake import (
+    SETS_ASIDE,
+    Answers,
+    Delivery,
+    LongAnswers,
+    join_long,
+    measures_absent,
+    read_answers,
+    shown,
+    without_ids,
+    without_long_ids,
+)
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
@@ -162,7 +173,11 @@ class Cleaned:
 
 
 def clean(
-    deliveries: Sequence[Delivery], instrument: Instrument, *, other_waves: Literal["stop", "set_aside"] = "stop"
+    deliveries: Sequence[Delivery],
+    instrument: Instrument,
+    *,
+    other_waves: Literal["stop", "set_aside"] = "stop",
+    key: bytes | None = None,
 ) -> Cleaned:
     r"""Turn the deliveries of a wave into responses.
 
@@ -174,6 +189,8 @@ def clean(
         Settled for the wave.
     other_waves : str
         `stop`: a row of another wave means that the wrong file was put there. `set_aside`: the files hold all waves.
+    key : bytes or None
+        Key of pseudonyms, `intake.key_of`: every id of a respondent or organisation is replaced by its keyed hash.
 
     Answers keep their codes; a missing answer is missing in `responses` and has its reason in `missing`. Raises
     DataError where the files have no rows, for an item of the adoption gradient that no file holds, for a row of
@@ -205,6 +222,10 @@ def clean(
     if lacking := measures_absent(joined.deliveries, instrument):
         raise lacking
     answers = read_answers(joined.deliveries, instrument)
+    if key is not None:
+        called = {column: header for delivery in joined.deliveries for column, header in delivery.called.items()}
+        answers = without_ids(answers, instrument, key, called)
+        joined = without_long_ids(joined, instrument, key)
     faults = answers.faults
     severity = faults["rule"].map(lambda name: answers.rules[name].severity)
     errors = faults[severity.isin(SETS_ASIDE)]
@@ -326,7 +347,8 @@ def _refuse_unreadable_dates(answers: Answers, errors: pd.DataFrame) -> None:
                 where=f"{file}, row {answers.rows.loc[first['place'], 'row']}, column {column}",
                 expected="2026-01-31, or 2026-01-31T09:30",
                 got=f"'{shown(first['value'])}'",
-                hint="export dates as ISO 8601; the order of day and month is never guessed",
+                hint="export dates as ISO 8601, or declare dates = '%d/%m/%Y' under [[delivery]] of the instrument; the "
+                "order of day and month is never guessed",
             )
 
 

@@ -567,7 +567,7 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fieldwork.intake import check_files  # noqa: PLC0415 - pandas
+    from fieldwork.intake import check_files, shown  # noqa: PLC0415 - pandas
     from fieldwork.study import Study  # noqa: PLC0415
 
     study = Study.open(options.study or Study.find(), options.wave)
@@ -583,7 +583,7 @@ def _check(options: argparse.Namespace) -> int:
             column = f", column {problem.column}" if problem.column else ""
             value = f" '{problem.value}'" if problem.value else ""
             print(f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip())
-        files = listed(path.name for path in options.files)
+        files = listed(shown(path.name) for path in options.files)
         by_severity = Counter(problem.severity for problem in problems)
         parts = ", ".join(
             f"{by_severity[kind]} {kind}" for kind in ("error", "quality", "warning") if by_severity[kind]
@@ -655,6 +655,7 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from fieldwork.chapter import guarded  # noqa: PLC0415 - pandas
     from fieldwork.figures import planning  # noqa: PLC0415 - matplotlib
     from fieldwork.figures.style import save  # noqa: PLC0415
     from fieldwork.plan import plan, sentence  # noqa: PLC0415 - numpy and pandas
@@ -680,7 +681,7 @@ def _plan(options: argparse.Namespace) -> int:
         )
     folder = options.out or study.reports.parent / "plan"
     save(planning.draw(made.table, world=made.world, study=study.title), folder)
-    write_atomic(folder / "plan.csv", made.table.to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "plan.csv", guarded(made.table).to_csv(index=False, lineterminator="\n"))
     if options.json:
         print(made.table.to_json(orient="records", double_precision=6))
         return 0

@@ -31,7 +31,7 @@ __all__ = [
 
 PROVENANCES = ("simulated", "delivered", "real")
 BANNER = "Simulated data with a known truth: no executive was interviewed, and no figure here describes the world."
-DATA_SUFFIXES = (".csv", ".tsv")  # those that intake reads
+DATA_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet")  # those that intake reads
 
 # Thresholds that a study may tighten; disclosure.Policy holds their floors and sources.
 DISCLOSURE = (
@@ -85,7 +85,7 @@ STATEMENT = {
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "study": ("name", "title", "provenance", "banner"),
-    "data": ("raw", "files", "processed", "reports"),
+    "data": ("raw", "files", "processed", "reports", "pseudonyms"),
     "waves": ("default", "order", "reference", "reference_version"),
     "instruments": ("folder",),
     "run": ("seed", "replicates"),
@@ -132,6 +132,7 @@ class Study:
     instruments : Path          Folder of instruments, margins and claims.
     disclosure : dict           Thresholds that the study sets.
     statement : dict            Rows of the methods statement, keys of `STATEMENT`.
+    pseudonyms : bool           Whether ids are replaced by keyed hashes; always, unless the data are simulated or public.
     delay : dict                Assumptions on what a delay costs: weekly_value and weeks as quantiles by probability,
                                 yearly_rate, option_value, currency, source. Empty where the study declares none.
     """
@@ -155,6 +156,7 @@ class Study:
     delay: dict[str, Any] = field(default_factory=dict)
     reference: str = ""
     reference_version: str = ""
+    pseudonyms: bool = False
 
     @classmethod
     def open(cls, folder: str | Path, wave: str | None = "", *, raw: str | Path = "") -> Study:
@@ -335,8 +337,14 @@ class _Reader:
             statement={key: self._text("statement", key) for key in self.raw.get("statement", {})},
             delay=self._delay(),
             reference=self._reference(waves),
+            pseudonyms=self._pseudonyms(provenance),
             reference_version=self._text("waves", "reference_version", ""),
         )
+
+    def _pseudonyms(self, provenance: str) -> bool:
+        """Ids of simulated data are nobody's; any other study says so itself if its ids need no pseudonyms."""
+        usual = provenance != "simulated"
+        return bool(self._value("data", "pseudonyms", usual, lambda found: isinstance(found, bool), "true or false"))
 
     def _reference(self, waves: tuple[str, ...]) -> str:
         reference = self._text("waves", "reference", "")

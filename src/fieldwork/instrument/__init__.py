@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from fieldwork.instrument.answers import BLANK, Reading, Resolved, ResolvedMulti, fold
 from fieldwork.instrument.item import CONSTRUCTS, KINDS, Item
-from fieldwork.instrument.parts import Family, Keys, LongForm, MissingCode, Option, QualityRule, Route, Scale
+from fieldwork.instrument.parts import (
+    DeliveryForm,
+    Family,
+    Keys,
+    LongForm,
+    MissingCode,
+    Option,
+    Personal,
+    QualityRule,
+    Route,
+    Scale,
+)
 from fieldwork.instrument.questionnaire import Instrument, Source
 from fieldwork.instrument.trend import FollowedRoles, followed_roles, trend_break
 
@@ -16,6 +27,7 @@ __all__ = [
     "BLANK",
     "CONSTRUCTS",
     "KINDS",
+    "DeliveryForm",
     "Family",
     "FollowedRoles",
     "Instrument",
@@ -24,6 +36,7 @@ __all__ = [
     "LongForm",
     "MissingCode",
     "Option",
+    "Personal",
     "QualityRule",
     "Reading",
     "Resolved",

@@ -39,6 +39,7 @@ class Contradictions:
         self._keys()
         self._slots()
         self._long()
+        self._deliveries()
         for rule in this.quality:
             self._rule(rule)
 
@@ -135,6 +136,30 @@ class Contradictions:
                     f"items of kind {listed(sorted(kinds))} are not delivered one answer a row", where,
                     "a family of ordinal, single, number, rank, flag or date items", form.family,
                     "deliver them beside the respondents' other answers",
+                )  # fmt: skip
+
+    def _deliveries(self) -> None:
+        """Hold what is said of exports against the columns that they are to feed."""
+        this = self.instrument
+        for form in this.deliveries:
+            where = f"delivery.{form.file}"
+            for column in (*form.columns.values(), *form.constants):
+                self._among(column, [*this.layout, *this.dormant], "column", where)
+            if form.decimal == (form.separator or ","):
+                raise self._error(
+                    "the decimal sign is the separator too", where, "separator = ';' or a tab beside decimal = ','",
+                    f"{form.decimal}", "name the separator of the file",
+                )  # fmt: skip
+            if form.dates and not all(part in form.dates for part in ("%d", "%Y")):
+                raise self._error(
+                    "dates is not the form of a date", where, "%d, %m and %Y, as %d/%m/%Y", form.dates,
+                    "write the form as strptime has it; years in full",
+                )  # fmt: skip
+            both = sorted(set(form.columns) & set(this.personal.columns))
+            if both:
+                raise self._error(
+                    "a column is both dropped and read", where, "personal columns feed no item", listed(both),
+                    "take it out of [personal] columns, or out of the form",
                 )  # fmt: skip
 
     def _keys(self) -> None:

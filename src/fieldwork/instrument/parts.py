@@ -9,7 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fieldwork.instrument.answers import fold
 
-__all__ = ["Family", "Keys", "LongForm", "MissingCode", "Name", "Option", "Part", "QualityRule", "Route", "Scale"]
+__all__ = [
+    "DeliveryForm",
+    "Family",
+    "Keys",
+    "LongForm",
+    "MissingCode",
+    "Name",
+    "Option",
+    "Part",
+    "Personal",
+    "QualityRule",
+    "Route",
+    "Scale",
+]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
@@ -204,3 +217,53 @@ class LongForm(Part):
     def columns(self) -> tuple[str, ...]:
         """The columns of the file that are read."""
         return (self.respondent, self.member, self.answer, *self.missing.values(), *self.repeats.values())
+
+
+class DeliveryForm(Part):
+    """How a tool writes its exports: what has to be said of a file before its cells are answers to the instrument.
+
+    Attributes
+    ----------
+    file : str                Name of the files, `*` and `?` as in a shell; the first form that fits a file is its form.
+    encoding : str            Of text that is neither UTF-8 nor marked: `cp1252`, `mac-roman`, `utf-16-le`, `utf-16-be`.
+    separator : str           Between the cells of a text file; empty: a comma, in `.tsv` a tab.
+    decimal : str             Decimal sign of numbers, `.` or `,`; with `,` a point between three digits groups them.
+    dates : str               Form of dates where it is not ISO, as `%d/%m/%Y %H:%M`.
+    sheet : str               Sheet of a workbook that has several.
+    headers : str             `qualtrics` (names, questions, import ids) or `surveymonkey` (questions, options); empty: one
+                              line of names, unless the lines say themselves that they are Qualtrics' or SurveyMonkey's.
+    list_separator : str      Between the answers in one cell; an answer may itself hold it.
+    blank_is_unticked : bool  A blank beside a tick of a multi-select item is an option that was not chosen.
+    columns : dict            Delivered header -> column of the instrument; several headers may feed one column.
+    constants : dict          Column of the instrument -> what holds for every row where the file lacks the column.
+    corrects : bool           Its respondents replace the same respondents of earlier files; both stay in the log.
+    first_wave, last_wave     Waves that the form is for; empty: all.
+    """
+
+    file: str = Field(default="*", min_length=1)
+    encoding: Literal["", "cp1252", "mac-roman", "utf-16-le", "utf-16-be"] = ""
+    separator: Literal["", ",", ";", "\t", "|"] = ""
+    decimal: Literal[".", ","] = "."
+    dates: str = ""
+    sheet: str = ""
+    headers: Literal["", "qualtrics", "surveymonkey"] = ""
+    list_separator: Literal[";", ",", "|"] = ";"
+    blank_is_unticked: bool = False
+    columns: dict[str, str] = Field(default_factory=dict)
+    constants: dict[str, str] = Field(default_factory=dict)
+    corrects: bool = False
+    first_wave: str = ""
+    last_wave: str = ""
+
+
+class Personal(Part):
+    """Columns of exports that say who somebody is.
+
+    Attributes
+    ----------
+    columns : tuple of str    Delivered columns that are dropped when a file is read, and written nowhere.
+    cleared : tuple of str    Columns that look personal, were looked at and are not.
+    """
+
+    columns: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()

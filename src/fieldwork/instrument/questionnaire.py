@@ -15,7 +15,18 @@ from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from fieldwork.errors import InstrumentError, listed, nearest
 from fieldwork.instrument.contradictions import Contradictions
 from fieldwork.instrument.item import Item  # noqa: TC001 - pydantic needs it when the class is made
-from fieldwork.instrument.parts import Family, Keys, LongForm, MissingCode, Option, Part, QualityRule, Scale
+from fieldwork.instrument.parts import (
+    DeliveryForm,
+    Family,
+    Keys,
+    LongForm,
+    MissingCode,
+    Option,
+    Part,
+    Personal,
+    QualityRule,
+    Scale,
+)
 from fieldwork.instrument.reading import tables
 
 __all__ = ["Instrument", "Source"]
@@ -43,6 +54,7 @@ class Instrument(Part):
     Every instrument that exists is free of contradictions: names and codes are unique, items route on items that are
     asked, keys name items. What other waves ask is not in it; `not_asked` (items) and `dormant` (delivered columns) say
     from when or up to when. `long` are the files of this wave that hold one answer a row, `long_elsewhere` those of others.
+    `deliveries` say how exports are written, `personal` which of their columns are dropped when they are read.
     """
 
     id: str = Field(min_length=1)
@@ -63,6 +75,8 @@ class Instrument(Part):
     quality: tuple[QualityRule, ...] = ()
     long: tuple[LongForm, ...] = ()
     long_elsewhere: tuple[LongForm, ...] = ()
+    deliveries: tuple[DeliveryForm, ...] = ()
+    personal: Personal = Personal()
 
     @classmethod
     def load(cls, path: Path, wave: str) -> Instrument:

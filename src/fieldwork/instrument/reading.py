@@ -14,13 +14,27 @@ from typing import Any
 
 from fieldwork.errors import InstrumentError, listed, nearest
 from fieldwork.instrument.item import Item
-from fieldwork.instrument.parts import LongForm, Option
+from fieldwork.instrument.parts import DeliveryForm, LongForm, Option, Personal
 
 __all__ = ["NAMES", "tables"]
 
 Table = dict[str, Any]
 
-NAMES = ("instrument", "keys", "slots", "roles", "stages", "scales", "lists", "items", "missing", "quality", "long")
+NAMES = (
+    "instrument",
+    "keys",
+    "slots",
+    "roles",
+    "stages",
+    "scales",
+    "lists",
+    "items",
+    "missing",
+    "quality",
+    "long",
+    "delivery",
+    "personal",
+)
 _HEAD = ("id", "version", "title", "waves")
 _SCALE = ("points",)
 # Keys that an entry of the file may carry beside the fields of the model that it becomes.
@@ -92,6 +106,11 @@ class _Reader:
         for number, entry in enumerate(long, 1):
             self._known(entry, tuple(LongForm.model_fields), f"long, entry {entry.get('file', number)}")
         held = [self._holds(entry, f"long.{entry.get('file', number)}") for number, entry in enumerate(long, 1)]
+        forms = self._entries(raw.get("delivery", []), "delivery")
+        for number, entry in enumerate(forms, 1):
+            self._known(entry, tuple(DeliveryForm.model_fields), f"delivery, entry {entry.get('file', number)}")
+        personal = self._table(raw.get("personal", {}), "personal")
+        self._known(personal, tuple(Personal.model_fields), "personal")
         return {
             **{key: head[key] for key in ("id", "version", "title") if key in head},
             "wave": self.wave,
@@ -109,6 +128,8 @@ class _Reader:
             "quality": self._entries(raw.get("quality", []), "quality"),
             "long": [entry for entry, here in zip(long, held, strict=True) if here],
             "long_elsewhere": [entry for entry, here in zip(long, held, strict=True) if not here],
+            "deliveries": [e for n, e in enumerate(forms, 1) if self._holds(e, f"delivery.{e.get('file', n)}")],
+            "personal": personal,
         }
 
     def _scales(self, raw: Table) -> dict[str, Table]:

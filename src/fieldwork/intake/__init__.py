@@ -11,7 +11,9 @@ from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answe
 from fieldwork.intake.check import check_files, problems_of
 from fieldwork.intake.delivery import Delivery, delivered, measures_absent, read_deliveries, read_delivery
 from fieldwork.intake.long_form import LongAnswers, join_long
+from fieldwork.intake.personal import looks_personal
 from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown
+from fieldwork.intake.pseudonyms import key_of, pseudonym, without_ids, without_long_ids
 
 __all__ = [
     "NOT_DELIVERED",
@@ -27,11 +29,16 @@ __all__ = [
     "check_files",
     "delivered",
     "join_long",
+    "key_of",
+    "looks_personal",
     "measures_absent",
     "problems_of",
+    "pseudonym",
     "read_answers",
     "read_deliveries",
     "read_delivery",
     "rules_of",
     "shown",
+    "without_ids",
+    "without_long_ids",
 ]

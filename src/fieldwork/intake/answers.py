@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from fieldwork.errors import listed, nearest
 from fieldwork.instrument import BLANK
-from fieldwork.intake.problems import HIDDEN, Rule, rules_of
+from fieldwork.intake.problems import HIDDEN, SETS_ASIDE, Rule, rules_of
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item, QualityRule, Resolved
@@ -79,13 +79,18 @@ def read_answers(deliveries: Sequence[Delivery], instrument: Instrument) -> Answ
     reasons = _stacked([part.reasons for part in parts], [item.name for item in instrument.items])
     cells = _Cells([part.cells for part in parts])
     faults = [fault for part in parts for fault in part.faults]
-    faults += _repeated_respondents(rows, values, reasons, pd.concat([_NO_FAULTS, *faults]), instrument)
+    superseded = _superseded(parts, values, rows, instrument)
+    gone = pd.Index(superseded["place"])
+    kept, kept_reasons = values.drop(index=gone), reasons.drop(index=gone)
+    faults += _repeated_respondents(rows, kept, kept_reasons, pd.concat([_NO_FAULTS, *faults]), instrument)
     values, reasons, routed = _routed(values, reasons, cells, instrument)
     faults += routed
     faults += _unanswered(reasons, values, instrument)
     faults += _options_that_clash(values, instrument)
-    faults += _quality(values, pd.concat([_NO_FAULTS, *faults]), cells, rules, instrument)
+    faults += _quality(values, pd.concat([_NO_FAULTS, *faults, superseded]), cells, rules, instrument)
     listed_faults = pd.concat([_NO_FAULTS, *faults], ignore_index=True)
+    listed_faults = listed_faults[~listed_faults["place"].isin(gone)]  # what is replaced has nothing else to mend
+    listed_faults = _as_delivered(pd.concat([listed_faults, superseded], ignore_index=True), parts)
     order = listed_faults["rule"].map({name: place for place, name in enumerate(rules)}).astype("int64")
     by_precedence = np.lexsort((np.arange(len(order)), order.to_numpy(), listed_faults["place"].to_numpy()))
     return Answers(
@@ -97,6 +102,43 @@ def read_answers(deliveries: Sequence[Delivery], instrument: Instrument) -> Answ
         wave=instrument.wave,
         rules=rules,
     )
+
+
+def _superseded(
+    parts: Sequence[_Reading], values: pd.DataFrame, rows: pd.DataFrame, instrument: Instrument
+) -> pd.DataFrame:
+    """Find rows whose respondent a later file corrects; of several corrections the last, by name of file, counts."""
+    who = values[instrument.keys.respondent]
+    found = [_NO_FAULTS]
+    correcting = [part for part in parts if part.delivery.corrects]
+    for part in parts:
+        mine = who[who.index.intersection(part.rows.index)].dropna()
+        later = [c for c in correcting if c is not part and (not part.delivery.corrects or _after(c, part))]
+        for correction in reversed(later):
+            theirs = who[who.index.intersection(correction.rows.index)].dropna()
+            where = rows.loc[theirs.index, "file"] + ", row " + rows.loc[theirs.index, "row"].astype("str")
+            at = dict(zip(theirs.astype("str"), where, strict=True))
+            wrong = mine[mine.isin(list(at))]
+            if len(wrong):
+                mends = [f"nothing to mend: {at[str(name)]} corrects it" for name in wrong]
+                column = _delivered_name(instrument, instrument.keys.respondent)
+                found.append(_listed(wrong.index, column, [str(name) for name in wrong], "superseded", mends))
+                mine = mine.drop(wrong.index)
+    return pd.concat(found, ignore_index=True)
+
+
+def _after(correction: _Reading, part: _Reading) -> bool:
+    return correction.delivery.file > part.delivery.file
+
+
+def _as_delivered(faults: pd.DataFrame, parts: Sequence[_Reading]) -> pd.DataFrame:
+    """Name the columns of faults as the files do, where the instrument maps them."""
+    column = faults["column"].copy()
+    for part in parts:
+        if part.delivery.called and len(part.rows):
+            mine = faults["place"].between(part.rows.index.min(), part.rows.index.max())
+            column = column.mask(mine, column.map(part.delivery.called).fillna(column))
+    return faults.assign(column=column)
 
 
 def _stacked(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -203,7 +245,13 @@ class _Reading:
                 self._fault(here, column, self._texts(here, column), "nul_byte", "export the file again")
                 damaged |= nul
         self._fault(self.cells.index[~filled], "", "", "empty_row", "delete the empty row")
-        return pd.Series(filled & ~damaged, index=self.cells.index)
+        marked = np.zeros(len(self.cells), dtype=bool)
+        for each in self.delivery.aside:
+            at = self.delivery.rows.index.get_indexer(pd.Index([each.row]))[0]
+            if at >= 0:
+                marked[at] = True
+                self._fault(self.cells.index[[at]], each.column, each.value, each.rule, each.mend)
+        return pd.Series(filled & ~damaged & ~marked, index=self.cells.index)
 
     def _of_the_wave(self, whole: pd.Series) -> pd.Series:
         """Tell which rows belong to the wave."""
@@ -551,7 +599,7 @@ def _quality(
     """Apply the quality rules that the instrument declares, in their order."""
     out = []
     minutes = _minutes(values, instrument) if any(rule.kind == "min_minutes" for rule in instrument.quality) else None
-    errors = faults.loc[faults["rule"].map(lambda name: rules[name].severity) == "error", "place"]
+    errors = faults.loc[faults["rule"].map(lambda name: rules[name].severity).isin(SETS_ASIDE), "place"]
     for rule in instrument.quality:
         column, value = "", [""]
         if rule.kind == "min_minutes" and minutes is not None:

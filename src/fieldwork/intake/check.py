@@ -11,6 +11,7 @@ from fieldwork.intake.answers import read_answers
 from fieldwork.intake.delivery import Delivery, measures_absent, read_delivery
 from fieldwork.intake.long_form import join_long
 from fieldwork.intake.problems import Problem, Rule, rules_of, shown
+from fieldwork.intake.proposal import proposed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,8 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
     """List every problem of every row of delivered files, in the order of files, rows and rules.
 
     The files are held against the instrument of the study's wave, and against one another: a respondent in two of them
-    is a problem of both. A file that cannot be read is one problem; the others are still checked. Nothing is written.
+    is a problem of both. A file that cannot be read is one problem, with a mapping offered for columns that the
+    instrument does not know; the others are still checked. Nothing is written, and nothing offered is applied.
     """
     instrument = study.instrument()
     deliveries: list[Delivery] = []
@@ -34,8 +36,8 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
         try:
             deliveries.append(read_delivery(Path(path), instrument))
         except DataError as error:
-            found.append(_unreadable(Path(path), error))
-    order = {Path(path).name: place for place, path in enumerate(paths)}
+            found += [_unreadable(Path(path), error), *proposed(Path(path), instrument)]
+    order = {shown(Path(path).name): place for place, path in enumerate(paths)}
     try:
         joined = join_long(deliveries, instrument)
     except DataError as error:
@@ -91,7 +93,7 @@ def _unreadable(path: Path, error: DataError) -> Problem:
     number = place.partition(",")[0].strip()
     column = error.where.partition("column ")[2]
     return Problem(
-        file=path.name,
+        file=shown(path.name),
         row=int(number) if number.isdecimal() else 0,
         column=column,
         rule="file_unreadable",

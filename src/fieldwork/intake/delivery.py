@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +15,29 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fieldwork.errors import DataError, listed, nearest
+from fieldwork.intake.columnar import read_parquet
+from fieldwork.intake.forms import Adapted, Aside, adapted, form_of
 from fieldwork.intake.problems import HIDDEN, Problem, shown
 from fieldwork.intake.separated import Irregular, Separated, read_separated
+from fieldwork.intake.workbook import read_workbook
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, LongForm
 
-__all__ = ["Delivery", "delivered", "measures_absent", "read_deliveries", "read_delivery"]
+__all__ = ["Delivery", "delivered", "measures_absent", "read_cells", "read_deliveries", "read_delivery"]
 
 _READERS: dict[str, Callable[..., Separated]] = {
     ".csv": read_separated,
     ".tsv": partial(read_separated, separator="\t"),
+    ".xlsx": read_workbook,
+    ".parquet": read_parquet,
+}
+_ELSEWISE = {
+    ".sav": "in SPSS, save it as CSV with value labels; .sav itself is not read yet",
+    ".zsav": "in SPSS, save it as CSV with value labels; .zsav itself is not read yet",
+    ".xls": "save it as .xlsx or as CSV UTF-8",
+    ".zip": "unpack it, and lay its files into the folder of deliveries",
+    ".gz": "unpack it, and lay its file into the folder of deliveries",
 }
 _RUNS_CODE = {".pkl", ".pickle", ".npy", ".npz", ".joblib"}
 
@@ -45,6 +57,9 @@ class Delivery:
     absent : tuple of str             Columns of the instrument that were not delivered.
     problems : tuple of Problem       Remarks on the file as a whole.
     long : LongForm or None           Declared where a row is one answer; None where it is one respondent.
+    aside : tuple of Aside            Rows that the export itself marks as no interview, or that lack a value.
+    called : dict                     Column -> header as delivered, where the instrument maps it.
+    corrects : bool                   Its respondents replace those of earlier files.
     """
 
     file: str
@@ -56,6 +71,9 @@ class Delivery:
     absent: tuple[str, ...]
     problems: tuple[Problem, ...]
     long: LongForm | None = None
+    aside: tuple[Aside, ...] = ()
+    called: dict[str, str] = field(default_factory=dict)
+    corrects: bool = False
 
     @property
     def delivered(self) -> int:
@@ -74,7 +92,9 @@ def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Pa
     paths = sorted(paths)
     twice = {name for name, times in Counter(path.name for path in paths).items() if times > 1}
     return [
-        read_delivery(path, instrument, within=within, name="/".join(path.parts[-2:]) if path.name in twice else "")
+        read_delivery(
+            path, instrument, within=within, name=shown("/".join(path.parts[-2:])) if path.name in twice else ""
+        )
         for path in paths
     ]
 
@@ -87,13 +107,17 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     only files that truly lie in that folder are read: a link that leads out of it is refused.
     Raises DataError.
     """
-    name = name or path.name
-    read = _reader(path, name, within)(path, name=name)
+    name = name or shown(path.name)
+    form = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
+    written = form_of(path.name, instrument)
+    cells = read_cells(path, instrument, within=within, name=name)
+    made = adapted(cells, written, instrument, name, form.columns if form else ())
+    read = made.read
     columns = _named(read.header, name)
     rows = read.rows.set_axis(list(columns), axis="columns")
-    form = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
     if form is not None:
-        return _of_answers(name, read, rows, form)
+        read_form = _of_answers(name, read, rows, form)
+        return replace(read_form, problems=(*read_form.problems, *_dropped(name, made)))
     _refuse_both_forms(columns, instrument, name)
     given = {instrument.layout[column].item.name for column in columns if _is_list(column, instrument)}
     absent = [
@@ -106,6 +130,7 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
     _refuse_absent_keys(absent, filled, instrument, name)
     problems = [
         *_as_a_whole(name, read),
+        *_dropped(name, made),
         *(_remark(name, column, "column_absent", _absent(column, filled)) for column in absent),
         *(_remark(name, column, "column_unknown", _unknown(column, absent)) for column in filled),
     ]
@@ -118,7 +143,28 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
         unknown=tuple(filled),
         absent=tuple(absent),
         problems=tuple(problems),
+        aside=made.aside,
+        called=made.called,
+        corrects=written.corrects,
     )
+
+
+def read_cells(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Separated:
+    """Read the cells of a file by the reader of its kind and the declared form, before any column is looked at."""
+    name, form = name or shown(path.name), form_of(path.name, instrument)
+    reader = _reader(path, name, within)
+    suffix = path.suffix.lower()
+    if suffix == ".xlsx":
+        return reader(path, name=name, sheet=form.sheet, header_lines=2 if form.headers == "surveymonkey" else 1)
+    if suffix == ".parquet":
+        return reader(path, name=name)
+    return reader(path, name=name, encoding=form.encoding, **({"separator": form.separator} if form.separator else {}))
+
+
+def _dropped(name: str, made: Adapted) -> list[Problem]:
+    return [
+        _remark(name, column, "personal_dropped", "nothing to mend: it is written nowhere") for column in made.dropped
+    ]
 
 
 def _as_a_whole(name: str, read: Separated) -> list[Problem]:
@@ -201,7 +247,7 @@ def _reader(path: Path, name: str, within: Path | None) -> Callable[..., Separat
             where=name,
             expected=listed(_READERS),
             got=suffix or "no ending",
-            hint="save it as CSV (UTF-8)",
+            hint=_ELSEWISE.get(suffix, "save it as CSV (UTF-8)"),
         )
     if within is not None and not path.resolve().is_relative_to(within.resolve()):
         raise DataError(

@@ -46,6 +46,10 @@ RULES: tuple[Rule, ...] = (
     Rule("long_row", "error", "more cells than the header has columns"),
     Rule("empty_row", "error", "no cell is filled in"),
     Rule("nul_byte", "error", "a NUL character, which marks a damaged file"),
+    Rule("formula_without_value", "error", "a formula of a workbook that holds no value"),
+    Rule("not_an_interview", "quality", "a preview, a test or spam by the export's own mark"),
+    Rule("unfinished", "quality", "an interview that was not finished, by the export's own mark"),
+    Rule("superseded", "quality", "replaced by a later delivery that corrects it"),
     Rule("wave_missing", "error", "no wave is given"),
     Rule("other_wave", "error", "belongs to another wave"),
     Rule("resp_id_missing", "error", "no respondent is named"),
@@ -76,6 +80,8 @@ RULES: tuple[Rule, ...] = (
     Rule("hidden_characters", "warning", "invisible characters were removed from an id or a coded answer"),
     Rule("trailing_separator", "warning", "every row ends with a separator that the header lacks; read without it"),
     Rule("column_absent", "warning", "a column of the instrument was not delivered; its answers are missing"),
+    Rule("personal_dropped", "warning", "a declared personal column was dropped when the file was read"),
+    Rule("mapping_proposed", "warning", "a column that may be one of the instrument's; nothing is applied"),
     Rule("column_unknown", "warning", "a column that the instrument does not have; kept apart"),
 )
 

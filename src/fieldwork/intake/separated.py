@@ -12,7 +12,7 @@ import contextlib
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from fieldwork.intake.problems import shown
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Irregular", "Separated", "read_separated"]
+__all__ = ["MOST_COLUMNS", "Irregular", "Separated", "categorical", "read_separated", "too_wide"]
 
 _BLOCK = 1 << 20
 _BATCH = 20_000
@@ -40,6 +40,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ONE_BYTE = ("cp1252", "mac-roman")
+_LONGEST_LINE = 1 << 25  # bytes; a line is held in memory whole
+MOST_COLUMNS = 16_384  # as many as a spreadsheet has
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -68,6 +71,7 @@ class Separated:
     irregular : tuple of Irregular      Rows with too few or too many cells.
     trailing_separator : bool           Each row ends with one separator more than the header; read without it.
     sha256 : str                        Of the bytes that were parsed.
+    without_value : tuple               Row and column place of each formula of a workbook that holds no value.
     """
 
     header: tuple[str, ...]
@@ -75,6 +79,7 @@ class Separated:
     irregular: tuple[Irregular, ...]
     trailing_separator: bool
     sha256: str
+    without_value: tuple[tuple[int, int], ...] = ()
 
 
 class _Hashing(io.RawIOBase):
@@ -101,8 +106,11 @@ class _Hashing(io.RawIOBase):
         return self._hash.hexdigest()
 
 
-def read_separated(path: Path, *, name: str, separator: str = ",") -> Separated:
-    r"""Read a file of separated text in UTF-8, with or without a byte order mark; other Unicode forms need their mark.
+def read_separated(path: Path, *, name: str, separator: str = ",", encoding: str = "") -> Separated:
+    r"""Read a file of separated text: a byte order mark decides, else it is in UTF-8 or in the declared encoding.
+
+    An encoding is declared for bytes that are not UTF-8. A file that is UTF-8 all the same, and not plain ASCII, is
+    refused: one of the two is wrong, and a wrong guess would spoil names without a trace.
 
     Rows are numbered as a spreadsheet numbers them: a quoted line break does not start a row, an empty line counts but
     holds no row. Raises DataError naming the file and the line for an encoding that is not what it claims to be, a
@@ -117,7 +125,7 @@ def read_separated(path: Path, *, name: str, separator: str = ",") -> Separated:
     >>> read.rows[0].tolist(), read.irregular[0].row
     (['001'], 3)
     """
-    sha256, encoding = _survey(path, name)
+    sha256, encoding = _survey(path, name, encoding)
     read = _parse(path, name, encoding, separator, surplus=0)
     if read.irregular and not len(read.rows):
         read = _without_trailing_separator(_parse(path, name, encoding, separator, surplus=1)) or read
@@ -140,15 +148,17 @@ def _without_trailing_separator(read: Separated) -> Separated | None:
     return replace(read, rows=read.rows.drop(columns=surplus), trailing_separator=True)
 
 
-def _survey(path: Path, name: str) -> tuple[str, str]:
+def _survey(path: Path, name: str, declared: str) -> tuple[str, str]:
     """Return the SHA-256 and the encoding of a file; refuse bytes that the encoding does not have."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         head = file.read(4096)
-        encoding = _encoding(head, name)
+        encoding = _encoding(head, name, declared)
+        if encoding in _ONE_BYTE:
+            _refuse_unicode(path, name, encoding)
         decoder = codecs.getincrementaldecoder(encoding)()
         file.seek(0)
-        offset = lines = 0
+        offset = lines = unended = 0
         while True:
             block = file.read(_BLOCK)
             digest.update(block)
@@ -161,11 +171,44 @@ def _survey(path: Path, name: str) -> tuple[str, str]:
                 line = lines + buffer[: error.start].count(b"\n") + 1
                 raise _undecodable(name, encoding, line, at, buffer[error.start]) from error
             offset += len(block)
+            unended = (
+                len(block) - end if (end := max(block.rfind(b"\n"), block.rfind(b"\r"))) >= 0 else unended + len(block)
+            )
+            if unended > _LONGEST_LINE:
+                raise DataError(
+                    "a line is too long to be a row",
+                    where=f"{name}, line {lines + 1}",
+                    expected=f"lines of at most {_LONGEST_LINE >> 20} MB",
+                    got="a longer line",
+                    hint="export the delivery again, one line per respondent",
+                )
             if not block:
                 return digest.hexdigest(), encoding
 
 
-def _encoding(head: bytes, name: str) -> str:
+def _refuse_unicode(path: Path, name: str, declared: str) -> None:
+    """Refuse a file that is said to be in an encoding of one byte a character and is UTF-8 throughout."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    plain = True
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            plain = plain and block.isascii()
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return
+    if plain or decoder.getstate()[0]:
+        return
+    raise DataError(
+        f"the file is UTF-8, not {declared} as the instrument says",
+        where=name,
+        expected=f"bytes of {declared}",
+        got="characters beyond ASCII, each a whole UTF-8 sequence",
+        hint="take encoding out of the [[delivery]] entry that fits this file, or give the file an entry of its own",
+    )
+
+
+def _encoding(head: bytes, name: str, declared: str) -> str:
     if not head:
         raise DataError(
             "the file is empty",
@@ -178,20 +221,22 @@ def _encoding(head: bytes, name: str) -> str:
         raise DataError(
             "the file is a workbook or a zip archive, whatever its name says",
             where=name,
-            expected="comma-separated text in UTF-8",
+            expected="separated text",
             got="bytes of a zip archive",
-            hint="open it in a spreadsheet and save it as CSV UTF-8",
+            hint="give it the ending .xlsx if it is a workbook, or unpack it",
         )
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
+    if declared:
+        return declared
     if head.count(0) * 4 > len(head):
         raise DataError(
             "the file is not UTF-8",
             where=f"{name}, line 1, byte {head.index(0)}",
             expected="UTF-8, or UTF-16 with a byte order mark",
             got="every second byte is NUL, as in UTF-16 without its mark",
-            hint="save the file as CSV UTF-8",
+            hint="save the file as CSV UTF-8, or declare encoding = 'utf-16-le' under [[delivery]] of the instrument",
         )
     return "utf-8"
 
@@ -202,9 +247,10 @@ def _undecodable(name: str, encoding: str, line: int, at: int, byte: int) -> Dat
     return DataError(
         f"the file is not {encoding.upper().removesuffix('-SIG')}",
         where=f"{name}, line {line}, byte {at}",
-        expected="UTF-8 throughout",
+        expected=f"{encoding.upper().removesuffix('-SIG')} throughout",
         got=f"byte 0x{byte:02X}{windows}",
-        hint="save the file as CSV UTF-8; no other encoding is guessed",
+        hint="save the file as CSV UTF-8, or declare its encoding (cp1252, mac-roman) under [[delivery]] of the "
+        "instrument; none is guessed",
     )
 
 
@@ -218,6 +264,8 @@ def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int
         records = _records(text, name, separator)
         header = next((cells for _, cells in records if cells), [])
         _refuse_other_separators(header, name, separator)
+        if len(header) > MOST_COLUMNS:
+            raise too_wide(name, len(header))
         width = len(header) + surplus
         columns: list[list[pa.Array]] = [[] for _ in range(width)]
         lines: list[int] = []
@@ -231,7 +279,7 @@ def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int
                 chunks.append(pa.array(cells, pa.string()).dictionary_encode())
         sha256 = raw.hexdigest()
     index = pd.Index(np.asarray(lines, dtype="int64"), name="row")
-    frame = pd.DataFrame({place: _categorical(chunks) for place, chunks in enumerate(columns)}, index=index)
+    frame = pd.DataFrame({place: categorical(chunks) for place, chunks in enumerate(columns)}, index=index)
     return Separated(tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256)
 
 
@@ -245,7 +293,18 @@ def _longest_cell(characters: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _records(text: Iterable[str], name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def too_wide(name: str, columns: int) -> DataError:
+    """Return the refusal of a table with more columns than any questionnaire has."""
+    return DataError(
+        "the table is too wide to be a delivery",
+        where=f"{name}, row 1",
+        expected=f"at most {MOST_COLUMNS:,} columns",
+        got=f"{columns:,}",
+        hint="export one row per respondent and one column per answer",
+    )
+
+
+def _records(text: io.TextIOBase, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     row = 0
     header: list[str] = []
     lines: list[str] = []  # of the row that is being read
@@ -303,11 +362,13 @@ def _refuse_other_separators(header: list[str], name: str, separator: str) -> No
                 where=f"{name}, row 1",
                 expected=f"columns separated by {_SEPARATORS[separator]}",
                 got=shown(separator.join(header)),
-                hint="save the file as CSV UTF-8 with commas; decimal commas become points",
+                hint="declare separator (and decimal) under [[delivery]] of the instrument, or save the file with "
+                f"{_SEPARATORS[separator]}",
             )
 
 
-def _categorical(chunks: list[pa.Array]) -> pd.Categorical:
+def categorical(chunks: list[pa.Array]) -> pd.Categorical:
+    """Join dictionary-encoded pieces of a column of texts."""
     if not chunks:
         return pd.Categorical([], categories=pd.Index([], dtype="str"))
     whole = pa.chunked_array(chunks).unify_dictionaries()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from fieldwork.clean import clean
 from fieldwork.constructs.cells import SurveyDesign, design_for
-from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, read_deliveries
+from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, key_of, read_deliveries
 from fieldwork.statistics.imputation import hot_deck
 from fieldwork.statistics.replicates import named_stream
 from fieldwork.weight import Margins, rake
@@ -80,7 +80,8 @@ class Samples:
         if "kept" in declaration.choices.exclusions and any(rule.action == "exclude" for rule in instrument.quality):
             kind = relaxed(instrument)
             deliveries = read_deliveries(study.raw_files(), kind, within=study.raw)
-            cleaned = clean(deliveries, kind, other_waves="set_aside" if study.files else "stop")
+            waves: Literal["stop", "set_aside"] = "set_aside" if study.files else "stop"
+            cleaned = clean(deliveries, kind, other_waves=waves, key=key_of(study))
             everybody, everybody_missing = cleaned.responses, cleaned.missing
         margins = Margins.load(study.margins_path(), instrument)
         return cls(instrument, margins, responses, missing, everybody, everybody_missing, declaration, seed)

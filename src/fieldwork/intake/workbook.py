@@ -1,0 +1,422 @@
+"""Read one sheet of a workbook as text: bounded before it is unpacked, and no cell is run, fetched or guessed.
+
+An .xlsx file is a zip archive of XML. Its table of contents is held against bounds before anything is unpacked, the XML is
+read as a stream, and a document type, by which entities are declared, is refused. Formulas are not run: their stored value
+counts, and a row with a formula that has none is set aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO
+from xml.parsers import expat
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from fieldwork.errors import DataError, listed, nearest
+from fieldwork.intake.problems import shown
+from fieldwork.intake.separated import MOST_COLUMNS, Irregular, Separated, categorical, too_wide
+
+__all__ = ["read_workbook"]
+
+_LARGEST = 512 << 20  # bytes unpacked; a workbook of a million rows and twenty columns has about 300 MB
+_RATIO = 150  # bytes unpacked per byte packed, beyond which a large archive is no workbook of answers
+_SMALL = 32 << 20  # below this the ratio does not matter
+_ENTRIES = 2_000
+_BATCH = 20_000
+_FARTHEST = 100_000  # empty lines between two rows
+_BUILT_IN_DATES = {*range(14, 23), *range(45, 48)}
+_ADDRESS = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
+_LITERAL = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    column: int
+    text: str
+    formula: bool
+
+
+def read_workbook(path: Path, *, name: str, sheet: str = "", header_lines: int = 1) -> Separated:
+    """Read a sheet of an .xlsx workbook: the one that is named, else the only one that holds anything.
+
+    Rows are numbered as the spreadsheet numbers them; hidden rows count, empty ones do not. Dates become ISO texts by the
+    workbook's own calendar (1900 or 1904), whole numbers lose their decimal point. The table is as wide as its first
+    `header_lines` lines. Raises DataError for an archive beyond
+    the bounds, a damaged or encrypted file, a sheet that is not there, several sheets and none named, or a cell that
+    stands far outside the table.
+    """
+    before = _sha256(path)
+    try:
+        with path.open("rb") as file:
+            _refuse_others(file.read(8), name)
+            with zipfile.ZipFile(file) as archive:
+                _refuse_bombs(archive, path.stat().st_size, name)
+                read = _read(_Workbook(archive, name), name, sheet, header_lines, before)
+    except (zipfile.BadZipFile, expat.ExpatError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DataError(
+            "the workbook is damaged",
+            where=name,
+            expected="an .xlsx workbook, whole",
+            got=shown(str(error)),
+            hint="open it in a spreadsheet and save it again, or save the sheet as CSV UTF-8",
+        ) from error
+    if _sha256(path) != before:
+        raise DataError(
+            "the file was changed while it was read",
+            where=name,
+            expected=f"SHA-256 {before[:12]}…",
+            got="other bytes",
+            hint="wait until the delivery is complete, then run again",
+        )
+    return read
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_others(head: bytes, name: str) -> None:
+    if head.startswith(b"PK"):
+        return
+    old = head.startswith(_OLE)
+    other = "the file is no workbook, whatever its name says"
+    raise DataError(
+        "the workbook is encrypted, or in the form of before 2007" if old else other,
+        where=name,
+        expected="an .xlsx workbook without a password",
+        got="an OLE container" if old else ("0 bytes" if not head else "bytes of another kind"),
+        hint="save it as .xlsx without a password, or as CSV UTF-8",
+    )  # fmt: skip
+
+
+def _refuse_bombs(archive: zipfile.ZipFile, packed: int, name: str) -> None:
+    """Hold the table of contents against the bounds; a stream never gives more bytes than it says there."""
+    entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    told = f"{unpacked / 2**20:,.0f} MB unpacked from {packed / 2**20:,.1f} MB, in {len(entries):,} parts"
+    if unpacked > _LARGEST or len(entries) > _ENTRIES or (unpacked > _SMALL and unpacked > _RATIO * packed):
+        raise DataError(
+            "the workbook unpacks to more than a delivery holds",
+            where=name,
+            expected=f"at most {_LARGEST >> 20} MB unpacked, {_RATIO} times the file, {_ENTRIES:,} parts",
+            got=told,
+            hint="delete empty formatted rows and columns and save again, or save the sheet as CSV UTF-8",
+        )
+
+
+class _Workbook:
+    """The parts of a workbook: sheets by name, shared texts, and which styles are dates."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self.archive, self.name = archive, name
+        self.parts = {entry.filename.lstrip("/"): entry for entry in archive.infolist()}
+        if "xl/workbook.xml" not in self.parts:
+            raise DataError(
+                "the file is a zip archive and no workbook",
+                where=name,
+                expected="an .xlsx workbook",
+                got=listed(shown(part) for part in sorted(self.parts)) or "an empty archive",
+                hint="unpack it and lay its files into the folder of deliveries",
+            )
+        self.epoch = datetime(1899, 12, 30)  # noqa: DTZ001 - cells know no time zone
+        sheets: list[tuple[str, str]] = []
+        targets: dict[str, str] = {}
+
+        def workbook(tag: str, given: dict[str, str]) -> None:
+            if tag == "sheet":
+                sheets.append((given.get("name", ""), next((v for k, v in given.items() if k.endswith(":id")), "")))
+            elif tag == "workbookPr" and given.get("date1904", "0") in {"1", "true"}:
+                self.epoch = datetime(1904, 1, 1)  # noqa: DTZ001
+
+        def relation(tag: str, given: dict[str, str]) -> None:
+            if tag == "Relationship":
+                target = given.get("Target", "")
+                targets[given.get("Id", "")] = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
+
+        self._stream("xl/workbook.xml", workbook)
+        self._stream("xl/_rels/workbook.xml.rels", relation)
+        self.sheets = {sheet: targets.get(key, "") for sheet, key in sheets if targets.get(key, "") in self.parts}
+        self.texts = self._texts()
+        self.dates = self._dates()
+
+    def _stream(
+        self,
+        part: str,
+        start: Callable[[str, dict[str, str]], None],
+        end: Callable[[str], None] | None = None,
+        text: Callable[[str], None] | None = None,
+    ) -> None:
+        for _ in self._steps(part, start, end, text):
+            pass
+
+    def _steps(
+        self,
+        part: str,
+        start: Callable[[str, dict[str, str]], None],
+        end: Callable[[str], None] | None,
+        text: Callable[[str], None] | None,
+    ) -> Iterator[None]:
+        """Read a part piece by piece; names come without their namespace."""
+        if part not in self.parts:
+            return
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = lambda tag, given: start(tag.rpartition(":")[2], given)
+        if end is not None:
+            parser.EndElementHandler = lambda tag: end(tag.rpartition(":")[2])
+        if text is not None:
+            parser.CharacterDataHandler = text
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        with self.archive.open(self.parts[part]) as stream:
+            while block := _block(stream):
+                parser.Parse(block, False)  # noqa: FBT003 - expat's own signature
+                yield
+            parser.Parse(b"", True)  # noqa: FBT003
+            yield
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise DataError(
+            "the workbook declares a document type, which no spreadsheet writes",
+            where=self.name,
+            expected="XML without a document type and without entities",
+            got="<!DOCTYPE",
+            hint="do not open the file; ask the sender for CSV UTF-8",
+        )
+
+    def _texts(self) -> list[str]:
+        """Return the shared texts; what helps to pronounce them is left out."""
+        found: list[str] = []
+        pieces: list[str] = []
+        inside = {"t": False, "rPh": False}
+
+        def start(tag: str, _: dict[str, str]) -> None:
+            if tag == "si":
+                pieces.clear()
+            elif tag in inside:
+                inside[tag] = True
+
+        def end(tag: str) -> None:
+            if tag == "si":
+                found.append("".join(pieces))
+            elif tag in inside:
+                inside[tag] = False
+
+        def text(piece: str) -> None:
+            if inside["t"] and not inside["rPh"]:
+                pieces.append(piece)
+
+        self._stream("xl/sharedStrings.xml", start, end, text)
+        return found
+
+    def _dates(self) -> list[bool]:
+        """Tell of each cell style whether it shows a number as a date."""
+        own: dict[int, bool] = {}
+        styles: list[int] = []
+        within = [False]
+
+        def start(tag: str, given: dict[str, str]) -> None:
+            if tag == "numFmt":
+                form = _LITERAL.sub("", given.get("formatCode", "")).lower()
+                own[int(given.get("numFmtId", "0"))] = form != "general" and bool(set(form) & set("ydhms"))
+            elif tag == "cellXfs":
+                within[0] = True
+            elif tag == "xf" and within[0]:
+                styles.append(int(given.get("numFmtId", "0")))
+
+        def end(tag: str) -> None:
+            if tag == "cellXfs":
+                within[0] = False
+
+        self._stream("xl/styles.xml", start, end)
+        return [own.get(style, style in _BUILT_IN_DATES) for style in styles]
+
+    def rows(self, sheet: str) -> Iterator[tuple[int, list[_Cell]]]:
+        """Give the rows of a sheet that hold anything, with their numbers."""
+        reader = _Sheet(self)
+        for _ in self._steps(self.sheets[sheet], reader.start, reader.end, reader.text):
+            yield from reader.ready
+            reader.ready.clear()
+
+
+def _block(stream: IO[bytes]) -> bytes:
+    return stream.read(1 << 18)
+
+
+class _Sheet:
+    """What the parser of a sheet remembers: the row and the cell that it stands in."""
+
+    def __init__(self, book: _Workbook) -> None:
+        self.book = book
+        self.ready: list[tuple[int, list[_Cell]]] = []
+        self.row = self.column = 0
+        self.cells: list[_Cell] = []
+        self.kind = self.style = ""
+        self.value: list[str] = []
+        self.formula = self.reading = self.spoken = False
+
+    def start(self, tag: str, given: dict[str, str]) -> None:
+        if tag == "row":
+            self.row = int(given.get("r", self.row + 1))
+            self.column, self.cells = 0, []
+        elif tag == "c":
+            found = _ADDRESS.fullmatch(given.get("r", ""))
+            self.column = _number(found[1]) if found else self.column + 1
+            self.kind, self.style = given.get("t", "n"), given.get("s", "")
+            self.value, self.formula = [], False
+        elif tag == "f":
+            self.formula = True
+        elif tag in {"v", "t"}:
+            self.reading = not self.spoken
+        elif tag == "rPh":
+            self.spoken = True
+
+    def end(self, tag: str) -> None:
+        if tag in {"v", "t"}:
+            self.reading = False
+        elif tag == "rPh":
+            self.spoken = False
+        elif tag == "c":
+            text = self._text("".join(self.value))
+            if text or self.formula:
+                self.cells.append(_Cell(self.column, text, self.formula and not self.value))
+        elif tag == "row" and self.cells:
+            self.ready.append((self.row, self.cells))
+
+    def text(self, piece: str) -> None:
+        if self.reading:
+            self.value.append(piece)
+
+    def _text(self, raw: str) -> str:
+        if self.kind == "s":
+            place = int(raw) if raw else -1
+            if not 0 <= place < len(self.book.texts):
+                raise ValueError(f"cell {self.row}:{self.column} names a shared text that is not there")
+            return self.book.texts[place]
+        if self.kind != "n" or not raw:
+            return raw
+        number = float(raw)
+        style = int(self.style) if self.style else 0
+        if style < len(self.book.dates) and self.book.dates[style] and 0 <= number < 2_958_466:
+            moment = self.book.epoch + timedelta(seconds=round(number * 86_400))
+            return moment.date().isoformat() if number == int(number) else moment.isoformat()
+        return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
+
+
+def _number(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = 26 * number + ord(letter) - 64
+    return number
+
+
+def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str) -> Separated:
+    rows = book.rows(_chosen(book, name, sheet))
+    row, cells = next(rows, (0, []))
+    if not cells:
+        raise DataError(
+            "the workbook is empty",
+            where=name,
+            expected="a header line and one line per respondent",
+            got=f"{len(book.sheets)} empty sheets",
+            hint="export the delivery again",
+        )
+    further = list(islice(rows, header_lines - 1))
+    width = max(cell.column for _, line in [(row, cells), *further] for cell in line)
+    if width > MOST_COLUMNS:
+        raise too_wide(name, width)
+    header = _filled(cells, width)
+    columns: list[list[pa.Array]] = [[] for _ in range(width)]
+    batch: list[list[str]] = []
+    lines: list[int] = []
+    irregular: list[Irregular] = []
+    without: list[tuple[int, int]] = []
+
+    def store() -> None:
+        for chunks, texts in zip(columns, zip(*batch, strict=True), strict=False):
+            chunks.append(pa.array(texts, pa.string()).dictionary_encode())
+        batch.clear()
+
+    last = row
+    for number, cells in chain(further, rows):
+        _refuse_far(number, last, cells, width, name)
+        last = number
+        without += [(number, cell.column - 1) for cell in cells if cell.formula]
+        if (beyond := cells[-1].column) > width:
+            irregular.append(Irregular(number, tuple(_filled(cells, beyond))))
+            continue
+        lines.append(number)
+        batch.append(_filled(cells, width))
+        if len(batch) == _BATCH:
+            store()
+    store()
+    frame = pd.DataFrame(
+        {place: categorical(chunks) for place, chunks in enumerate(columns)},
+        index=pd.Index(np.asarray(lines, dtype="int64"), name="row"),
+    )
+    return Separated(
+        tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256, without_value=tuple(without)
+    )
+
+
+def _filled(cells: list[_Cell], width: int) -> list[str]:
+    texts = [""] * width
+    for cell in cells:
+        texts[cell.column - 1] = cell.text
+    return texts
+
+
+def _refuse_far(number: int, last: int, cells: list[_Cell], width: int, name: str) -> None:
+    far = cells[-1].column > width + 100
+    if not far and 0 < number - last <= _FARTHEST:
+        return
+    raise DataError(
+        "a cell stands far outside the table" if far or number > last else "the rows of the sheet are out of order",
+        where=f"{name}, row {number}, column {cells[-1].column}",
+        expected=f"cells below the {width} columns of the header, rows without large gaps",
+        got=f"a filled cell in column {cells[-1].column}, {number - last:,} rows below the row before",
+        hint="delete what stands outside the table, or save the sheet as CSV UTF-8",
+    )
+
+
+def _chosen(book: _Workbook, name: str, sheet: str) -> str:
+    if sheet:
+        if sheet in book.sheets:
+            return sheet
+        near = nearest(sheet, book.sheets)
+        raise DataError(
+            f"the workbook has no sheet '{shown(sheet)}'",
+            where=name,
+            expected=shown(sheet),
+            got=listed(shown(each) for each in book.sheets),
+            hint=f"did you mean {shown(near)}? " * bool(near) + "[[delivery]] sheet of the instrument names it",
+        )
+    filled = [each for each in book.sheets if next(book.rows(each), None) is not None]
+    if len(filled) > 1:
+        raise DataError(
+            "the workbook has several sheets, and none is named",
+            where=name,
+            expected="one sheet with answers, or sheet = ... under [[delivery]] of the instrument",
+            got=listed(shown(each) for each in filled),
+            hint=f"name the sheet: sheet = '{shown(filled[0])}', or delete the others",
+        )
+    if not filled:
+        raise DataError(
+            "the workbook is empty",
+            where=name,
+            expected="a header line and one line per respondent",
+            got=listed(shown(each) for each in book.sheets) or "no sheet",
+            hint="export the delivery again",
+        )
+    return filled[0]

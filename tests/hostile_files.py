@@ -1,0 +1,110 @@
+"""Deliveries written by hand for the tests: workbooks cell by cell, and the exports of survey tools line by line."""
+
+import io
+import zipfile
+from xml.sax.saxutils import escape, quoteattr
+
+_MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+_RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+STYLES = f'<styleSheet {_MAIN}><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>'
+
+
+def letters(column):
+    name = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
+def cell(value, at):
+    """One cell: a text, a number, ("date", serial), ("formula", stored value or None) or None for no cell."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        kind, stored = value
+        if kind == "date":
+            return f'<c r="{at}" s="1"><v>{stored}</v></c>'
+        return f'<c r="{at}"><f>1+1</f>{"" if stored is None else f"<v>{stored}</v>"}</c>'
+    if isinstance(value, str):
+        return f'<c r="{at}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+    return f'<c r="{at}"><v>{value}</v></c>'
+
+
+def sheet(rows, *, start=1, head=""):
+    lines = [
+        f'<row r="{number}">{"".join(cell(value, f"{letters(place)}{number}") for place, value in enumerate(row, 1))}</row>'
+        for number, row in enumerate(rows, start)
+    ]
+    return f'<?xml version="1.0" encoding="UTF-8"?>{head}<worksheet {_MAIN}><sheetData>{"".join(lines)}</sheetData></worksheet>'
+
+
+def workbook(sheets, *, date1904=False, extra=()):
+    """Bytes of an .xlsx with sheets by name, each rows of cells or XML as it stands."""
+    names = "".join(f'<sheet name={quoteattr(name)} sheetId="{n}" r:id="rId{n}"/>' for n, name in enumerate(sheets, 1))
+    book = f'<workbook {_MAIN} xmlns:r="{_RELATION}"><workbookPr date1904="{int(date1904)}"/><sheets>{names}</sheets></workbook>'
+    relations = "".join(
+        f'<Relationship Id="rId{n}" Target="worksheets/sheet{n}.xml"/>' for n in range(1, len(sheets) + 1)
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", book)
+        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships>{relations}</Relationships>")
+        archive.writestr("xl/styles.xml", STYLES)
+        for number, content in enumerate(sheets.values(), 1):
+            archive.writestr(
+                f"xl/worksheets/sheet{number}.xml", content if isinstance(content, str) else sheet(content)
+            )
+        for name, content in extra:
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+QUALTRICS = """[personal]
+columns = ["IPAddress", "RecipientEmail"]
+[[delivery]]
+constants = { wave = "w1" }
+blank_is_unticked = true
+[delivery.columns]
+ResponseId = "resp_id"
+Org = "org_id"
+Q1 = "role"
+Q2 = "conf"
+Q3_1 = "blk_roi"
+Q3_2 = "blk_cost"
+"""
+SURVEYMONKEY = """[personal]
+columns = ["IP Address", "Email Address"]
+[[delivery]]
+constants = { wave = "w1" }
+blank_is_unticked = true
+[delivery.columns]
+"Respondent ID" = "resp_id"
+Organisation = "org_id"
+"What is your role?" = "role"
+"What holds you back?: Returns" = "blk_roi"
+"What holds you back?: Cost" = "blk_cost"
+"""
+FORMS = """[[delivery]]
+constants = { wave = "w1" }
+list_separator = ","
+dates = "%d/%m/%Y %H:%M:%S"
+[delivery.columns]
+"Timestamp" = "start"
+"Code of the respondent" = "resp_id"
+"Code of the organisation" = "org_id"
+"What is your role?" = "role"
+"What holds you back? Choose any." = "blk"
+"""
+
+
+def qualtrics(*rows):
+    head = 'Status,IPAddress,Finished,RecipientEmail,ResponseId,Org,Q1,Q2,Q3_1,Q3_2\n"Response Type","IP Address",Finished,'
+    head += '"Recipient Email","Response ID",Org,"What is your role?","How confident, ""really""?",Back - Returns,Back - Cost\n'
+    head += ",".join(f'"{{""ImportId"":""QID{n}""}}"' for n in range(10)) + "\n"
+    return head + "\n".join(rows) + "\n"
+
+
+def surveymonkey(*rows):
+    head = "Respondent ID,Collector ID,IP Address,Email Address,Organisation,What is your role?,What holds you back?,\n"
+    return head + ",,,,Open-Ended Response,Response,Returns,Cost\n" + "\n".join(rows) + "\n"

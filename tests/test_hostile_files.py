@@ -1,0 +1,315 @@
+"""Every kind of delivery that hostile.md names for intake: read right, set aside with a reason, or stopped with a mend."""
+
+import io
+import shutil
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fieldwork.clean import clean
+from fieldwork.errors import DataError, InstrumentError
+from fieldwork.instrument import Instrument
+from fieldwork.intake import check_files, read_deliveries
+from fieldwork.study import Study
+from tests.hostile_files import FORMS, QUALTRICS, SURVEYMONKEY, qualtrics, sheet, surveymonkey, workbook
+
+CASES = Path(__file__).parent / "cases" / "deliveries"
+HEAD = "resp_id,org_id,wave,role,conf,weeks,stall,start,comments"
+ROWS = [["resp_id", "org_id", "wave", "role", "conf"], ["001", "o1", "w1", "CEO", 4], ["002", "o2", "w1", "CFO", 5]]
+
+
+@pytest.fixture
+def take(tmp_path):
+    """Read files by name under an instrument with an addition, and clean them."""
+
+    def run(files, extra="", **options):
+        path = tmp_path / "instrument.toml"
+        path.write_text((CASES / "instruments" / "instrument.toml").read_text(encoding="utf-8") + "\n" + extra)
+        raw = tmp_path / "raw"
+        raw.mkdir()
+        for name, content in files.items():
+            (raw / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        instrument = Instrument.load(path, "w1")
+        read = read_deliveries(raw.iterdir(), instrument, within=raw)
+        cleaned = clean(read, instrument, **options)
+        flow = cleaned.flow
+        assert flow.accepted + flow.quarantined == flow.delivered == len(cleaned.responses) + len(cleaned.quarantine)
+        assert sum(flow.by_rule.values()) == flow.quarantined
+        return cleaned
+
+    return run
+
+
+def parquet(frame):
+    out = io.BytesIO()
+    pq.write_table(pa.table(frame), out)
+    return out.getvalue()
+
+
+def row(role="CEO", conf="4", weeks="", stall="", start="", comments="", who="r1"):
+    return f"{who},o1,w1,{role},{conf},{weeks},{stall},{start},{comments}"
+
+
+def csv(*rows, head=HEAD):
+    return "\n".join([head, *rows]) + "\n"
+
+
+def semi(text):
+    return text.replace(",", ";")
+
+
+CP1252 = '[[delivery]]\nencoding = "cp1252"\n'
+
+# name of the case: file, addition to the instrument, column, what is read of it
+READ = {
+    "utf-8": ("a.csv", csv(row(comments="größer")), "", "comments", ["größer"]),
+    "utf-8 with a mark": ("a.csv", csv(row(comments="größer")).encode("utf-8-sig"), "", "comments", ["größer"]),
+    "utf-16 with a mark": ("a.csv", csv(row(comments="größer")).encode("utf-16"), "", "comments", ["größer"]),
+    "utf-16 declared": (
+        "a.csv", csv(row(comments="größer")).encode("utf-16-le"), CP1252.replace("cp1252", "utf-16-le"), "comments", ["größer"],
+    ),
+    "cp1252 declared": ("a.csv", csv(row(comments="“größer” €")).encode("cp1252"), CP1252, "comments", ["“größer” €"]),
+    "Mac Roman declared": (
+        "a.csv", csv(row(comments="größer π")).encode("mac-roman"), CP1252.replace("cp1252", "mac-roman"), "comments", ["größer π"],
+    ),
+    "plain ASCII under a declared encoding": ("a.csv", csv(row(comments="plain")), CP1252, "comments", ["plain"]),
+    "a mark above a declared encoding": ("a.csv", csv(row(comments="größer")).encode("utf-8-sig"), CP1252, "comments", ["größer"]),
+    "semicolons and decimal commas": (
+        "a.csv", semi(csv(row(stall="yes", weeks="@"))).replace("@", "1,5"), '[[delivery]]\nseparator = ";"\ndecimal = ","\n', "weeks", [1.5],
+    ),
+    "grouped thousands": (
+        "a.csv", semi(csv(row(stall="yes", weeks="@"))).replace("@", "0.012,5"), '[[delivery]]\nseparator = ";"\ndecimal = ","\n', "weeks", [12.5],
+    ),
+    "tabs in a .csv": ("a.csv", csv(row()).replace(",", "\t"), '[[delivery]]\nseparator = "\\t"\n', "conf", [4]),
+    "tabs in a .tsv": ("a.tsv", csv(row()).replace(",", "\t"), "", "conf", [4]),
+    "a comma after each row": ("a.csv", f"{HEAD}\n{row()},\n{row(who='r2')},\n", "", "role", ["CEO", "CEO"]),
+    "an id with zeros": ("a.csv", csv(row(who="001"), row(who="1E5"), row(who="12345678901234567890")), "", "resp_id", ["001", "12345678901234567890", "1E5"]),
+    "NA, None and null": ("a.csv", csv(*(row(who=each, comments=each) for each in ("NA", "None", "null"))), "", "comments", ["NA", "None", "null"]),
+    "declared dates": ("a.csv", csv(row(start="01/02/2026 09:30")), '[[delivery]]\ndates = "%d/%m/%Y %H:%M"\n', "start", ["2026-02-01T09:30:00"]),
+    "label for code": ("a.csv", csv(row(conf="Very high", role="finance director")), "", "conf", [5]),
+    "a workbook": ("a.xlsx", workbook({"S": ROWS}), "", "conf", [4, 5]),
+    "a workbook keeps ids": ("a.xlsx", workbook({"S": ROWS}), "", "resp_id", ["001", "002"]),
+    "the only filled sheet": ("a.xlsx", workbook({"Notes": [], "Data": ROWS}), "", "role", ["CEO", "CFO"]),
+    "the named sheet": ("a.xlsx", workbook({"Notes": [["x"]], "Data": ROWS}), '[[delivery]]\nsheet = "Data"\n', "role", ["CEO", "CFO"]),
+    "dates of 1900": ("a.xlsx", workbook({"S": [[*ROWS[0], "start"], [*ROWS[1], ("date", 46054.5)]]}), "", "start", ["2026-02-01T12:00:00"]),
+    "dates of 1904": ("a.xlsx", workbook({"S": [[*ROWS[0], "start"], [*ROWS[1], ("date", 44592.5)]]}, date1904=True), "", "start", ["2026-02-01T12:00:00"]),
+    "a formula with a value": ("a.xlsx", workbook({"S": [ROWS[0], [*ROWS[1][:4], ("formula", 4)]]}), "", "conf", [4]),
+    "Parquet": (
+        "a.parquet", parquet({"resp_id": ["001"], "org_id": ["o"], "wave": ["w1"], "role": ["CEO"], "conf": [4.0], "stall": [True]}), "", "conf", [4],
+    ),
+    "Parquet with missing cells": (
+        "a.parquet", parquet({"resp_id": ["1", "2"], "org_id": ["o", "o"], "wave": ["w1", "w1"], "role": pa.array(["CEO", "CFO"]).dictionary_encode(), "conf": pa.array([None, 5])}), "", "conf", [pd.NA, 5],
+    ),
+    "Qualtrics by number": ("a.csv", qualtrics("0,1.2.3.4,1,a@b.com,R_1,o1,1,4,1,"), QUALTRICS, "blk_cost", [0]),
+    "Qualtrics by label": ("a.csv", qualtrics("IP Address,1.2.3.4,True,a@b.com,R_1,o1,Chief Executive Officer,High,Returns,"), QUALTRICS, "conf", [4]),
+    "SurveyMonkey": ("a.csv", surveymonkey("1,9,1.2.3.4,a@b.com,o1,CEO,Returns,", "2,9,1.2.3.4,b@b.com,o1,CFO,,Cost"), SURVEYMONKEY, "blk_roi", [1, 0]),
+    "Forms": (
+        "a.csv", 'Timestamp,Code of the respondent,Code of the organisation,What is your role?,"What holds you back?\nChoose any."\n31/01/2026 09:30:00,r1,o1,CEO,"Returns, Skills"\n', FORMS, "blk_skill", [1],
+    ),
+    "several columns of mentions": (
+        "a.csv", csv(row() + ",Returns,cost", row(who="r2") + ",,3", head=HEAD + ",First,Second"), '[[delivery]]\ncolumns = { First = "blk", Second = "blk" }\n', "blk_cost", [1, 0],
+    ),
+    "two places of one option": (
+        "a.csv", csv(row() + ",1,,0,0,0", row(who="r2") + ",,0,1,0,0", head=HEAD + ",A,B,blk_cost,blk_skill,blk_none"), '[[delivery]]\ncolumns = { A = "blk_roi", B = "blk_roi" }\n', "blk_roi", [1, 0],
+    ),
+    "an answer that holds the separator": (
+        "a.csv", csv(row() + ',"Price, or rates,High"', head=HEAD + ",many"), '[[delivery]]\nlist_separator = ","\n[items.many]\nkind = "multi"\nlabel = "Many"\noptions = [{ code = 1, id = "p", label = "Price, or rates" }, { code = 2, id = "h", label = "High" }]\n', "many_p", [1],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", READ)
+def test_read_right(take, case):
+    file, content, extra, column, expected = READ[case]
+    cleaned = take({file: content}, extra)
+    assert cleaned.flow.quarantined == 0, cleaned.quarantine
+    assert cleaned.responses[column].tolist() == expected
+
+
+FAR = sheet(ROWS).replace("</sheetData>", '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>')
+ENTITIES = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
+PLAIN = csv(row())
+
+# name of the case: files, addition to the instrument, part of the title, part of what is offered
+STOPPED = {
+    "semicolons undeclared": ({"a.csv": semi(PLAIN)}, "", "separated by semicolons", "declare separator"),
+    "cp1252 undeclared": ({"a.csv": csv(row(comments="größer")).encode("cp1252")}, "", "not UTF-8", "declare its encoding"),
+    "cp1252 declared of UTF-8": ({"a.csv": csv(row(comments="größer"))}, CP1252, "is UTF-8, not cp1252", "take encoding out"),
+    "a byte that cp1252 lacks": ({"a.csv": csv(row(comments="@")).encode().replace(b"@", b"\x81")}, CP1252, "not CP1252", "declare"),
+    "utf-16 without a mark": ({"a.csv": PLAIN.encode("utf-16-le")}, "", "not UTF-8", "utf-16-le"),
+    "a column twice": ({"a.csv": csv(row() + ",CEO", head=HEAD + ",role")}, "", "delivered twice", "rename"),
+    "two headers of one text": ({"a.csv": csv(row() + ",x,y", head=HEAD + ",Say  it,Say it")}, "", "delivered twice", "rename"),
+    "dates month first": ({"a.csv": csv(row(start="02/01/2026"), row(who="r2", start="28/01/2026"))}, "", "date", "dates"),
+    "another wave": ({"a.csv": PLAIN.replace(",w1,", ",w2,")}, "", "another wave", "w1"),
+    "several sheets": ({"a.xlsx": workbook({"A": ROWS, "B": ROWS})}, "", "several sheets", "name the sheet: sheet = 'A'"),
+    "a sheet that is not there": ({"a.xlsx": workbook({"Data": ROWS})}, '[[delivery]]\nsheet = "Daten"\n', "no sheet 'Daten'", "did you mean Data?"),
+    "a stray cell in the last corner": ({"a.xlsx": workbook({"S": FAR})}, "", "far outside", "delete"),
+    "a zip bomb": ({"a.xlsx": workbook({"S": ROWS}, extra=[("xl/media/a.bin", b"\0" * (64 << 20))])}, "", "unpacks to more", "save"),
+    "entities": ({"a.xlsx": workbook({"S": sheet(ROWS, head=ENTITIES)})}, "", "document type", "CSV"),
+    "a zip archive": ({"a.xlsx": workbook({"S": ROWS}).replace(b"xl/workbook.xml", b"xl/morebook.xml")}, "", "no workbook", "unpack"),
+    "half a workbook": ({"a.xlsx": workbook({"S": ROWS})[:-200]}, "", "damaged", "save"),
+    "an encrypted workbook": ({"a.xlsx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 99}, "", "encrypted", "password"),
+    "text named .xlsx": ({"a.xlsx": PLAIN}, "", "no workbook", "CSV"),
+    "a workbook named .csv": ({"a.csv": workbook({"S": ROWS})}, "", "is a workbook", ".xlsx"),
+    "an empty workbook": ({"a.xlsx": workbook({"S": []})}, "", "empty", "again"),
+    "half a Parquet file": ({"a.parquet": parquet({"resp_id": ["1"]})[:-20]}, "", "damaged", "again"),
+    "lists in Parquet": ({"a.parquet": parquet({"resp_id": [["1", "2"]]})}, "", "no texts", "';'"),
+    "a gzip file": ({"a.csv.gz": b"\x1f\x8b\x08"}, "", "not read", "unpack"),
+    "SPSS": ({"a.sav": b"$FL2"}, "", "not read", "CSV with value labels"),
+    "too many columns": ({"a.csv": "," * 20_000 + "\n"}, "", "too wide", "one column per answer"),
+    "a line without an end": ({"a.csv": PLAIN + "x" * (34 << 20)}, "", "a line is too long", "one line per respondent"),
+    "Qualtrics without its mapping": ({"a.csv": qualtrics("0,,1,,R_1,o1,1,4,1,")}, QUALTRICS.partition("[[delivery]]")[0], "lacks the columns", "rename ResponseId to resp_id"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_stopped_with_a_mend(take, case):
+    files, extra, title, hint = STOPPED[case]
+    with pytest.raises(DataError) as caught:
+        take(files, extra)
+    error = caught.value
+    assert title in error.title
+    assert hint in error.hint
+    assert error.where.startswith(next(iter(files)))
+    assert error.expected
+    assert error.got
+
+
+SUMS = '[[delivery]]\nfile = "b*.csv"\ncorrects = true\n'
+# name of the case: files, addition to the instrument, rows accepted, rows set aside by rule
+ASIDE = {
+    "Qualtrics previews, tests, spam and unfinished": (
+        {"a.csv": qualtrics(*(f"{s},,{f},,R_{n},o1,1,4,1," for n, (s, f) in enumerate([(0, 1), (1, 1), ("Survey Test", 1), (8, 1), (0, 0), (1, 0)])))},
+        QUALTRICS, 1, {"not_an_interview": 4, "unfinished": 1},
+    ),
+    "a formula without a value": ({"a.xlsx": workbook({"S": [*ROWS, ["003", "o1", "w1", "CEO", ("formula", None)]]})}, "", 2, {"formula_without_value": 1}),
+    "a spreadsheet's error": ({"a.xlsx": workbook({"S": [*ROWS, ["003", "o1", "w1", "CEO", "#N/A"]]})}, "", 2, {"value_unknown": 1}),
+    "a cell beside the table": ({"a.xlsx": workbook({"S": [*ROWS, ["003", "o1", "w1", "CEO", 4, None, "x"]]})}, "", 2, {"long_row": 1}),
+    "short and long rows": ({"a.csv": csv(row(), "r2,o1", row(who="r3") + ",more")}, "", 1, {"short_row": 1, "long_row": 1}),
+    "a NUL character": ({"a.csv": csv(row(), row(who="r2", comments="\0"))}, "", 1, {"nul_byte": 1}),
+    "unknown role and stage": ({"a.csv": csv(row(), row(who="r2", role="CFOO"), row(who="r3", conf="9"))}, "", 1, {"role_unknown": 1, "value_out_of_range": 1}),
+    "decimal comma undeclared": ({"a.tsv": csv(row(), row(who="r2", stall="yes", weeks="@")).replace(",", "\t").replace("@", "1,5")}, "", 1, {"value_unknown": 1}),
+    "two places of one option disagree": (
+        {"a.csv": csv(row() + ",1,0", head=HEAD + ",A,B") + row(who="r2") + ",1,\n"}, '[[delivery]]\ncolumns = { A = "blk_roi", B = "blk_roi" }\n', 1, {"value_unknown": 1},
+    ),
+    "a repeated delivery": ({"a.csv": PLAIN, "b.csv": PLAIN}, "", 1, {"duplicate_respondent": 1}),
+    "conflicting deliveries": ({"a.csv": csv(row(), row(who="r2")), "b.csv": csv(row(conf="5"))}, "", 1, {"duplicate_respondent": 2}),
+    "a correction": ({"a.csv": csv(row(role="CFOO"), row(who="r2")), "b.csv": csv(row(conf="5"))}, SUMS, 2, {"superseded": 1}),
+    "a correction of a correction": ({"a.csv": PLAIN, "b1.csv": csv(row(conf="5")), "b2.csv": csv(row(conf="1"))}, SUMS, 1, {"superseded": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ASIDE)
+def test_set_aside_with_a_reason(take, case):
+    files, extra, accepted, by_rule = ASIDE[case]
+    cleaned = take(files, extra)
+    assert cleaned.flow.accepted == accepted
+    assert cleaned.flow.by_rule == by_rule
+    assert cleaned.quarantine["mend"].str.len().gt(0).all()
+    assert cleaned.quarantine["row"].gt(1).all()
+
+
+def test_a_correction_is_what_counts_and_the_log_keeps_both(take):
+    cleaned = take({"a.csv": PLAIN, "b1.csv": csv(row(conf="5")), "b2.csv": csv(row(conf="1"))}, SUMS)
+    assert cleaned.responses["conf"].tolist() == [1]
+    log = cleaned.quarantine.sort_values("file")
+    assert log["file"].tolist() == ["a.csv", "b1.csv"]
+    assert set(log["mend"]) == {"nothing to mend: b2.csv, row 2 corrects it"}
+
+
+def test_rows_of_tools_keep_the_numbers_of_their_lines_and_columns_their_names(take):
+    cleaned = take({"a.csv": qualtrics("0,,1,,R_1,o1,1,4,1,", "0,,1,,R_2,o1,77,4,1,")}, QUALTRICS)
+    (line,) = cleaned.quarantine.to_dict("records")
+    assert (line["row"], line["column"], line["value"], line["rule"]) == (5, "Q1", "77", "role_unknown")
+
+
+def test_a_workbook_is_refused_before_it_fills_the_memory(take):
+    many = "".join(f'<row r="{n}"><c r="XFD{n}"><v>1</v></c></row>' for n in range(2, 60_000))
+    content = sheet(ROWS[:1]).replace("</sheetData>", f"{many}</sheetData>")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="far outside"):
+        take({"a.xlsx": workbook({"S": content})})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_an_archive_that_lies_about_its_size_gives_no_more_than_it_says(take):
+    content = bytearray(workbook({"S": sheet([*ROWS, *([f"r{n}", "o", "w1", "CEO", 4] for n in range(20_000))])}))
+    with zipfile.ZipFile(io.BytesIO(bytes(content))) as archive:
+        true = archive.getinfo("xl/worksheets/sheet1.xml").file_size
+    lied = bytes(content).replace(true.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    assert lied != content
+    with pytest.raises(DataError, match="damaged"):
+        take({"a.xlsx": lied})
+
+
+@pytest.mark.parametrize(
+    ("extra", "title"),
+    [
+        ('[[delivery]]\ndecimal = ","\n', "the decimal sign is the separator too"),
+        ('[[delivery]]\ndates = "%y"\n', "dates is not the form of a date"),
+        ('[[delivery]]\ncolumns = { A = "roel" }\n', "column"),
+        ('[[delivery]]\nencoding = "utf-7"\n', "encoding"),
+        ('[[delivery]]\ncolumsn = { A = "role" }\n', "unknown key"),
+        ('[personal]\ncolumns = ["A"]\n[[delivery]]\ncolumns = { A = "role" }\n', "both dropped and read"),
+    ],
+)
+def test_a_form_that_cannot_be_meant_is_refused(take, extra, title):
+    with pytest.raises(InstrumentError, match=title):
+        take({"a.csv": PLAIN}, extra)
+
+
+def test_the_study_takes_every_kind_that_intake_reads(tmp_path):
+    from fieldwork.intake.delivery import _READERS
+    from fieldwork.study import DATA_SUFFIXES
+
+    assert tuple(_READERS) == DATA_SUFFIXES
+    shutil.copytree(CASES, tmp_path / "s")
+    raw = tmp_path / "s" / "data" / "raw" / "w1"
+    raw.mkdir(parents=True)
+    (raw / "a.xlsx").write_bytes(workbook({"S": ROWS}))
+    assert [path.name for path in Study.open(tmp_path / "s").raw_files()] == ["a.xlsx"]
+
+
+def offers(tmp_path, name, content, extra=""):
+    shutil.copytree(CASES, tmp_path / "s")
+    with (tmp_path / "s" / "instruments" / "instrument.toml").open("a", encoding="utf-8") as file:
+        file.write("\n" + extra)
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*"))
+    found = check_files([path], Study.open(tmp_path / "s"))
+    assert sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*")) == before, "nothing is written"
+    assert [problem.rule for problem in found if problem.severity == "error"] == ["file_unreadable"]
+    return {problem.column: problem for problem in found if problem.rule == "mapping_proposed"}
+
+
+def test_a_check_proposes_a_mapping_and_applies_none(tmp_path):
+    content = "Response ID,E-mail,Your organisation,Position,How is your confidence,Blockers: Cost,Weeks that you were stalled,Favourite colour\n"
+    content += "1,ann@example.org,o1,Chief Executive Officer,High,Cost,3,red\n2,bob@example.org,o2,Finance Director,Low,,7,blue\n"
+    found = offers(tmp_path, "a.csv", content)
+    assert {column: problem.value for column, problem in found.items() if problem.value} == {
+        "Response ID": "resp_id",
+        "Your organisation": "org_id",
+        "Position": "role",
+        "How is your confidence": "conf",
+        "Blockers: Cost": "blk_cost",
+        "Weeks that you were stalled": "weeks",
+    }
+    assert "'Position' = 'role'" in found["Position"].mend
+    assert "[personal] columns" in found["E-mail"].mend
+    assert "ann@" not in str(found), "no personal value is shown"
+
+
+def test_a_proposal_that_is_taken_over_reads_the_file(tmp_path, take):
+    content = "Response ID,Your organisation,Position\n1,o1,Chief Executive Officer\n2,o2,Finance Director\n"
+    found = offers(tmp_path, "a.csv", content)
+    lines = "\n".join(problem.mend.partition("]: ")[2] for problem in found.values())
+    cleaned = take({"a.csv": content}, f'[[delivery]]\nconstants = {{ wave = "w1" }}\n[delivery.columns]\n{lines}\n')
+    assert cleaned.responses["role"].tolist() == ["CEO", "CFO"]
