@@ -10,12 +10,13 @@ from fieldwork.instrument.answers import BLANK, Reading, Resolved, ResolvedMulti
 from fieldwork.instrument.item import CONSTRUCTS, KINDS, Item
 from fieldwork.instrument.parts import Family, Keys, LongForm, MissingCode, Option, QualityRule, Route, Scale
 from fieldwork.instrument.questionnaire import Instrument, Source
-from fieldwork.instrument.trend import FollowedRoles, followed_roles, trend_break
+from fieldwork.instrument.trend import TREND_KINDS, FollowedRoles, followed_roles, trend_break, trend_kind
 
 __all__ = [
     "BLANK",
     "CONSTRUCTS",
     "KINDS",
+    "TREND_KINDS",
     "Family",
     "FollowedRoles",
     "Instrument",
@@ -34,4 +35,5 @@ __all__ = [
     "fold",
     "followed_roles",
     "trend_break",
+    "trend_kind",
 ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item
     from fieldwork.site.material import Material
 
-__all__ = ["codebook"]
+__all__ = ["codebook", "entry"]
 
 
 def codebook(material: Material) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def codebook(material: Material) -> dict[str, Any]:
         if item.family and item.family in families:
             continue
         families.add(item.family)
-        modules.setdefault(item.module, []).append(_entry(instrument, item))
+        modules.setdefault(item.module, []).append(entry(instrument, item))
     return {
         "instrument": instrument,
         "modules": modules,
@@ -43,7 +43,8 @@ _TABLES = {
 }
 
 
-def _entry(instrument: Instrument, item: Item) -> dict[str, Any]:
+def entry(instrument: Instrument, item: Item) -> dict[str, Any]:
+    """Return one question as the dictionary and the topline print it; an item of a family stands for all of it."""
     members = instrument.family(item.family) if item.family else (item,)
     family = next((family for family in instrument.families if family.name == item.family), None)
     labels = {role.id: role.label for role in instrument.roles}
