@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from fieldwork.schema import ESTIMATES, QUARANTINE, WEIGHTS
 from fieldwork.site import words
 from fieldwork.tables import Cell, Column, Table
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item
     from fieldwork.site.material import Material
 
-__all__ = ["codebook", "entry"]
+__all__ = ["codebook", "entry", "frames"]
 
 
 def codebook(material: Material) -> dict[str, Any]:
@@ -34,6 +36,38 @@ def codebook(material: Material) -> dict[str, Any]:
         "tables": [_columns(title, table) for title, table in _TABLES.items()],
         "not_asked": dict(instrument.not_asked),
     }
+
+
+def frames(instrument: Instrument) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the codebook as tables: one row per item with wording and routing, one row per answer that it offers."""
+    questions, answers = [], []
+    for item in instrument.items:
+        facts = entry(instrument, item)["facts"]
+        questions.append(
+            {
+                "item": item.name,
+                "family": item.family,
+                "label": item.label,
+                "wording": item.wording,
+                "version": item.version,
+                "first_wave": item.first_wave,
+                "kind": item.kind,
+                "module": item.module,
+                "asked_of": ";".join(item.asked_of),
+                "asked_if": facts.get("Asked if", ""),
+                "low": item.low,
+                "high": item.high,
+                "unit": item.unit,
+                "comparable": item.comparable,
+                "restricted": item.restricted,
+                "constructs": ";".join(item.constructs),
+                "note": item.note,
+            }
+        )
+        answers += [
+            {"item": item.name, "code": option.code, "id": option.id, "label": option.label} for option in item.options
+        ]
+    return pd.DataFrame(questions), pd.DataFrame(answers, columns=["item", "code", "id", "label"])
 
 
 _TABLES = {

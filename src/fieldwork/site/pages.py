@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -26,11 +26,14 @@ from fieldwork.site.perspective import listing, perspective
 from fieldwork.site.quality import quality
 from fieldwork.site.search import index
 from fieldwork.site.statement import statement
-from fieldwork.site.topline import by_module, questions
+from fieldwork.site.topline import Question, by_module, questions
 from fieldwork.site.type import font_faces
 from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
 
-__all__ = ["site_environment", "write"]
+if TYPE_CHECKING:
+    from fieldwork.study import Study
+
+__all__ = ["site_environment", "topline_alone", "write"]
 
 _NAVIGATION = (
     ("index.html", "Overview"),
@@ -82,6 +85,7 @@ class _Site:
             navigation=_NAVIGATION,
             words=words,
             without_code=False,
+            alone=False,
         )
         self.pages: dict[str, bytes] = {}
 
@@ -136,15 +140,7 @@ def write(study: str, wave: str, out: str) -> Path:
         **explorer(material),
     )
     _gallery(site, pages)
-    site.page(
-        "topline.html",
-        "topline.html",
-        "Topline",
-        asked=asked,
-        answered=sum(1 for each in asked if each.tables),
-        modules=by_module(asked),
-        trends=levels(material),
-    )
+    _topline(site, asked)
     site.page("waves.html", "waves.html", "Change over waves", **over_waves(material))
     entries = index(material, pages, chapters, asked, _NAVIGATION)
     site.page("search.html", "search.html", "Search", allowed=site.with_script, groups=entries)
@@ -156,6 +152,27 @@ def write(study: str, wave: str, out: str) -> Path:
         site.page(f"chapters/{slug(path.stem)}.html", "chapter.html", chapter.title, chapter=chapter)
     _put(site.pages, material.target)
     return material.target / "index.html"
+
+
+def topline_alone(study: Study) -> tuple[Material, bytes]:
+    """Return the topline of a wave as a page that lies by itself: no navigation, and no link to another page."""
+    material = gather(str(study.folder), study.wave, "")
+    site = _Site(material)
+    _topline(site, questions(material), alone=True)
+    return material, site.pages["topline.html"]
+
+
+def _topline(site: _Site, asked: Sequence[Question], *, alone: bool = False) -> None:
+    site.page(
+        "topline.html",
+        "topline.html",
+        "Topline",
+        alone=alone,
+        asked=asked,
+        answered=sum(1 for each in asked if each.tables),
+        modules=by_module(asked),
+        trends=levels(site.material),
+    )
 
 
 def _digest(text: str) -> str:
