@@ -97,7 +97,9 @@ def cff(work: Work) -> str:
         "abstract": _quoted(work.note),
         "license": work.licence,
     }
-    return "".join(f"{name}: {text}\n" for name, text in lines.items() if text not in ("", '""'))
+    return "".join(
+        f"{name}: {text}\n".replace(": \n", ":\n", 1) for name, text in lines.items() if text not in ("", '""')
+    )
 
 
 def bibtex(work: Work) -> str:
