@@ -231,7 +231,7 @@ def _title(notebook: Mapping[str, Any], name: str) -> str:
 
 
 def _numbered(body: str) -> str:
-    """Number the tables that have no title of their own: regions of a page are told apart by their names."""
+    """Give tables without a title of their own a number: regions of a page are told apart by their names."""
     numbers = itertools.count(1)
     return re.sub(r'aria-label="Table"', lambda _: f'aria-label="Table {next(numbers)}"', body)
 
