@@ -44,7 +44,17 @@ def test_the_figure_in_the_readme_is_the_shipped_studys(shipped):
 
 def test_every_command_in_the_readme_is_one():
     commands = re.findall(r"`fieldwork ([a-z]+)", README)
-    assert set(commands) == {"run", "explain", "check", "simulate", "claims", "plan", "release", "organisations"}
+    assert set(commands) == {
+        "run",
+        "explain",
+        "check",
+        "simulate",
+        "claims",
+        "plan",
+        "release",
+        "publish",
+        "organisations",
+    }
     for command in dict.fromkeys(commands):
         done = subprocess.run([FIELDWORK, command, "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0
@@ -53,7 +63,7 @@ def test_every_command_in_the_readme_is_one():
 
 def test_every_example_of_the_command_line_is_understood():
     """The example that ends a command's help is parsed by that command, without its effect."""
-    for command in ("run", "explain", "check", "simulate", "claims", "plan", "release"):
+    for command in ("run", "explain", "check", "simulate", "claims", "plan", "release", "publish"):
         shown = subprocess.run([FIELDWORK, command, "--help"], capture_output=True, text=True, check=False).stdout
         examples = re.findall(r"^  fieldwork (.+)$", shown.partition("example")[2], re.MULTILINE)
         assert examples, command

@@ -1,6 +1,9 @@
 """Pages: everything said once and with its base, nothing that runs or fetches, every text inert, the same bytes each time."""
 
+import base64
 import dataclasses
+import hashlib
+import html
 import json
 import re
 import runpy
@@ -23,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
 WORLDS = {"quaie": report.QUAIE, "ospo": report.OSPO, "nothing": report.NOTHING, "hostile": report.HOSTILE}
-VOID = {"meta", "img", "br", "hr"}
+VOID = {"meta", "img", "br", "hr", "input"}
+SCRIPT = (ROOT / "src/fieldwork/site/script.js").read_text()
+SCRIPTED = {"explorer.html", "search.html"}
 
 
 class Page(HTMLParser):
@@ -46,7 +51,7 @@ class Page(HTMLParser):
             self.faults.append(f"{tag} closed out of turn")
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"}.intersection(self.open):
             self.words.append(data)
 
     @property
@@ -102,6 +107,8 @@ def test_every_page_has_what_a_reader_and_a_screen_reader_look_for(site):
         assert page.faults == [], path
         assert page.all("html") == [{"lang": "en-GB"}], path
         assert [len(page.all(tag)) for tag in ("title", "h1", "main", "header", "footer", "nav")] == [1] * 6, path
+        named = {attributes["for"] for attributes in page.all("label")}
+        assert named == {field["id"] for tag in ("input", "select") for field in page.all(tag)}, path
         assert page.all("a")[0] == {"class": "skip", "href": "#main"}, path
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids)), path
@@ -109,14 +116,16 @@ def test_every_page_has_what_a_reader_and_a_screen_reader_look_for(site):
         assert all("scope" in cell for cell in page.all("th")), path
 
 
-def test_no_page_can_run_or_fetch_anything(site):
+def test_no_page_can_run_or_fetch_anything_but_the_two_with_the_sites_own_script(site):
+    ours = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     for path, page in site.items():
-        assert {tag for tag, _ in page.tags}.isdisjoint(
-            {"script", "iframe", "object", "embed", "form", "link", "base"}
-        ), path
+        assert {tag for tag, _ in page.tags}.isdisjoint({"iframe", "object", "embed", "form", "link", "base"}), path
         policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
         assert policy.startswith("default-src 'none'; style-src 'sha256-"), path
         assert "unsafe" not in policy, path
+        assert "http" not in policy, path
+        assert re.findall(r"<script[^>]*>(.*?)</script>", page.source, re.DOTALL) == [SCRIPT] * (path in SCRIPTED), path
+        assert (f"script-src 'sha256-{ours}'" in policy) is ("script-src" in policy) is (path in SCRIPTED), path
         for tag, attributes in page.tags:
             assert not [name for name in attributes if name.startswith("on") or name in {"style", "srcset"}], (
                 path,
@@ -126,7 +135,8 @@ def test_no_page_can_run_or_fetch_anything(site):
                 path
             )
             assert not re.match(r"\s*(javascript:|data:|vbscript:)", attributes.get("href") or "", re.IGNORECASE), path
-        assert all(image["src"].startswith("data:image/") for image in page.all("img")), path
+        drawn = [image["src"] for image in page.all("img")]
+        assert all(source.startswith("figures/" if path == "figures.html" else "data:image/") for source in drawn), path
         style = re.search(r"<style>(.*?)</style>", page.source, re.DOTALL)[1]
         assert "http" not in style, path
         assert "@import" not in style, path
@@ -301,9 +311,9 @@ def test_chapters_show_what_is_safe_of_every_kind_of_output(pages):
 
 def test_texts_of_data_stay_text_everywhere(pages):
     for path, page in pages["hostile"].items():
-        assert not page.all("script"), path
+        assert [{}] * (path in SCRIPTED) == page.all("script"), path
         assert {"evil.example"}.isdisjoint(re.findall(r'(?:src|href)="[^"]*?([a-z]+\.example)', page.source)), path
-        assert "49" not in re.findall(r"{{|\b49\b", page.text), path
+        assert not re.search(r"(?<![\d.])49\b", page.text), path
     for path in ("index.html", "quality.html", "methods.html", "dictionary.html", "claims.html", "findings/H2.html"):
         assert "<script>alert('x')</script>" in pages["hostile"][path].text, path
         assert "{{ 7*7 }}{% raw %}" in pages["hostile"][path].text, path
@@ -533,3 +543,157 @@ def test_a_finding_shows_how_many_other_choices_agree(tmp_path):
     assert "At every margin tried 84 15 15 0 4 2" in finding
     assert "Other analytic choices" not in Page(path.parent / "findings/H3.html").text
     assert "15 of 19" in Page(path.parent / "index.html").text
+
+
+def cells(page_source):
+    """The rows of the explorer's table, as lists of texts."""
+    body = re.search(r"<tbody>(.*?)</tbody>", page_source, re.DOTALL)[1]
+    return [
+        [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<t[hd]\b.*?</t[hd]>", row, re.DOTALL)]
+        for row in re.findall(r"<tr>.*?</tr>", body, re.DOTALL)
+    ]
+
+
+def test_the_explorer_holds_every_estimate_of_a_role_or_stage_and_no_number_that_was_held_back(pages):
+    estimates = report.estimates(report.QUAIE)
+    spoken = estimates[(estimates["role"] != "") | (estimates["stage"] != "")]
+    rows = cells(pages["quaie"]["explorer.html"].source)
+    assert len(rows) == len(spoken) == 120
+    one = spoken[(spoken["role"] == "r4") & (spoken["stage"] == "s2") & (spoken["measure"] == "conf")].iloc[0]
+    assert ["Confidence that AI will meet its goals", "Mean", "CTO", "Piloting", ""] in [row[:5] for row in rows]
+    found = next(row for row in rows if row[2:4] == ["CTO", "Piloting"] and row[0].startswith("Confidence"))
+    assert found[5:8] == [
+        f"{one['estimate']:.2f} scale points",
+        f"{one['conf_low']:.2f} to {one['conf_high']:.2f}",
+        str(one["n"]),
+    ]
+    choices = re.findall(r'<option value="=(.*?)">', pages["quaie"]["explorer.html"].source)
+    assert set(report.ROLES) | set(report.STAGES) <= {html.unescape(choice) for choice in choices}
+
+
+def test_the_explorer_shows_no_number_of_what_was_held_back(pages):
+    estimates = report.estimates(report.NOTHING)
+    rows = cells(pages["nothing"]["explorer.html"].source)
+    held = [row for row in rows if row[5] == "not published"]
+    assert len(held) == (estimates["status"] == "suppressed").sum() > 50
+    assert all(row[6:] == ["", "", "held back: fewer than 10 respondents or 5 organisations"] for row in held)
+
+
+def test_the_index_finds_every_claim_question_role_stage_figure_and_chapter(pages):
+    page = pages["quaie"]["search.html"]
+    for claim in report.claims(report.QUAIE):
+        assert f"{claim['id']}. {claim['text']}" in page.text
+    targets = {link["href"] for link in page.all("a") if "href" in link}
+    assert {"findings/H2.html", "claims.html#H5", "roles/r4.html", "stages/s0.html", "topline.html#q-blk"} <= targets
+    assert {"chapters/04_gradient.html", "quality.html", "figures.html#gradient"} <= targets
+
+
+def test_a_role_and_a_stage_have_a_page_with_claims_and_estimates(tmp_path, pages):
+    assert {f"roles/r{k}.html" for k in range(10)} | {f"stages/s{k}.html" for k in range(5)} <= set(pages["quaie"])
+    estimates = report.estimates(report.QUAIE)
+    role = pages["quaie"]["roles/r4.html"].text
+    own = estimates[estimates["role"] == "r4"]
+    assert f"Organisational Adoption Gradient: {len(own)} estimates" in role
+    whole = own[(own["stage"] == "") & (own["measure"] == "conf")].iloc[0]
+    assert f"{whole['n']} respondents in {whole['n_organisations']} organisations, to the nearest 5" in role
+    assert "No claim of the register names this role." in role
+    folder = study(tmp_path)
+    path = folder / "reports/2026Q1/claims.json"
+    claims = json.loads(path.read_text())
+    claims[0]["parts"][0] |= {"role": "r3+r4", "label": "technology chiefs"}
+    claims[1]["parts"][0] |= {"stage": "s2"}
+    path.write_text(json.dumps(claims))
+    reports = build(str(folder), "", "").parent
+    assert "technology chiefs: 0.90 (0.60 to 1.20) scale points" in Page(reports / "roles/r4.html").text
+    assert "No claim of the register names this role." in Page(reports / "roles/r5.html").text
+    assert "The gap between roles is wider" in Page(reports / "stages/s2.html").text
+
+
+def test_the_topline_has_every_question_with_wording_routing_and_what_was_published(pages):
+    text = pages["quaie"]["topline.html"].text
+    questions = text.split("Confidence that AI will meet its goals conf")[1].split(
+        "Preparedness of the own function prep"
+    )
+    assert "“How confident are you that AI will meet its goals?”" in questions[0]
+    assert "Asked of all" in questions[0]
+    assert "5 answers offered" in questions[0]
+    for label in (*report.ROLES, *report.STAGES):
+        assert label in questions[0]
+    assert "“What holds AI back?”" in text
+    assert "of 7 questions, 2 have published estimates of their answers alone" in text
+    assert text.count("No estimate of its answers alone was published.") == 5
+
+
+def test_the_gallery_shows_every_figure_in_colour_and_in_grey(pages, sites):
+    page = pages["quaie"]["figures.html"]
+    drawn = sorted(path.stem for path in (sites["quaie"] / "figures").glob("*.svg"))
+    assert sorted(image["src"] for image in page.all("img")) == sorted(f"figures/{name}.svg" for name in drawn * 2)
+    assert len([each for each in page.all("figure") if each.get("class") == "grey"]) == len(drawn)
+    assert "img-src data: 'self' file:;" in html.unescape(page.source)
+
+
+def test_a_first_wave_says_that_there_is_nothing_to_compare(pages):
+    text = pages["quaie"]["waves.html"].text
+    assert "2026Q1 is the first wave that was delivered" in text
+    assert "Judged in 2026Q1 alone" in pages["quaie"]["findings/H2.html"].text
+
+
+def second_wave(folder):
+    """Give a study an earlier wave: other words of one question, other codes of another, one that was not asked."""
+    settings = folder / "study.toml"
+    settings.write_text(settings.read_text().replace('order = ["2026Q1"]', 'order = ["2025Q4", "2026Q1"]'))
+    raw = folder / "data/raw/2025Q4"
+    raw.mkdir(parents=True)
+    (raw / "delivery.csv").write_text("resp_id\n1\n")
+    now = (folder / "instruments/instrument.toml").read_text()
+    then = now.replace("How prepared is your function?", "How ready is your function?").replace(
+        "cap = 2", 'cap = 2\n[items.old]\nkind = "flag"\nlabel = "An old question"\nwording = "Once?"'
+    )
+    then = then.replace('{ code = 2, id = "cost"', '{ code = 3, id = "cost"')
+    (folder / "instruments/2025Q4.toml").write_text(then)
+    (folder / "instruments/instrument.toml").rename(folder / "instruments/2026Q1.toml")
+    reports = folder / "reports/2025Q4"
+    reports.mkdir(parents=True)
+    before = report.estimates(dataclasses.replace(report.QUAIE, wave="2025Q4"))
+    before["estimate"] = before["estimate"] - 0.25
+    before.to_parquet(reports / "estimates.parquet")
+    claims = report.claims(dataclasses.replace(report.QUAIE, wave="2025Q4"))
+    claims[0] |= {"verdict": "inconclusive", "estimate": 0.4, "conf_low": 0.1, "conf_high": 0.7}
+    (reports / "claims.json").write_text(json.dumps(claims))
+    return before
+
+
+def test_over_waves_comparable_recoded_and_broken_questions_are_told_apart(tmp_path):
+    folder = study(tmp_path)
+    before = second_wave(folder)
+    reports = build(str(folder), "", "").parent
+    page = Page(reports / "waves.html")
+    assert "Comparable 5 Recoded 1 Broken 1 Not asked in both 1" in page.text
+    assert "Preparedness of the own function prep Broken wording changed under one version" in page.text
+    assert "Blockers blk Recoded answers offered changed between 2025Q4 and 2026Q1" in page.text
+    assert "An old question old Not asked in both not asked in 2026Q1" in page.text
+    levels = page.text.split("Levels in each wave")[1].split("Verdicts in each wave")[0]
+    now = report.estimates(report.QUAIE)
+    key = (now["role"] == "r4") & (now["stage"] == "") & (now["measure"] == "conf")
+    for each in (before, now):
+        assert f"{each[key].iloc[0]['estimate']:.2f} (" in levels
+    assert "Preparedness" not in levels
+    assert (
+        "H2 Technology chiefs at scaled deployment are both confident and prepared. Inconclusive Supported changed"
+        in page.text
+    )
+    history = Page(reports / "findings/H2.html").text.split("Over waves")[-1]
+    assert "2025Q4 Inconclusive 0.40 (0.10 to 0.70) scale points 0.50 650 in 80 organisations" in history
+    topline = Page(reports / "topline.html").text
+    assert "Confidence that AI will meet its goals: mean, by wave" in topline
+    assert "Preparedness of the own function: mean, by wave" not in topline
+
+
+def test_roles_and_stages_that_are_gone_lose_their_pages(tmp_path):
+    folder = study(tmp_path)
+    old = folder / "reports/2026Q1/roles/gone.html"
+    old.parent.mkdir()
+    old.write_text("old")
+    build(str(folder), "", "")
+    assert not old.exists()
+    assert (folder / "reports/2026Q1/roles/r0.html").is_file()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fieldwork.errors import InstrumentError
-from fieldwork.instrument import Instrument, followed_roles, trend_break
+from fieldwork.instrument import Instrument, followed_roles, trend_break, trend_kind
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """
@@ -75,6 +75,32 @@ def test_a_change_breaks_the_trend_and_says_why(tmp_path, override, told):
     made = waves(tmp_path, items=f'[items.conf.waves."w2"]\n{override}')
     assert trend_break(made, "conf") == told
     assert trend_break([made[0], made[2]], "conf") == ""  # the override holds in w2 alone
+
+
+@pytest.mark.parametrize(
+    ("override", "kind"),
+    [
+        ("", "comparable"),
+        ('wording = "How sure?"', "broken"),
+        ("comparable = false", "broken"),
+        ('asked_of = ["CIO"]', "broken"),
+    ],
+)
+def test_an_item_is_comparable_or_broken(tmp_path, override, kind):
+    made = waves(tmp_path, items=f'[items.conf.waves."w2"]\n{override}' if override else "")
+    assert trend_kind(made[:2], "conf") == kind
+
+
+def test_an_item_recoded_and_reworded_is_broken_and_one_that_a_wave_lacks_not_asked(tmp_path):
+    options = (
+        '{ code = 1, id = "a", label = "A" }, { code = 2, id = "b", label = "B" }, { code = 3, id = "c", label = "C"'
+    )
+    item = f'[items.q]\nkind = "single"\nlabel = "Q"\noptions = [{options}, first_wave = "w2" }}]\n'
+    assert trend_kind(waves(tmp_path, items=item), "q") == "recoded"
+    assert trend_kind(waves(tmp_path, items=item + '[items.q.waves."w3"]\nwording = "New?"'), "q") == "broken"
+    late = '[items.q]\nkind = "flag"\nlabel = "Q"\nfirst_wave = "w2"\n'
+    assert trend_kind(waves(tmp_path, items=late), "q") == "not_asked"
+    assert trend_kind(waves(tmp_path, items=late)[1:], "q") == "comparable"
 
 
 def test_other_answers_break_the_trend(tmp_path):

@@ -217,6 +217,21 @@ def test_an_input_of_earlier_waves_stands_for_one_each(study):
     assert (step.needs, step.needs_earlier, step.reads) == (("a",), ("a",), ("w1", "w3"))
 
 
+def test_what_an_earlier_wave_published_is_read_as_it_stands_and_made_by_nobody(study):
+    graph = study / "notebooks/chapters.toml"
+    text = graph.read_text().replace('inputs = ["{processed}/b.txt"]', 'inputs = ["{earlier_reports}/a.html?"]')
+    graph.write_text(
+        text.replace('outputs = ["{processed}/c.txt"]', 'outputs = ["{reports}/a.html", "{processed}/c.txt"]')
+    )
+    earlier = {wave: study / "data/processed" / wave for wave in ("w1", "w3")}
+    step = spec.read(graph, places(study), earlier).step("c")
+    assert [(entry.label, entry.optional) for entry in step.inputs] == [
+        ("reports/w1/a.html", True), ("reports/w3/a.html", True),
+    ]  # fmt: skip
+    assert (step.needs, step.needs_earlier, step.reads) == ((), (), ())
+    assert spec.read(graph, places(study), {}).step("c").inputs == ()
+
+
 def test_no_output_lies_in_an_earlier_wave(study):
     graph = study / "notebooks/chapters.toml"
     graph.write_text(graph.read_text().replace('outputs = ["{processed}/b.txt"]', 'outputs = ["{earlier}/b.txt"]'))

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `release`, `organisations`.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `release`, `publish`, `organisations`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -185,6 +185,15 @@ def _add_organisations(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="ORGANISATION", help=words)
     sub.add_argument("--workers", type=_positive, metavar="N", help="reports at one time (default: one per core)")
     sub.add_argument("--force", action="store_true", help="make reports although they are current")
+
+
+def _add_publish(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    words = "folder of the publication (default: publication/<wave>, in the study's folder)"
+    sub.add_argument("--out", type=Path, metavar="DIR", help=words)
+    words = "although rows of the methods statement are empty, for readers inside the house"
+    sub.add_argument("--draft", action="store_true", help=words)
+    sub.add_argument("--force", action="store_true", help="put it together although nothing has changed")
 
 
 def _add_plan(sub: argparse.ArgumentParser) -> None:
@@ -779,21 +788,15 @@ def _organisations(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
+    from fieldwork.publish import refuse_unstated  # noqa: PLC0415
     from fieldwork.release import record  # noqa: PLC0415 - pandas
     from fieldwork.study import Study  # noqa: PLC0415
 
     study = Study.open(options.study or Study.find(), options.wave)
     desk = _Desk(study, _store(study), {})
     with desk.store.lock():
-        off = [unit for unit in desk.plan(earlier=desk.plan_earlier()) if unit.state != "current"]
-        if off:
-            raise RunError(
-                "what is published is not what a run would make now",
-                where=f"wave {study.wave}",
-                expected="chapters that are current, with the study's own parameters",
-                got=f"{off[0].step.name} {_STATES[off[0].state]}: {'; '.join(off[0].reasons)}",
-                hint="fieldwork run, then look at the report, then release it",
-            )
+        _refuse_outdated(desk, "release it")
+        refuse_unstated(study)
         made = record(study)
     if options.json:
         answer = {"wave": study.wave, "register": _shown(made.path), "shown": made.shown, "held": made.held}
@@ -803,6 +806,45 @@ def _release(options: argparse.Namespace) -> int:
             f"wave {study.wave}: {made.shown} rows shown and {made.held} held back are recorded, {made.added} of them new"
         )
         print(_shown(made.path))
+    return 0
+
+
+def _refuse_outdated(desk: _Desk, then: str) -> None:
+    """Refuse a wave whose reports are not what a run would make now."""
+    off = [unit for unit in desk.plan(earlier=desk.plan_earlier()) if unit.state != "current"]
+    if off:
+        raise RunError(
+            "what is published is not what a run would make now",
+            where=f"wave {desk.study.wave}",
+            expected="chapters that are current, with the study's own parameters",
+            got=f"{off[0].step.name} {_STATES[off[0].state]}: {'; '.join(off[0].reasons)}",
+            hint=f"fieldwork run, then look at the report, then {then}",
+        )
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from fieldwork.publish import publish  # noqa: PLC0415
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    desk = _Desk(study, _store(study), {})
+    out = (options.out or study.folder / "publication" / study.wave).resolve()
+    with desk.store.lock():
+        _refuse_outdated(desk, "publish it")
+        desk.store.save_memo()
+        made = publish(study, out, draft=options.draft, force=options.force)
+    if made.unstated:
+        print(
+            f"warning: a draft, for the methods statement says nothing of {listed(made.unstated, limit=40)}",
+            file=sys.stderr,
+        )
+    if options.json:
+        answer = {"wave": study.wave, "folder": _shown(made.folder), "unchanged": made.unchanged}
+        print(json.dumps({**answer, "unstated": made.unstated, "files": made.files}, indent=1, ensure_ascii=False))
+    else:
+        said = "nothing has changed since it was put together" if made.unchanged else f"{len(made.files)} files"
+        print(f"wave {study.wave}: {said}")
+        print(_shown(made.folder))
     return 0
 
 
@@ -862,6 +904,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork release --wave 2026Q1",
         _release,
         _add_study,
+    ),
+    "publish": (
+        "put pages, topline, data package and citation files of a wave together, in one folder",
+        "fieldwork publish --wave 2026Q1\nfieldwork publish --draft --out /tmp/preview",
+        _publish,
+        _add_publish,
     ),
     "organisations": (
         "make a report for each organisation all of whose informants consented, in a closed folder",

@@ -224,6 +224,11 @@ class Study:
             for wave in self.waves[: self.waves.index(self.wave)]
         )
 
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """Keys of the methods statement that are missing or empty; a release needs every one."""
+        return tuple(key for key in STATEMENT if not self.statement.get(key, "").strip())
+
     def _data_files(self) -> tuple[Path, ...]:
         """Files in the wave's folder of deliveries that are neither papers nor hidden."""
         folder = self.raw / self.wave

@@ -42,6 +42,7 @@ __all__ = [
     "interval",
     "matrix_table",
     "multiverse_table",
+    "named",
     "p_value_table",
     "plain_table",
     "quantity",
@@ -517,7 +518,7 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
         point = quantity(row["estimate"], unit, decimals) or "not finite"
         rows.append(
             (
-                *(Cell(_named(instrument, key, row) or "All") for key in keys),
+                *(Cell(named(instrument, key, row) or "All") for key in keys),
                 Cell(point if shown else "", reason),
                 *(Cell(text) if shown else Cell("", reason) for text in numbers),
             )
@@ -591,7 +592,7 @@ def _key(row: Mapping[Hashable, Any], keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _joined(instrument: Instrument, keys: Sequence[str], row: Mapping[Hashable, Any]) -> str:
-    return ", ".join(name for name in (_named(instrument, key, row) for key in keys) if name)
+    return ", ".join(name for name in (named(instrument, key, row) for key in keys) if name)
 
 
 def _order(instrument: Instrument) -> dict[str, tuple[int, int, str]]:
@@ -690,8 +691,8 @@ def p_value_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str
         numbers = [quantity(row["estimate"]), _p_words(row["p_value"]), _p_words(row["p_adjusted"])]
         rows.append(
             (
-                Cell(_named(instrument, "measure", row)),
-                Cell(_named(instrument, "item", row) or "All answers"),
+                Cell(named(instrument, "measure", row)),
+                Cell(named(instrument, "item", row) or "All answers"),
                 Cell(statistic_label(str(row["statistic"]))),
                 *(Cell(text if shown else "", "" if shown and place else reason) for place, text in enumerate(numbers)),
                 Cell(quantity(row["n"], "", 0) if shown else "", "" if shown else reason),
@@ -952,8 +953,14 @@ def _label(instrument: Instrument, key: str, value: str) -> str:
     return value
 
 
-def _named(instrument: Instrument, key: str, row: Mapping[Hashable, Any]) -> str:
-    """Return what readers call the value that a row has in a key column; empty where it speaks of all."""
+def named(instrument: Instrument, key: str, row: Mapping[Hashable, Any]) -> str:
+    """Return what readers call the value that a row has in a key column; empty where it speaks of all.
+
+    >>> from types import SimpleNamespace
+    >>> role = SimpleNamespace(id="CTO", label="Chief Technology Officer")
+    >>> named(SimpleNamespace(roles=[role], stages=[]), "role", {"role": "CTO", "measure": "conf"})
+    'Chief Technology Officer'
+    """
     value = _text(row[key])
     return _option(instrument, _text(row["measure"]), value) if key == "item" else _label(instrument, key, value)
 

@@ -291,6 +291,7 @@ def notebook(world: World) -> nbformat.NotebookNode:
         v4.new_output("stream", name="stdout", text="\x1b[31mplain\x1b[0m line <b>not bold</b>\n"),
         v4.new_output("stream", name="stderr", text="warning from /a/machine/path\n"),
         v4.new_output("execute_result", {"text/html": table, "text/plain": "n"}, execution_count=1),
+        v4.new_output("display_data", {"text/html": table, "text/plain": "n"}),
         v4.new_output(
             "display_data", {"image/png": PIXEL, "text/plain": "<Figure>"}, metadata={"image/png": {"alt": "A dot"}}
         ),

@@ -1,9 +1,13 @@
 """Pages in a real browser, opened from a folder with the network off: complete, silent, styled, narrow enough to read."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.browser
 
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LUMINANCE = """
 () => {
   const channel = v => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
@@ -57,45 +61,154 @@ def opened(browser, path, width):
 
 
 def all_pages(sites):
-    return [
+    """Every page of a report that was named; of the built-in ones every page, and one role and one stage of the many alike."""
+    found = [
         path for folder in sites.values() for path in sorted(folder.rglob("*.html")) if "restricted" not in path.parts
     ]
+    if "named" in sites:
+        return found
+    first = {(path.parent, path.parent.name): path for path in reversed(found)}
+    return [path for path in found if path.parent.name not in {"roles", "stages"} or path in first.values()]
+
+
+TOLD = """() => ({
+  lang: document.documentElement.lang, title: document.title, h1: document.querySelectorAll('h1').length,
+  scripts: document.scripts.length, font: getComputedStyle(document.body).fontFamily,
+  margin: getComputedStyle(document.body).marginTop, loaded: document.fonts.check('16px Fieldwork Sans'),
+})"""
+# A drawing further down the page is fetched when it comes near.
+DRAWN = """async () => {
+  const images = [...document.images];
+  images.forEach(image => { image.loading = 'eager'; });
+  await Promise.all(images.map(image => image.decode().catch(() => 0)));
+  return images.filter(image => !image.complete || !image.naturalWidth || !image.alt).length;
+}"""
+SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture(scope="module")
+def seen(browser, sites):
+    """What a browser tells of every page: each is opened once, at desktop width, then made as narrow as a phone."""
+    axe = (Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text()
+    told = {}
+    for path in all_pages(sites):
+        page, faults = opened(browser, path, 1200)
+        try:
+            told[path] = page.evaluate(TOLD)
+            told[path] |= {"faults": faults, "missing": page.evaluate(DRAWN), "weak": page.evaluate(LUMINANCE)}
+            wide = {}
+            for width in (1200, 360):
+                page.set_viewport_size({"width": width, "height": 800})
+                wide[width] = page.evaluate(WIDE) if page.evaluate(SIDEWAYS) > 0 else []
+            # Whole, as a reader meets it who has opened everything; axe looks at what is shown.
+            page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+            page.evaluate(axe)
+            found = page.evaluate(
+                "tags => axe.run({ resultTypes: ['violations'], runOnly: { type: 'tag', values: tags } })", TAGS
+            )
+            told[path]["axe"] = [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
+            told[path]["rules"] = len(found["passes"])
+            told[path]["wide"] = wide
+        finally:
+            page.close()
+    return told
+
+
+def test_every_page_opens_whole_and_silent(seen):
+    for path, told in seen.items():
+        assert told["faults"] == [], path
+        assert told["lang"] == "en-GB", path
+        assert told["title"], path
+        assert told["h1"] == 1, path
+        assert told["scripts"] == (path.name in {"explorer.html", "search.html"}), path
+        assert told["missing"] == 0, path
+        assert told["font"].startswith('"Fieldwork Sans"'), f"the style sheet does not apply on {path}"
+        assert told["margin"] == "0px", path
+        assert told["loaded"], path
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_every_page_opens_whole_and_silent(browser, sites, width):
-    for path in all_pages(sites):
-        page, faults = opened(browser, path, width)
+def test_no_page_scrolls_sideways(seen, width):
+    assert {path: told["wide"][width] for path, told in seen.items() if told["wide"][width]} == {}
+
+
+def test_every_text_is_dark_enough_on_its_ground(seen):
+    assert {path: told["weak"] for path, told in seen.items() if told["weak"]} == {}
+
+
+def test_axe_finds_no_fault_of_accessibility_on_any_page(seen):
+    assert {path: told["axe"] for path, told in seen.items() if told["axe"]} == {}
+    assert all(told["rules"] > 15 for told in seen.values()), "axe looked at nothing"
+
+
+def test_the_explorer_filters_and_sorts_by_keyboard(browser, sites):
+    for folder in sites.values():
+        page, faults = opened(browser, folder / "explorer.html", 1200)
         try:
-            assert faults == [], path
-            told = page.evaluate(
-                """() => ({
-                  lang: document.documentElement.lang, title: document.title, h1: document.querySelectorAll('h1').length,
-                  wide: document.documentElement.scrollWidth - innerWidth, scripts: document.scripts.length,
-                  font: getComputedStyle(document.body).fontFamily, margin: getComputedStyle(document.body).marginTop,
-                  missing: [...document.images].filter(i => !i.complete || !i.naturalWidth || !i.alt).length,
-                })"""
-            )
-            assert told["lang"] == "en-GB", path
-            assert told["title"], path
-            assert told["h1"] == 1, path
-            assert told["scripts"] == 0, path
-            assert told["missing"] == 0, path
-            assert told["font"].startswith('"Fieldwork Sans"'), f"the style sheet does not apply on {path}"
-            assert told["margin"] == "0px", path
-            assert told["wide"] <= 0, f"{path} scrolls sideways at {width} px: {page.evaluate(WIDE)}"
-            assert page.evaluate("document.fonts.check('16px Fieldwork Sans')"), path
+            rows, status = page.locator("tbody tr"), page.locator("[role=status]")
+            before = rows.count()
+            page.locator("#filter-2").focus()
+            page.keyboard.press("End")
+            role = page.locator("#filter-2").input_value().removeprefix("=")
+            assert set(page.locator("tbody tr td:nth-child(3)").all_inner_texts()) == {role}
+            assert 0 < rows.count() < before
+            for _ in range(20):
+                page.keyboard.press("Tab")
+                if page.evaluate("document.activeElement.textContent") == "Estimate":
+                    break
+            shown = page.locator("tbody td:nth-child(6)")
+            for key, turn in (("Enter", 1), ("Space", -1)):
+                page.keyboard.press(key)
+                values = [float(text) for text in shown.evaluate_all("all => all.map(n => n.dataset.key)") if text]
+                assert values == sorted(values, reverse=turn < 0), "not in order"
+            assert page.locator("th[aria-sort=descending]").inner_text().strip().startswith("Estimate")
+            assert "sorted by estimate, greatest first" in status.inner_text()
+            page.locator("[data-clear]").focus()
+            page.keyboard.press("Enter")
+            assert rows.count() == before
+            assert page.locator("th[aria-sort]").count() == 0
+            page.locator("#filter-text").focus()
+            page.keyboard.type("no such words")
+            assert status.inner_text() == "0 estimates."
+            assert faults == []
         finally:
             page.close()
 
 
-def test_every_text_is_dark_enough_on_its_ground(browser, sites):
-    for path in all_pages(sites):
-        page, _ = opened(browser, path, 1200)
+def test_the_search_finds_a_claim(browser, sites):
+    for folder in sites.values():
+        page, faults = opened(browser, folder / "search.html", 360)
         try:
-            assert page.evaluate(LUMINANCE) == [], path
+            first = page.locator("section", has=page.locator("h2", has_text="Claims")).locator("li a").last
+            words, target = first.inner_text(), first.get_attribute("href")
+            page.locator("#search-text").focus()
+            page.keyboard.type(words.upper()[:60])
+            visible = page.locator("section li a:visible")
+            assert target in visible.evaluate_all("all => all.map(n => n.getAttribute('href'))")
+            assert visible.count() < page.locator("section li").count()
+            page.keyboard.type(" zzzz")
+            assert visible.count() == 0
+            assert page.locator("[role=status]").inner_text().startswith("0 of ")
+            assert faults == []
         finally:
             page.close()
+
+
+def test_without_a_script_the_whole_table_and_the_whole_index_are_there(browser, sites):
+    context = browser.new_context(offline=True, java_script_enabled=False)
+    try:
+        for folder in sites.values():
+            page = context.new_page()
+            page.goto((folder / "explorer.html").as_uri())
+            source = (folder / "explorer.html").read_text()
+            assert page.locator("tbody tr").count() == source.count('<tr><th scope="row">') > 0
+            assert not page.locator(".controls").is_visible()
+            page.goto((folder / "search.html").as_uri())
+            assert page.locator("main li:visible").count() == page.locator("main li").count() > 0
+            assert not page.locator(".controls").is_visible()
+            page.close()
+    finally:
+        context.close()
 
 
 def test_links_between_pages_lead_to_pages_and_places_that_exist(browser, sites):

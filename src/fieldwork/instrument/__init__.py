@@ -21,13 +21,14 @@ from fieldwork.instrument.parts import (
     Scale,
 )
 from fieldwork.instrument.questionnaire import Instrument, Source
-from fieldwork.instrument.trend import FollowedRoles, followed_roles, trend_break
+from fieldwork.instrument.trend import TREND_KINDS, FollowedRoles, followed_roles, trend_break, trend_kind
 
 __all__ = [
     "BLANK",
     "CONSTRUCTS",
     "KINDS",
     "DeliveryForm",
+    "TREND_KINDS",
     "Family",
     "FollowedRoles",
     "Instrument",
@@ -47,4 +48,5 @@ __all__ = [
     "fold",
     "followed_roles",
     "trend_break",
+    "trend_kind",
 ]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fieldwork.instrument.parts import Option
     from fieldwork.instrument.questionnaire import Instrument
 
-__all__ = ["FollowedRoles", "followed_roles", "trend_break"]
+__all__ = ["TREND_KINDS", "FollowedRoles", "followed_roles", "trend_break", "trend_kind"]
+
+TREND_KINDS = ("comparable", "recoded", "broken", "not_asked")
 
 
 def trend_break(instruments: Sequence[Instrument], name: str) -> str:
@@ -48,6 +50,32 @@ def trend_break(instruments: Sequence[Instrument], name: str) -> str:
         if changed:
             return f"{changed} between {first.wave} and {instrument.wave}"
     return ""
+
+
+def trend_kind(instruments: Sequence[Instrument], name: str) -> str:
+    """Return how an item fared over waves, in one of `TREND_KINDS`.
+
+    *comparable*: `trend_break` finds nothing. *recoded*: put in the same words of the same people in every wave, with other
+    codes or labels of the answers; its answers are not compared either, and a map from old to new would be needed. *not asked*:
+    some wave lacks it. *broken*: anything else.
+
+    Parameters
+    ----------
+    instruments : of the waves to be compared, oldest first.
+    """
+    if not trend_break(instruments, name):
+        return "comparable"
+    if not all(name in instrument for instrument in instruments):
+        return "not_asked"
+    first, *later = instruments
+    item = first.item(name)
+    for instrument in later:
+        now = instrument.item(name)
+        roles = set(first.role_ids) & set(instrument.role_ids)
+        same_answers = now.model_copy(update={"options": item.options})
+        if not now.comparable or _changed(item, same_answers, roles=roles, is_role=name == first.keys.role):
+            return "broken"
+    return "recoded"
 
 
 def _changed(item: Item, now: Item, *, roles: set[str], is_role: bool) -> str:

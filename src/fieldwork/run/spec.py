@@ -3,6 +3,7 @@
 A step is a notebook, or a call of one function, with the files that it reads and the files that it makes. Who follows
 whom is not written down: it follows from the files. An input with `{earlier}` (results of an earlier wave) or
 `{earlier_wave}` (its name) stands for one input per earlier wave; who makes it there follows from the files as well.
+One with `{earlier_reports}` is what an earlier wave has published, as it stands: a run makes nothing there for its sake.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _EARLIER = {
     "earlier": "processed",
     "earlier_wave": "wave",
 }  # of an earlier wave, and what they are in a wave's own words
+_PUBLISHED = "{earlier_reports}"  # what an earlier wave has published, taken as it stands: nothing is made there for it
 _STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
 
@@ -376,6 +378,11 @@ def _inputs(
 ) -> Iterator[Input]:
     """Yield what an entry of `inputs` stands for: itself, or one input per earlier wave."""
     bare, optional = text.removesuffix("?").rstrip("/"), text.endswith("?")
+    if _PUBLISHED in bare:
+        for wave in earlier:
+            its_own = {**places, "reports": Path(places["reports"]).parent / wave, "wave": wave}
+            yield Input(*_place(bare.replace(_PUBLISHED, "{reports}"), its_own, where), optional)
+        return
     own = bare
     for name, same in _EARLIER.items():
         own = own.replace(f"{{{name}}}", f"{{{same}}}")

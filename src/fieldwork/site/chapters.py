@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def convert(path: Path, environment: Environment, *, known: Sequence[str] = ()) 
     title = _title(notebook, path.stem)
     exporter = _Exporter(environment)
     body, _ = exporter.from_notebook_node(notebook, resources={"known": list(known)})
-    return ChapterPage(path.stem, title, Markup(_without_title(body)))  # noqa: S704 - autoescaped and sanitised cell by cell
+    return ChapterPage(path.stem, title, Markup(_numbered(_without_title(body))))  # noqa: S704 - autoescaped and sanitised cell by cell
 
 
 def sanitised(text: str, *, known: Sequence[str] = ()) -> Markup:
@@ -227,6 +228,12 @@ def _title(notebook: Mapping[str, Any], name: str) -> str:
     heading = next((line for line in first.splitlines() if line.startswith("# ")), "")
     rendered = re.sub(r"<[^>]+>", "", str(_markdown({"source": heading}, ())))
     return html.unescape(rendered).strip() or name
+
+
+def _numbered(body: str) -> str:
+    """Give tables without a title of their own a number: regions of a page are told apart by their names."""
+    numbers = itertools.count(1)
+    return re.sub(r'aria-label="Table"', lambda _: f'aria-label="Table {next(numbers)}"', body)
 
 
 def _without_title(body: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from fieldwork.schema import ESTIMATES, QUARANTINE, WEIGHTS
 from fieldwork.site import words
 from fieldwork.tables import Cell, Column, Table
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, Item
     from fieldwork.site.material import Material
 
-__all__ = ["codebook"]
+__all__ = ["codebook", "entry", "frames"]
 
 
 def codebook(material: Material) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def codebook(material: Material) -> dict[str, Any]:
         if item.family and item.family in families:
             continue
         families.add(item.family)
-        modules.setdefault(item.module, []).append(_entry(instrument, item))
+        modules.setdefault(item.module, []).append(entry(instrument, item))
     return {
         "instrument": instrument,
         "modules": modules,
@@ -36,6 +38,38 @@ def codebook(material: Material) -> dict[str, Any]:
     }
 
 
+def frames(instrument: Instrument) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the codebook as tables: one row per item with wording and routing, one row per answer that it offers."""
+    questions, answers = [], []
+    for item in instrument.items:
+        facts = entry(instrument, item)["facts"]
+        questions.append(
+            {
+                "item": item.name,
+                "family": item.family,
+                "label": item.label,
+                "wording": item.wording,
+                "version": item.version,
+                "first_wave": item.first_wave,
+                "kind": item.kind,
+                "module": item.module,
+                "asked_of": ";".join(item.asked_of),
+                "asked_if": facts.get("Asked if", ""),
+                "low": item.low,
+                "high": item.high,
+                "unit": item.unit,
+                "comparable": item.comparable,
+                "restricted": item.restricted,
+                "constructs": ";".join(item.constructs),
+                "note": item.note,
+            }
+        )
+        answers += [
+            {"item": item.name, "code": option.code, "id": option.id, "label": option.label} for option in item.options
+        ]
+    return pd.DataFrame(questions), pd.DataFrame(answers, columns=["item", "code", "id", "label"])
+
+
 _TABLES = {
     "Published estimates: reports, estimates.csv and estimates.parquet": ESTIMATES,
     "Weights: 03_weight.parquet": WEIGHTS,
@@ -43,7 +77,8 @@ _TABLES = {
 }
 
 
-def _entry(instrument: Instrument, item: Item) -> dict[str, Any]:
+def entry(instrument: Instrument, item: Item) -> dict[str, Any]:
+    """Return one question as the dictionary and the topline print it; an item of a family stands for all of it."""
     members = instrument.family(item.family) if item.family else (item,)
     family = next((family for family in instrument.families if family.name == item.family), None)
     labels = {role.id: role.label for role in instrument.roles}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fieldwork.claims import External
     from fieldwork.instrument import Instrument
 
-__all__ = ["VERDICTS", "FigureFiles", "Material", "gather", "slug"]
+__all__ = ["VERDICTS", "FigureFiles", "Material", "Wave", "gather", "slug"]
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_assessable")
 _DOWNLOADS = {
@@ -60,6 +60,24 @@ class FigureFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Wave:
+    """An earlier wave as it was published.
+
+    Attributes
+    ----------
+    wave : str                  Its name.
+    instrument : Instrument     Its questionnaire.
+    estimates : pd.DataFrame    Its published estimates; empty where none lie in its reports.
+    claims : tuple              Its claims with verdicts; empty where none lie there.
+    """
+
+    wave: str
+    instrument: Instrument
+    estimates: pd.DataFrame
+    claims: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """Everything the pages of one wave are made of.
 
@@ -74,6 +92,7 @@ class Material:
     chapters : tuple of Path    Executed chapters in order of their names.
     downloads : dict            Files beside the pages, with their labels.
     target : Path               Folder that the pages are written to.
+    earlier : tuple of Wave     Earlier waves that were delivered, oldest first.
     """
 
     study: Study
@@ -88,6 +107,7 @@ class Material:
     chapters: tuple[Path, ...]
     downloads: dict[str, str]
     target: Path
+    earlier: tuple[Wave, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -125,6 +145,16 @@ def gather(study: str, wave: str, out: str) -> Material:
         chapters=tuple(chapters.values()),
         downloads={name: text for name, text in _DOWNLOADS.items() if staged(opened.reports / name).is_file()},
         target=mirror / opened.reports.relative_to(opened.folder),
+        earlier=tuple(_wave(each) for each in opened.earlier if each.delivered),
+    )
+
+
+def _wave(study: Study) -> Wave:
+    return Wave(
+        wave=study.wave,
+        instrument=study.instrument(),
+        estimates=_estimates(study.reports / "estimates.parquet"),
+        claims=_records(study.reports / "claims.json", {"id", "text", "verdict"}),
     )
 
 

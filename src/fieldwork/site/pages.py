@@ -7,31 +7,48 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from fieldwork.provenance import write_whole
+from fieldwork.schema import ESTIMATE_KEY
 from fieldwork.site import words
 from fieldwork.site.chapters import convert, titles
 from fieldwork.site.codebook import codebook
+from fieldwork.site.explorer import explorer
 from fieldwork.site.material import FigureFiles, Material, gather, slug
+from fieldwork.site.over_waves import history, levels, over_waves
+from fieldwork.site.perspective import listing, perspective
 from fieldwork.site.quality import quality
+from fieldwork.site.search import index
 from fieldwork.site.statement import statement
+from fieldwork.site.topline import Question, by_module, questions
 from fieldwork.site.type import font_faces
 from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
 
-__all__ = ["site_environment", "write"]
+if TYPE_CHECKING:
+    from fieldwork.study import Study
+
+__all__ = ["site_environment", "topline_alone", "write"]
 
 _NAVIGATION = (
     ("index.html", "Overview"),
     ("claims.html", "Claims"),
+    ("roles.html", "Roles and stages"),
+    ("explorer.html", "Explorer"),
+    ("figures.html", "Figures"),
+    ("topline.html", "Topline"),
+    ("waves.html", "Over waves"),
     ("quality.html", "Data quality"),
     ("methods.html", "Methods"),
     ("dictionary.html", "Dictionary"),
+    ("search.html", "Search"),
 )
+_FOLDERS = ("findings", "chapters", "roles", "stages")
 _FORMS = {"svg": "SVG", "pdf": "PDF", "png": "PNG, 600 dpi", "csv": "data (CSV)", "txt": "alternative text"}
 _PER_ROLE = 40  # respondents per role below which spread and order mostly stay undecided (measures.md, 2.8)
 
@@ -55,30 +72,49 @@ class _Site:
         self.environment = site_environment()
         loader = self.environment.loader or jinja2.BaseLoader()
         style = font_faces() + loader.get_source(self.environment, "style.css")[0]
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+        script = Path(__file__).with_name("script.js").read_text(encoding="utf-8")
+        self.allowed = {"style-src": _digest(style), "img-src": "data:", "font-src": "data:"}
+        self.with_script = {**self.allowed, "script-src": _digest(script)}
+        # Drawings that lie beside the page: fetched from where the page itself came from, a folder or a server.
+        self.with_files = {**self.allowed, "img-src": "data: 'self' file:"}
         study = material.study
         self.environment.globals.update(
             style=Markup(style),  # noqa: S704 - the project's own file
-            content_security_policy="; ".join(
-                (
-                    "default-src 'none'",
-                    f"style-src 'sha256-{digest}'",
-                    "img-src data:",
-                    "font-src data:",
-                    "base-uri 'none'",
-                    "form-action 'none'",
-                )
-            ),
+            script=Markup(script),  # noqa: S704 - the project's own file
             study=study,
             navigation=_NAVIGATION,
             words=words,
             without_code=False,
+            alone=False,
         )
         self.pages: dict[str, bytes] = {}
 
-    def page(self, path: str, template: str, title: str, **context: object) -> None:
-        """Render a page; every text in it is escaped unless it was made of escaped parts."""
-        text = self.environment.get_template(template).render(place=_Place(path), title=title, **context)
+    def page(
+        self,
+        path: str,
+        template: str,
+        title: str,
+        *,
+        allowed: Mapping[str, str] | None = None,
+        **context: object,
+    ) -> None:
+        """Render a page; every text in it is escaped unless it was made of escaped parts.
+
+        `allowed`: what the page may load, by directive of its policy; the style sheet and what lies in it by default. Only a
+        page that is allowed the script has it.
+        """
+        may = self.allowed if allowed is None else allowed
+        policy = "; ".join(
+            (
+                "default-src 'none'",
+                *(f"{name} {source}" for name, source in may.items()),
+                "base-uri 'none'",
+                "form-action 'none'",
+            )
+        )
+        text = self.environment.get_template(template).render(
+            place=_Place(path), title=title, content_security_policy=policy, scripted="script-src" in may, **context
+        )
         self.pages[path] = text.encode()
 
 
@@ -93,6 +129,21 @@ def write(study: str, wave: str, out: str) -> Path:
     _register(site, pages)
     for record in material.findings:
         _finding(site, record, claims.get(str(record["id"]), {}), pages, chapters)
+    asked = questions(material)
+    _perspectives(site, pages)
+    site.page(
+        "explorer.html",
+        "explorer.html",
+        "Explorer",
+        allowed=site.with_script,
+        downloads=material.downloads,
+        **explorer(material),
+    )
+    _gallery(site, pages)
+    _topline(site, asked)
+    site.page("waves.html", "waves.html", "Change over waves", **over_waves(material))
+    entries = index(material, pages, chapters, asked, _NAVIGATION)
+    site.page("search.html", "search.html", "Search", allowed=site.with_script, groups=entries)
     site.page("quality.html", "quality.html", "Data quality", **quality(material))
     site.page("methods.html", "methods.html", "Methods statement", **statement(material), chapters=chapters, slug=slug)
     site.page("dictionary.html", "dictionary.html", "Data dictionary", **codebook(material))
@@ -101,6 +152,32 @@ def write(study: str, wave: str, out: str) -> Path:
         site.page(f"chapters/{slug(path.stem)}.html", "chapter.html", chapter.title, chapter=chapter)
     _put(site.pages, material.target)
     return material.target / "index.html"
+
+
+def topline_alone(study: Study) -> tuple[Material, bytes]:
+    """Return the topline of a wave as a page that lies by itself: no navigation, and no link to another page."""
+    material = gather(str(study.folder), study.wave, "")
+    site = _Site(material)
+    _topline(site, questions(material), alone=True)
+    return material, site.pages["topline.html"]
+
+
+def _topline(site: _Site, asked: Sequence[Question], *, alone: bool = False) -> None:
+    site.page(
+        "topline.html",
+        "topline.html",
+        "Topline",
+        alone=alone,
+        asked=asked,
+        answered=sum(1 for each in asked if each.tables),
+        modules=by_module(asked),
+        trends=levels(site.material),
+    )
+
+
+def _digest(text: str) -> str:
+    """Return a text's hash as a policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 def site_environment() -> jinja2.Environment:
@@ -118,7 +195,7 @@ def site_environment() -> jinja2.Environment:
 
 
 def _put(pages: Mapping[str, bytes], target: Path) -> None:
-    for folder in ("findings", "chapters"):
+    for folder in _FOLDERS:
         (target / folder).mkdir(parents=True, exist_ok=True)
         for old in sorted((target / folder).iterdir()):
             if old.suffix in {".html", ".csv"} and f"{folder}/{old.name}" not in pages:
@@ -155,6 +232,42 @@ def _overview(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]
         small=accepted if accepted is not None and accepted < enough else None,
         enough=enough,
     )
+
+
+def _perspectives(site: _Site, pages: Mapping[str, str]) -> None:
+    """Add the page of every role and of every stage, and the page that lists them."""
+    material = site.material
+    site.page("roles.html", "roles.html", "Roles and stages", **listing(material))
+    for kind, folder, options in (
+        ("role", "roles", material.instrument.roles),
+        ("stage", "stages", material.instrument.stages),
+    ):
+        for at, option in enumerate(options):
+            site.page(
+                f"{folder}/{slug(option.id)}.html",
+                "perspective.html",
+                option.label,
+                kind=kind,
+                neighbours=[
+                    (words_of, options[k].label, f"{slug(options[k].id)}.html")
+                    for words_of, k in (("Previous", at - 1), ("Next", at + 1))
+                    if 0 <= k < len(options)
+                ],
+                **perspective(material, kind, option.id, pages),
+            )
+
+
+def _gallery(site: _Site, pages: Mapping[str, str]) -> None:
+    """Add the page of all figures, each with the findings that show it."""
+    used: dict[str, list[tuple[str, str]]] = {}
+    for record in site.material.findings:
+        key = str(record["id"])
+        for name in (str(record.get("figure") or ""), f"multiverse_{key}"):
+            used.setdefault(name, []).append((key, pages[key]))
+    figures = [
+        ({"anchor": slug(name), "files": figure}, used.get(name, [])) for name, figure in site.material.figures.items()
+    ]
+    site.page("figures.html", "figures.html", "Figures", allowed=site.with_files, figures=figures, forms=_FORMS)
 
 
 def _register(site: _Site, pages: Mapping[str, str]) -> None:
@@ -229,6 +342,7 @@ def _finding(
         amendments=_amendments_table(claim),
         multiverse=_multiverse_table(claim),
         curve=material.figures.get(f"multiverse_{key}"),
+        history=history(material, key),
         chapters=[(slug(name), chapters[name]) for name in made],
         small=any(rows["reason"].fillna("").str.contains("small base")),
         neighbours=[
@@ -246,13 +360,14 @@ _BLANK: dict[str, Any] = dict.fromkeys(
 
 def _rows(estimates: pd.DataFrame, keys: Sequence[Mapping[str, Any]], wave: str) -> pd.DataFrame:
     """Return the published estimates that a finding names; a field that a key leaves out is not held against a row."""
-    chosen = pd.Series(data=False, index=estimates.index)
+    filled = {name: estimates[name].astype(object).fillna("").to_numpy() for name in ESTIMATE_KEY}
+    chosen = np.zeros(len(estimates), dtype=bool)
     for key in keys:
-        match = estimates["wave"] == wave
+        match = filled["wave"] == wave
         for name, value in key.items():
-            if name in estimates.columns:
-                match &= estimates[name].fillna("") == (value or "")
-        chosen |= match.fillna(value=False).astype(bool)
+            if name in filled and name != "wave":
+                match &= filled[name] == (value or "")
+        chosen |= match
     return estimates[chosen]
 
 

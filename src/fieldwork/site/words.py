@@ -17,6 +17,7 @@ __all__ = [
     "RULES",
     "VERDICTS",
     "base_words",
+    "construct",
     "counted",
     "estimate_words",
     "family",
@@ -110,6 +111,25 @@ def rule(name: str) -> str:
     ("role is none of the instrument's", 'late answer')
     """
     return _RULES.get(name) or name.replace("_", " ")
+
+
+_CONSTRUCTS = {
+    "adoption_gradient": "Organisational Adoption Gradient",
+    "role_shift": "Role Shift Index",
+    "lead_lag": "Role Lead-Lag Ranking",
+    "alignment_map": "Role Alignment Map",
+    "influence": "Role Influence Index",
+    "sample": "Sample and measurement",
+}
+
+
+def construct(name: str) -> str:
+    """Return what readers call a construct.
+
+    >>> construct("role_shift"), construct("perception_gap")
+    ('Role Shift Index', 'Perception gap')
+    """
+    return _CONSTRUCTS.get(name) or name.replace("_", " ").capitalize()
 
 
 def counted(number: float | None, one: str, many: str) -> str:
