@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
     from fieldwork.essays.render import Essay
 
-__all__ = ["Block", "Tree", "epoch", "exhibits_in", "notes_heading", "pandoc", "parse", "picture", "to_html", "to_markdown"]
+__all__ = ["Block", "Tree", "epoch", "exhibits_in", "few_colours", "notes_heading", "pandoc", "parse", "picture", "to_html", "to_markdown"]
 
 Block = dict[str, Any]
 Tree = dict[str, Any]
@@ -114,9 +114,18 @@ def _without_notes(node: Any, notes: list[list[Block]]) -> Any:  # noqa: ANN401 
             link = {"t": "Link", "c": [["", [], []], [_text(str(number))], [f"#note-{number}", ""]]}
             return {"t": "Superscript", "c": [link]}
         if node.get("t") == "Cite":  # resolved already; a writer must not resolve it again
-            return {"t": "Span", "c": [["", [], []], _without_notes(node["c"][1], notes)]}
+            return {"t": "Span", "c": [["", [], []], _sentence(_without_notes(node["c"][1], notes))]}
         return {key: _without_notes(value, notes) for key, value in node.items()}
     return node
+
+
+def _sentence(inlines: list[Block]) -> list[Block]:
+    """Return a source that pandoc puts in brackets, because it is cited inside a note, as a sentence of the note."""
+    first, last = inlines[0], inlines[-1]
+    if not (first["t"] == last["t"] == "Str" and first["c"].startswith("(") and last["c"].endswith(")")):
+        return inlines
+    done = [{**first, "c": first["c"][1:]}, *inlines[1:]]
+    return [*done[:-1], {"t": "Str", "c": done[-1]["c"][:-1].rstrip(".") + "."}]
 
 
 def exhibits_in(tree: Tree, essay: Essay, shown: Shown) -> Tree:
@@ -147,19 +156,20 @@ def mapped(node: Any, change: Callable[[Block], Block | None]) -> Any:  # noqa: 
 
 @lru_cache(maxsize=32)
 def picture(png: bytes) -> bytes:
-    """Return a figure's PNG as newsletters take it: 1350 pixels wide, few colours; the same bytes for the same picture."""
+    """Return a figure's PNG as newsletters take it: 1350 pixels wide; the same bytes for the same picture."""
+    return few_colours(png, _WEB_WIDTH)
+
+
+def few_colours(png: bytes, width: int = 0) -> bytes:
+    """Return a drawing in 64 colours, which is a third of the bytes; `width`: in pixels, 0 leaves it as it is."""
     from PIL import Image  # noqa: PLC0415 - where documents are made
 
     drawn = Image.open(io.BytesIO(png)).convert("RGB")
-    height = round(drawn.height * _WEB_WIDTH / drawn.width)
+    if width:
+        drawn = drawn.resize((width, round(drawn.height * width / drawn.width)), Image.Resampling.LANCZOS)
     target = io.BytesIO()
-    small = drawn.resize((_WEB_WIDTH, height), Image.Resampling.LANCZOS)
-    small.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, "png", optimize=True)
+    drawn.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, "png", optimize=True)
     return target.getvalue()
-
-
-def _caption(exhibit: Exhibit) -> str:
-    return " ".join(part for part in (exhibit.caption, exhibit.source) if part)
 
 
 def _lead(essay: Essay) -> Iterator[Block]:
@@ -181,8 +191,7 @@ def to_markdown(tree: Tree, essay: Essay) -> str:
             return [{"t": "Para", "c": [heading]}, *as_blocks(exhibit.table, "", plain=True, caption=False)]
         target = f"{essay.source.name}/{exhibit.id}.png"
         image = {"t": "Image", "c": [["", [], []], [_text(exhibit.alt)], [target, ""]]}
-        said = {"t": "Para", "c": [heading, _text(f". {_caption(exhibit)}")]}
-        return [{"t": "Para", "c": [image]}, said]
+        return [{"t": "Para", "c": [image]}, {"t": "Para", "c": [heading]}]
 
     def plain(node: Block) -> Block | None:
         if node["t"] == "Superscript":
@@ -232,8 +241,7 @@ def to_html(tree: Tree, essay: Essay, *, tables: Mapping[str, bytes] | None = No
         label = html.escape(f"{exhibit.heading}. {exhibit.title}")
         if exhibit.table is None:
             image = _image(picture(exhibit.files["png"]), exhibit.alt)
-            said = f"<strong>{label}.</strong> {html.escape(_caption(exhibit))}"
-            return [_raw(f'<figure id="{exhibit.id}">{image}<figcaption>{said}</figcaption></figure>')]
+            return [_raw(f'<figure id="{exhibit.id}">{image}<figcaption>{label}</figcaption></figure>')]
         if tables is None:
             return [_raw(f'<div id="{exhibit.id}">{as_html(exhibit.table, f"t-{exhibit.name}", exhibit.heading)}</div>')]
         image = _image(tables[exhibit.name], exhibit.alt)

@@ -108,12 +108,7 @@ class Exhibits:
         )  # fmt: skip
 
     def show_table(self, name: str, table: Table) -> Exhibit:
-        """Take a table, if it has rows and no more columns than a page carries."""
-        if not table.rows:
-            raise EssayError(
-                f"the table '{name}' has no rows", expected="the key of rows of estimates.csv, or claims", got="none fits",
-                hint="look the rows up in estimates.csv",
-            )  # fmt: skip
+        """Take a table, if it has no more columns than a page carries."""
         if len(table.columns) > COLUMNS_AT_MOST:
             raise EssayError(
                 f"the table '{name}' is too wide for print", expected=f"at most {COLUMNS_AT_MOST} columns",
@@ -180,6 +175,8 @@ class _Tables:
         def show(*claims: str, name: str, title: str) -> Exhibit:
             facts = self._exhibits.facts
             facts.need("claims.json")
+            if not claims:
+                raise EssayError("a table has no rows", expected="ids of claims", got="none named")
             for claim in claims:
                 if claim not in facts.claims:
                     near = nearest(claim, facts.claims)
@@ -230,7 +227,13 @@ class _Tables:
 def _chosen(facts: Facts, free: set[str], key: Mapping[str, str | list[str]]) -> pd.DataFrame:
     """Return the rows of a table; columns of the key that are neither free nor named speak of all."""
     rest = dict.fromkeys({"role", "role_2", "stage", "segment", "item"} - free, "")
-    return published(facts, {**rest, **key})
+    rows = published(facts, {**rest, **key})
+    if rows.empty:
+        raise EssayError(
+            "a table has no rows", expected="a key that rows of estimates.csv have", got="none fits",
+            hint="look the rows up in estimates.csv",
+        )  # fmt: skip
+    return rows
 
 
 def _columns(table: Table, title: str) -> Table:

@@ -7,10 +7,12 @@ from typing import Any
 
 from fieldwork.tables import Cell, Column, Table
 
-__all__ = ["as_blocks", "as_html", "as_list", "as_typst", "notes_of", "quoted"]
+__all__ = ["as_blocks", "as_html", "as_list", "as_typst", "fits", "notes_of", "quoted"]
 
 Block = dict[str, Any]
 
+_PAGE = 96  # characters of 8 or 9 points across the text block
+_LINES = 40  # of a table on a page of 6 x 9 inches
 _ALIGNED = {"number": "AlignRight", "text": "AlignLeft", "label": "AlignLeft"}
 
 
@@ -39,9 +41,10 @@ def as_html(table: Table, identifier: str, heading: str) -> str:
 
     def shown(cell: Cell) -> str:
         lines = [html.escape(line) for line in _lines(cell)]
-        mark = f"<sup>{marks[cell.reason]}</sup>" if cell.reason else ""
+        # A mark takes no room, so that numbers with and without one stay aligned.
+        mark = f'<sup style="position:absolute">{marks[cell.reason]}</sup>' if cell.reason else ""
         unseen = ' <span style="position:absolute;left:-999em">not published</span>' if cell.reason and not cell.text else ""
-        return f"{lines[0]}{unseen}{mark}" + (f"<br><small>{lines[1]}</small>" if len(lines) > 1 else "")
+        return f"{lines[0]}{unseen}{mark}" + (f'<br><small style="white-space:nowrap">{lines[1]}</small>' if len(lines) > 1 else "")
 
     names = [f"c{place}" for place in range(len(table.columns))]
     frame = pd.DataFrame([[shown(cell) for cell in row] for row in table.rows], columns=names)
@@ -78,7 +81,9 @@ def as_blocks(table: Table, identifier: str, *, plain: bool, caption: bool = Tru
         mark = marks.get(shown.reason, "")
         inlines: list[Block] = [{"t": "Str", "c": lines[0]}]
         if mark:
-            inlines.append(_raised(mark, plain=plain))
+            # Word has no mark without width: before a number it leaves the digits aligned.
+            before = column.role == "number" and not plain
+            inlines.insert(0 if before else 1, _raised(mark, plain=plain))
         if len(lines) > 1:
             inlines += [_text(f" ({lines[1]})")] if plain else [{"t": "LineBreak"}, _text(lines[1])]
         return [["", [], []], {"t": _ALIGNED[column.role]}, 1, 1, [{"t": "Plain", "c": inlines}]]
@@ -119,14 +124,20 @@ def _text(text: str) -> Block:
 
 
 def _shares(table: Table) -> list[float]:
-    """Return the share of the width that each column gets: by its longest word at least, and else by how much it holds."""
-    weights = []
+    """Return the share of the width that each column gets: its longest word at least, a number on one line, prose the rest."""
+    least, wanted = [], []
     for place, column in enumerate(table.columns):
-        texts = [column.label, *(line for row in table.rows for line in _lines(row[place]))]
-        longest = max(len(text) for text in texts)
-        word = max((len(part) for text in texts for part in text.split()), default=1)
-        weights.append(max(word + 2, min(longest + 2, 16 if column.role == "number" else 34)))
-    return [round(weight / sum(weights), 4) for weight in weights]
+        lines = [line for row in table.rows for line in _lines(row[place])]
+        words = [part for text in (column.label, *lines) for part in text.split()]
+        word = max((len(part) for part in words), default=1)
+        longest = max((len(line) for line in lines), default=1)
+        usual = sum(len(line) for line in lines) / max(len(lines), 1)
+        least.append(max(word, longest) + 3 if column.role == "number" else word + 3)
+        wanted.append(least[-1] if column.role == "number" else max(least[-1], min(longest + 3, 2 * usual)))
+    spare = max(0, _PAGE - sum(least))
+    more = [want - need for want, need in zip(wanted, least, strict=True)]
+    widths = [need + spare * extra / max(sum(more), 1) for need, extra in zip(least, more, strict=True)]
+    return [round(width / sum(widths), 4) for width in widths]
 
 
 def as_list(table: Table) -> list[str]:
@@ -152,6 +163,15 @@ def _one_line(cell: Cell, marks: dict[str, str]) -> str:
     return f"{shown} ({cell.below})" if cell.below else shown
 
 
+def fits(table: Table) -> bool:
+    """Tell whether a table stands on one page of print; a longer one is set across pages, its head repeated."""
+    lines = 0
+    for row in table.rows:
+        room = (max(share * _PAGE - 2, 1) for share in _shares(table))
+        lines += max(sum(-(-len(line) // int(wide)) for line in _lines(c)) for c, wide in zip(row, room, strict=True))
+    return lines + len(table.notes) <= _LINES
+
+
 def quoted(text: str) -> str:
     """Return a text as a string of Typst.
 
@@ -167,19 +187,17 @@ def as_typst(table: Table) -> str:
 
     def content(cell: Cell) -> str:
         lines = _lines(cell)
-        mark = f"#super[#{quoted(marks[cell.reason])}]" if cell.reason else ""
+        # A mark takes no room, so that numbers with and without one stay aligned.
+        mark = f"#box(width: 0pt, align(left, super[#{quoted(marks[cell.reason])}]))" if cell.reason else ""
         below = f"\\ #text(size: 0.88em)[#{quoted(lines[1])}]" if len(lines) > 1 else ""
         return f"[#{quoted(lines[0])}{mark}{below}]"
 
     aligned = ", ".join("right" if column.role == "number" else "left" for column in table.columns)
-    widths = ", ".join(
-        f"{share}fr" if column.role == "text" or any(len(c.text) > 30 for c in (row[place] for row in table.rows)) else "auto"
-        for place, (column, share) in enumerate(zip(table.columns, _shares(table), strict=True))
-    )
+    widths = ", ".join(f"{share}fr" for share in _shares(table))
     head = ", ".join(f"[#strong[#{quoted(column.label)}]]" for column in table.columns)
     body = ",\n".join(", ".join(content(cell) for cell in row) for row in table.rows)
     under = "".join(
-        f"\n#block(above: 0.45em)[#text(size: 0.85em)[{f'#super[#{quoted(mark)}] ' if mark else ''}#{quoted(note)}]]"
+        f"\n#block(above: 0.5em, below: 0pt, width: 100%)[#set align(left)\n#text(size: 0.85em)[{f'#super[#{quoted(mark)}] ' if mark else ''}#{quoted(note)}]]"
         for mark, note in notes
     )
     return (

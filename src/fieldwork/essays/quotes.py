@@ -6,6 +6,7 @@ does not build: prose that says more than its numbers is a fault of the essay, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ Roots = dict[str, Any]
 
 _DIFFERENCES = ("_difference", "_gap", "shift")
 _UNITS = {"scale_point": "scale points", "index": "", "rank": "", "quarter": "quarters", "log_ratio": "", "ratio": ""}
+_NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
 _SHOWN = ("ok", "flagged")
 _MANY = 20
 
@@ -171,7 +173,7 @@ class ClaimQuote(_Numbers):
         """The one sentence that may be said of it."""
         from fieldwork.findings import sentence  # noqa: PLC0415 - the property has its name
 
-        return sentence(self._record)
+        return _NEGATIVE.sub("\N{MINUS SIGN}", sentence(self._record))
 
     @property
     def reason(self) -> str:
@@ -259,7 +261,7 @@ def _held(facts: Facts, record: Mapping[str, Any], parts: Iterable[Mapping[str, 
     if record["verdict"] == "not_assessable":
         return
     for part in parts:
-        rows = published(facts, {name: part[name] for name in KEY})
+        rows = published(facts, {name: part[name] for name in KEY if name in part})
         if part.get("estimate") is None and part.get("conf_low") is None and part.get("conf_high") is None:
             continue
         if not rows["status"].isin(_SHOWN).any():

@@ -33,7 +33,8 @@ _FREE = re.compile(
     | \b\d{{4}}-\d{{2}}-\d{{2}}\b                                           # dates
     | \b(?:\d{{1,2}}\s+)?(?:{_MONTHS})(?:\s+\d{{1,2}})?(?:,?\s+\d{{4}})?\b
     | \b(?:Q[1-4]\s+(?:19|20)\d\d|(?:19|20)\d\dQ[1-4])\b
-    | \b(?:in|of|since|by|from|until|before|after|during|between|and|to|year)\s+(?:19|20)\d\d\b(?!\s+\w*(?:executives|respondents|organisations|people|per\ cent|percent))
+    | \b(?i:in|of|since|by|from|until|before|after|during|between|and|to|year)\s+(?:19|20)\d\d\b
+      (?!\s+(?:executives|respondents|organisations|companies|people|answers|per\ cent|percent|points))
     | \((?:19|20)\d\d\)
     | ^\s{{0,3}}\d{{1,2}}[.)]\s                                             # a numbered list
     """,
@@ -351,6 +352,17 @@ def _lint_wording(paragraph: Paragraph, label: str) -> None:
                 f"{{{{ claim.{ref.path[0]}.verdict }}}} in the same paragraph", f"{{{{ {ref.text} }}}} alone",
                 "a claim is a hypothesis until its verdict is said",
             )  # fmt: skip
+    quoted = {ref.path[0] for ref in references if ref.root in ("claim", *_VERDICTS) and ref.path}
+    for piece in paragraph.pieces:
+        if isinstance(piece, Expression):
+            continue
+        for match in _CLAIM.finditer(piece[0]):
+            if match.group() not in quoted:
+                raise _fault(
+                    label, piece[1] + piece[0][: match.start()].count("\n"), "a claim is named and nothing of it is quoted",
+                    f"{{{{ claim.{match.group()}.verdict }}}} or more of it in the same paragraph", f"'{match.group()}' alone",
+                    "what is said of a claim comes from its record",
+                )  # fmt: skip
     decided = any(ref.root in _VERDICTS[:2] for ref in references)
     undecided = [ref for ref in references if ref.root in _VERDICTS[2:]]
     if decided and not undecided:

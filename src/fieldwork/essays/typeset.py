@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldwork.errors import EssayError
-from fieldwork.essays.document import TEMPLATES, Tree, epoch, exhibits_in, pandoc
-from fieldwork.essays.forms import as_typst, quoted
+from fieldwork.essays.document import TEMPLATES, Tree, epoch, exhibits_in, few_colours, pandoc
+from fieldwork.essays.forms import as_typst, fits, quoted
 
 if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
@@ -42,14 +42,14 @@ def typst_source(tree: Tree, essay: Essay) -> str:
 
     def shown(exhibit: Exhibit) -> list[dict[str, Any]]:
         if exhibit.table is None:
-            said = f"*#{quoted(exhibit.title + '.')}* #{quoted(' '.join((exhibit.caption, exhibit.source)).strip())}"
+            said = f"*#{quoted(exhibit.title)}*"
             inside = f"image({quoted(exhibit.id + '.svg')}, width: 100%, alt: {quoted(exhibit.alt)})"
-            text = f"#figure({inside}, kind: image, supplement: [Figure], caption: [{said}]) <{exhibit.id}>"
+            text = f"#figure({inside}, kind: image, placement: auto, supplement: [Figure], caption: [{said}]) <{exhibit.id}>"
         else:
             said = f"*#{quoted(exhibit.title)}*"
-            text = (
-                f"#figure([{as_typst(exhibit.table)}], kind: table, supplement: [Table], caption: [{said}]) <{exhibit.id}>"
-            )
+            place = "placement: auto, " if fits(exhibit.table) else ""
+            inside = f"[{as_typst(exhibit.table)}], kind: table, {place}supplement: [Table], caption: [{said}]"
+            text = f"#figure({inside}) <{exhibit.id}>"
         return [{"t": "RawBlock", "c": ["typst", text]}]
 
     whole = exhibits_in(tree, essay, shown)
@@ -81,7 +81,7 @@ def table_picture(exhibit: Exhibit) -> bytes:
         "#set table(stroke: none, inset: (x: 4pt, y: 3pt))\n#show table: set par(justify: false, leading: 0.5em)\n"
         f"#block[*#{heading}*]\n{as_typst(exhibit.table)}"
     )
-    return _compile(text, {}, stamp=0, format="png", ppi=_PICTURE_PPI)
+    return few_colours(_compile(text, {}, stamp=0, format="png", ppi=_PICTURE_PPI))
 
 
 def _compile(text: str, files: dict[str, bytes], *, stamp: int, **options: Any) -> bytes:  # noqa: ANN401 - of the compiler

@@ -55,7 +55,7 @@ def reference() -> bytes:
         if style.name in ("Normal", "Body Text", "First Paragraph"):
             font.size, layout.line_spacing, layout.space_before, layout.space_after = Pt(12), 1.5, Pt(0), Pt(8)
         if style.name in ("Author", "Date"):
-            font.bold, layout.space_before, layout.space_after = False, Pt(0), Pt(0)
+            font.bold, layout.space_before, layout.space_after = False, Pt(0), Pt(12 if style.name == "Date" else 0)
         if style.name in ("Compact", "Table Note"):
             font.size, layout.line_spacing, layout.space_before, layout.space_after = Pt(9), 1.0, Pt(2), Pt(2)
         if style.name in ("Image Caption", "Table Caption"):
@@ -80,6 +80,8 @@ def _face(style: Any) -> None:  # noqa: ANN401 - a style of python-docx
     from docx.oxml.ns import qn  # noqa: PLC0415
 
     style.font.name = _FACE
+    for spaced in style.element.get_or_add_rPr().findall(qn("w:spacing")):
+        spaced.getparent().remove(spaced)
     fonts = style.element.get_or_add_rPr().get_or_add_rFonts()
     for name in list(fonts.attrib):
         if "Theme" in name:
@@ -123,10 +125,7 @@ def _banner(essay: Essay) -> Iterator[Block]:
 def _shown(exhibit: Exhibit) -> list[Block]:
     if exhibit.table is not None:
         return as_blocks(exhibit.table, exhibit.id, plain=False)
-    said = [
-        {"t": "Strong", "c": [{"t": "Str", "c": f"{exhibit.title}."}]},
-        {"t": "Str", "c": f" {exhibit.caption} {exhibit.source}".rstrip()},
-    ]
+    said = [{"t": "Strong", "c": [{"t": "Str", "c": exhibit.title}]}]
     size = [["width", "4.5in"]]
     image = {"t": "Image", "c": [["", [], size], [{"t": "Str", "c": exhibit.alt}], [f"{exhibit.id}.png", ""]]}
     return [{"t": "Figure", "c": [[exhibit.id, [], []], [None, [{"t": "Plain", "c": said}]], [{"t": "Plain", "c": [image]}]]}]
@@ -135,6 +134,7 @@ def _shown(exhibit: Exhibit) -> list[Block]:
 def _finished(made: bytes, essay: Essay) -> bytes:
     """Add what pandoc leaves out: rules of tables, repeated heads, filled lists of figures and tables, properties, page numbers."""
     from docx import Document  # noqa: PLC0415 - where documents are made
+    from docx.shared import Pt  # noqa: PLC0415
 
     document = Document(io.BytesIO(made))
     _single_bookmarks(document)
@@ -142,6 +142,12 @@ def _finished(made: bytes, essay: Essay) -> bytes:
         _rule(table)
     _lists(document, essay)
     _page_numbers(document)
+    for paragraph, after in zip(document.paragraphs, [*document.paragraphs[1:], None], strict=True):
+        if paragraph.style.name == "Table Note" and (after is None or after.style.name != "Table Note"):
+            paragraph.paragraph_format.space_after = Pt(14)
+        if paragraph.style.name in {caption for _, caption, _ in _LISTS}:
+            for run in paragraph.runs:
+                run.text = f". {run.text[2:]}" if run.text.startswith(": ") else run.text
     properties, day = document.core_properties, datetime.fromtimestamp(epoch(essay), UTC).replace(tzinfo=None)
     properties.title, properties.author, properties.language = essay.source.title, essay.source.author, "en-GB"
     properties.created = properties.modified = day
@@ -194,6 +200,7 @@ def _lists(document: Document, essay: Essay) -> None:
     """Set lists of figures and tables before the text: fields that Word brings up to date, filled so that all programs show them."""
     from docx.oxml import parse_xml  # noqa: PLC0415
     from docx.oxml.ns import nsdecls  # noqa: PLC0415
+    from docx.shared import Pt  # noqa: PLC0415
 
     kinds = {each.kind.capitalize() for each in essay.exhibits.values()}
     styles = {style.name: style.style_id for style in document.styles}
@@ -201,6 +208,7 @@ def _lists(document: Document, essay: Essay) -> None:
     anchor = next(p for p in document.paragraphs if p.style.name not in lead)
     if essay.banner:
         anchor = document.paragraphs[[p._p for p in document.paragraphs].index(anchor._p) + 1]  # noqa: SLF001
+    anchor.paragraph_format.space_before = Pt(24)
     space = nsdecls("w")
 
     def field(kind: str) -> str:
