@@ -701,11 +701,16 @@ def crossed_table(
     body = [
         (
             Cell(name),
-            *(_estimate_cell(cells[key, head], places) if (key, head) in cells else Cell("", "not asked") for head in heads),
+            *(
+                _estimate_cell(cells[key, head], places) if (key, head) in cells else Cell("", "not asked")
+                for head in heads
+            ),
         )
         for key, name in lines.items()
     ]
-    bases = [[int(row["n"]) for (_, at), row in cells.items() if at == head and not pd.isna(row["n"])] for head in heads]
+    bases = [
+        [int(row["n"]) for (_, at), row in cells.items() if at == head and not pd.isna(row["n"])] for head in heads
+    ]
     body.append((Cell("Respondents"), *(_column_base(found) for found in bases)))
     levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
     said = [f"Under each estimate stands its {levels[0]}% interval."] if len(levels) == 1 else []

@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
     from fieldwork.essays.render import Essay
 
-__all__ = ["Block", "Tree", "epoch", "exhibits_in", "few_colours", "notes_heading", "pandoc", "parse", "picture", "to_html", "to_markdown"]
+__all__ = [
+    "Block",
+    "Tree",
+    "epoch",
+    "exhibits_in",
+    "few_colours",
+    "notes_heading",
+    "pandoc",
+    "parse",
+    "picture",
+    "to_html",
+    "to_markdown",
+]
 
 Block = dict[str, Any]
 Tree = dict[str, Any]
@@ -243,13 +255,15 @@ def to_html(tree: Tree, essay: Essay, *, tables: Mapping[str, bytes] | None = No
             image = _image(picture(exhibit.files["png"]), exhibit.alt)
             return [_raw(f'<figure id="{exhibit.id}">{image}<figcaption>{label}</figcaption></figure>')]
         if tables is None:
-            return [_raw(f'<div id="{exhibit.id}">{as_html(exhibit.table, f"t-{exhibit.name}", exhibit.heading)}</div>')]
+            return [
+                _raw(f'<div id="{exhibit.id}">{as_html(exhibit.table, f"t-{exhibit.name}", exhibit.heading)}</div>')
+            ]
         image = _image(tables[exhibit.name], exhibit.alt)
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in as_list(exhibit.table))
         return [_raw(f'<figure id="{exhibit.id}">{image}<figcaption>{label}</figcaption></figure><ul>{lines}</ul>')]
 
     whole = exhibits_in(tree, essay, shown)
-    blocks = [*_lead(essay), *mapped(whole["blocks"], lambda node: None)]
+    blocks = [*_lead(essay), *whole["blocks"]]
     body = pandoc(["-f", "json", "-t", "html5", "--wrap=none"], _json({**whole, "blocks": blocks, "meta": {}})).decode()
     page = (TEMPLATES / "essay.html").read_text(encoding="utf-8")
     return page.replace("$title$", html.escape(essay.source.title)).replace("$body$", body)

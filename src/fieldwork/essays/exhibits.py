@@ -75,7 +75,7 @@ class Exhibits:
         self.ref = _References(self)
 
     def add(self, kind: str, name: str, **of: Any) -> Exhibit:  # noqa: ANN401 - fields of the record
-        """Number an exhibit and keep it; EssayError for a name that is used twice or is none."""
+        """Give an exhibit its number and keep it; EssayError for a name that is used twice or is none."""
         if not _PART.fullmatch(name):
             raise EssayError(f"'{name}' is no name for a {kind}", expected="letters, digits, _ and -", got=f"'{name}'")
         if name in self.shown:
@@ -260,7 +260,7 @@ def _hold_to_record(name: str, alt: str, words: Mapping[str, Any], data: str) ->
 
 
 def _numbers_of(words: Mapping[str, Any], data: str) -> set[str]:
-    """Return every number of a figure's record as it may be shown: as it is, rounded, in per cent; and how many rows there are."""
+    """Return every number of a figure's record as it may be shown: as it is, rounded, in per cent; and the count of rows."""
     told = " ".join(str(words.get(key, "")) for key in ("title", "caption", "source", "long_description"))
     rows = list(csv.reader(io.StringIO(data)))
     found = {*_NUMBER.findall(told), str(len(rows) - 1)}

@@ -43,8 +43,12 @@ def as_html(table: Table, identifier: str, heading: str) -> str:
         lines = [html.escape(line) for line in _lines(cell)]
         # A mark takes no room, so that numbers with and without one stay aligned.
         mark = f'<sup style="position:absolute">{marks[cell.reason]}</sup>' if cell.reason else ""
-        unseen = ' <span style="position:absolute;left:-999em">not published</span>' if cell.reason and not cell.text else ""
-        return f"{lines[0]}{unseen}{mark}" + (f'<br><small style="white-space:nowrap">{lines[1]}</small>' if len(lines) > 1 else "")
+        unseen = (
+            ' <span style="position:absolute;left:-999em">not published</span>' if cell.reason and not cell.text else ""
+        )
+        return f"{lines[0]}{unseen}{mark}" + (
+            f'<br><small style="white-space:nowrap">{lines[1]}</small>' if len(lines) > 1 else ""
+        )
 
     names = [f"c{place}" for place in range(len(table.columns))]
     frame = pd.DataFrame([[shown(cell) for cell in row] for row in table.rows], columns=names)
@@ -93,7 +97,7 @@ def as_blocks(table: Table, identifier: str, *, plain: bool, caption: bool = Tru
 
     head = [cell(Cell(column.label), column) for column in table.columns]
     body = [row([cell(c, k) for c, k in zip(line, table.columns, strict=True)]) for line in table.rows]
-    widths = [{"t": "ColWidthDefault"}] * len(table.columns)
+    widths: list[Block] = [{"t": "ColWidthDefault"}] * len(table.columns)
     if not plain:
         widths = [{"t": "ColWidth", "c": share} for share in _shares(table)]
     specs = [[{"t": _ALIGNED[column.role]}, width] for column, width in zip(table.columns, widths, strict=True)]
@@ -125,7 +129,8 @@ def _text(text: str) -> Block:
 
 def _shares(table: Table) -> list[float]:
     """Return the share of the width that each column gets: its longest word at least, a number on one line, prose the rest."""
-    least, wanted = [], []
+    least: list[float] = []
+    wanted: list[float] = []
     for place, column in enumerate(table.columns):
         lines = [line for row in table.rows for line in _lines(row[place])]
         words = [part for text in (column.label, *lines) for part in text.split()]
@@ -151,7 +156,9 @@ def as_list(table: Table) -> list[str]:
     lines = []
     for row in table.rows:
         told = [
-            f"{table.columns[place].label} {_one_line(row[place], marks)}" for place in rest if row[place].text or row[place].reason
+            f"{table.columns[place].label} {_one_line(row[place], marks)}"
+            for place in rest
+            if row[place].text or row[place].reason
         ]
         lines.append(f"{_one_line(row[first], marks)}: {'; '.join(told)}")
     return lines + [f"[{mark}] {note}" if mark else note for mark, note in notes]
@@ -173,10 +180,10 @@ def fits(table: Table) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a string of Typst.
+    r"""Return a text as a string of Typst.
 
     >>> quoted('a "b"')
-    '"a \\\\"b\\\\""'
+    '"a \\"b\\""'
     """
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
@@ -196,11 +203,14 @@ def as_typst(table: Table) -> str:
     widths = ", ".join(f"{share}fr" for share in _shares(table))
     head = ", ".join(f"[#strong[#{quoted(column.label)}]]" for column in table.columns)
     body = ",\n".join(", ".join(content(cell) for cell in row) for row in table.rows)
-    under = "".join(
-        f"\n#block(above: 0.5em, below: 0pt, width: 100%)[#set align(left)\n#text(size: 0.85em)[{f'#super[#{quoted(mark)}] ' if mark else ''}#{quoted(note)}]]"
-        for mark, note in notes
-    )
+    under = "".join(_under(mark, note) for mark, note in notes)
     return (
         f"#table(columns: ({widths},), align: ({aligned},), table.hline(), table.header({head}), table.hline(stroke: 0.5pt),\n"
         f"{body},\ntable.hline())\n{under}"
     )
+
+
+def _under(mark: str, note: str) -> str:
+    raised = f"#super[#{quoted(mark)}] " if mark else ""
+    said = f"#text(size: 0.85em)[{raised}#{quoted(note)}]"
+    return f"\n#block(above: 0.5em, below: 0pt, width: 100%)[#set align(left)\n{said}]"

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fieldwork
 from fieldwork.errors import EssayError
 from fieldwork.essays.document import parse, picture, to_html, to_markdown
-from fieldwork.essays.exhibits import Exhibit
 from fieldwork.essays.facts import gather
 from fieldwork.essays.forms import as_list
 from fieldwork.essays.render import Essay, render
@@ -21,11 +21,22 @@ from fieldwork.essays.word import to_docx
 from fieldwork.provenance import canonical, sha256_file, sha256_text, write_atomic, write_whole
 from fieldwork.study import Study
 
+if TYPE_CHECKING:
+    from fieldwork.essays.exhibits import Exhibit
+
 __all__ = ["FOLDER", "make", "sources_of"]
 
 FOLDER = "essays"
 _SOURCES = "sources.json"
-_PROGRAMS = ("great-tables", "pillow", "pypandoc-binary", "python-docx", "typst", "font-source-serif-pro", "font-source-sans-pro")
+_PROGRAMS = (
+    "great-tables",
+    "pillow",
+    "pypandoc-binary",
+    "python-docx",
+    "typst",
+    "font-source-serif-pro",
+    "font-source-sans-pro",
+)
 
 
 def make(folder: Path, wave: str, out: Path | None) -> list[Path]:
@@ -70,11 +81,18 @@ def sources_of(folder: Path) -> list[str]:
 
 
 def _key(essay: Essay, sources: Path | None) -> str:
-    """Return one hash for everything that an essay's files depend on: its words with every number in place, pictures, code, programs."""
+    """Return one hash for all that an essay's files depend on: words with every number in place, pictures, code, programs."""
     package = Path(fieldwork.__file__).parent
-    code = [sha256_file(path) for path in sorted((package / "essays").rglob("*")) if path.suffix in {".py", ".html", ".typ", ".csl"}]
+    code = [
+        sha256_file(path)
+        for path in sorted((package / "essays").rglob("*"))
+        if path.suffix in {".py", ".html", ".typ", ".csl"}
+    ]
     code.append(sha256_file(package / "tables.py"))
-    exhibits = [[each.id, each.number, each.alt, repr(each.table), sorted(_hashes(each.files))] for each in essay.exhibits.values()]
+    exhibits = [
+        [each.id, each.number, each.alt, repr(each.table), sorted(_hashes(each.files))]
+        for each in essay.exhibits.values()
+    ]
     source = essay.source
     head = [source.title, source.subtitle, source.author, source.date.isoformat(), essay.banner, essay.markdown]
     cited = sha256_file(sources) if sources is not None else ""
@@ -101,7 +119,7 @@ def _made(essay: Essay, sources: Path | None, target: Path, record: Path) -> lis
     return [target / name for name in sorted(files)]
 
 
-def _kept(record: Path) -> dict[str, dict[str, str]]:
+def _kept(record: Path) -> dict[str, Any]:
     try:
         kept = json.loads(record.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

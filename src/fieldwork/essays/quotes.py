@@ -61,7 +61,8 @@ def _between(low: float | None, high: float | None, unit: str, statistic: str = 
     """
     if unit != "proportion":
         return interval(low, high, unit, decimals)
-    ends = interval(*(None if end is None or pd.isna(end) else 100 * end for end in (low, high)), "", 0)
+    first, last = (None if end is None or pd.isna(end) else 100 * end for end in (low, high))
+    ends = interval(first, last, "", 0)
     return f"{ends} {'percentage points' if statistic.endswith(_DIFFERENCES) else 'per cent'}" if ends else ""
 
 
@@ -154,8 +155,10 @@ class ClaimQuote(_Numbers):
     """A claim with its verdict, as one of the roots gives it."""
 
     def __init__(self, facts: Facts, record: Mapping[str, Any]) -> None:
-        deciding = next((p for p in record["parts"] if p["label"] == record.get("part")), {})
-        super().__init__(f"claim {record['id']}", {**record, "statistic": deciding.get("statistic", ""), **record["base"]})
+        deciding: Mapping[str, Any] = next((p for p in record["parts"] if p["label"] == record.get("part")), {})
+        super().__init__(
+            f"claim {record['id']}", {**record, "statistic": deciding.get("statistic", ""), **record["base"]}
+        )
         self._facts = facts
 
     @property
@@ -184,8 +187,7 @@ class ClaimQuote(_Numbers):
     def margin(self) -> str:
         """The margin that decides."""
         value = self._record.get("margin")
-        none = value is None or pd.isna(value)
-        return self._of("margin", "" if none else _number(value, self._unit, self._statistic))
+        return self._of("margin", "" if value is None else _number(value, self._unit, self._statistic))
 
     @property
     def agreeing(self) -> str:
@@ -244,16 +246,16 @@ def _otherwise(record: Mapping[str, Any], wanted: str) -> EssayError:
 
 def _as_finding(facts: Facts, record: Mapping[str, Any]) -> None:
     """Refuse a decided claim that findings.json does not hold as a finding on published estimates."""
-    found = facts.findings.get(str(record["id"]))
+    found = facts.findings.get(str(record["id"]), {})
     try:
-        if found is None or checked(found, facts.estimates)["status"] != "finding":
-            raise ClaimError(
-                "a hypothesis is about to be printed as a finding", expected="a record of findings.json that says finding",
-                got="no such record" if found is None else f"the status {found.get('status')}",
-                hint="make findings.json again: fieldwork run --only 10_findings --force",
-            )  # fmt: skip
+        status = checked(found, facts.estimates)["status"] if found else "none: no such record"
     except ClaimError as error:
         raise EssayError(error.title, expected=error.expected, got=error.got, hint=error.hint) from error
+    if status != "finding":
+        raise EssayError(
+            "a hypothesis is about to be printed as a finding", expected="a record of findings.json that says finding",
+            got=f"the status {status}", hint="make findings.json again: fieldwork run --only 10_findings --force",
+        )  # fmt: skip
 
 
 def _held(facts: Facts, record: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> None:

@@ -56,8 +56,15 @@ def render(source: Source, facts: Facts) -> Essay:
     for paragraph in source.paragraphs:
         for reference in paragraph.references:
             if reference.root in ("figure", "table"):
-                if len(paragraph.pieces) > 1 and any(_said(piece) for piece in paragraph.pieces if piece is not reference):
-                    raise _at(source, reference, "a figure or table stands in a paragraph of its own", "{{ " + reference.text + " }}")
+                if len(paragraph.pieces) > 1 and any(
+                    _said(piece) for piece in paragraph.pieces if piece is not reference
+                ):
+                    raise _at(
+                        source,
+                        reference,
+                        "a figure or table stands in a paragraph of its own",
+                        "{{ " + reference.text + " }}",
+                    )
                 shown[reference.line] = _exhibit(evaluate(reference), source, reference)
     written = [_written(paragraph, source, evaluate, shown) for paragraph in source.paragraphs]
     return Essay(source, "\n\n".join(written) + "\n", exhibits.shown, facts.study.banner)
@@ -77,6 +84,11 @@ def _at(source: Source, reference: Expression, title: str, expected: str) -> Ess
     return EssayError(
         title, where=f"{source.label}, line {reference.line}", expected=expected, got="{{ " + reference.text + " }}"
     )
+
+
+def _told(error: FieldworkError, where: str, got: str) -> EssayError:
+    """Return an error of a reference with the line that holds it."""
+    return EssayError(error.title, where=where, expected=error.expected, got=error.got or got, hint=error.hint)
 
 
 def _evaluator(source: Source, names: dict[str, Any]) -> Callable[[Expression], Any]:
@@ -103,9 +115,7 @@ def _evaluator(source: Source, names: dict[str, Any]) -> Callable[[Expression], 
                 hint="name the arguments as the other tables of this essay do",
             ) from error  # fmt: skip
         except FieldworkError as error:
-            raise EssayError(
-                error.title, where=where, expected=error.expected, got=error.got or "{{ " + reference.text + " }}", hint=error.hint
-            ) from error  # fmt: skip
+            raise _told(error, where, "{{ " + reference.text + " }}") from error
 
     return evaluate
 
@@ -132,9 +142,7 @@ def _words(value: Any, source: Source, reference: Expression) -> str:  # noqa: A
         try:
             value = str(value) if hasattr(value, "_fields") else None
         except EssayError as error:
-            raise EssayError(
-                error.title, where=f"{source.label}, line {reference.line}", expected=error.expected, got=error.got, hint=error.hint
-            ) from error  # fmt: skip
+            raise _told(error, f"{source.label}, line {reference.line}", "{{ " + reference.text + " }}") from error
     if value is None:
         raise _at(source, reference, "a reference is not text", "a field, as {{ supported.H17.estimate }}")
     return _SPECIAL.sub(r"\\\1", value)

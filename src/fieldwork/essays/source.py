@@ -66,7 +66,8 @@ _ASSERTS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_VERDICTS = ("supported", "contradicted", "inconclusive", "not_assessable")
+_DECIDED, _UNDECIDED = ("supported", "contradicted"), ("inconclusive", "not_assessable")
+_VERDICTS = (*_DECIDED, *_UNDECIDED)
 _SAYS = {"sentence", "verdict"}
 _PROSE = ("title", "caption", "notes")
 _NOTE = re.compile(r"\[\^([\w-]+)\](:?)")
@@ -147,7 +148,9 @@ def read(path: Path, label: str) -> Source:
     text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
     lines = text.split("\n")
     if lines[0].strip() != _FENCE or _FENCE not in (line.strip() for line in lines[1:]):
-        raise _fault(label, 1, "an essay begins with its head", "a block of TOML between two lines of +++", lines[0][:60])
+        raise _fault(
+            label, 1, "an essay begins with its head", "a block of TOML between two lines of +++", lines[0][:60]
+        )
     end = next(number for number, line in enumerate(lines[1:], 1) if line.strip() == _FENCE)
     head = _head("\n".join(lines[1:end]), label)
     body = "\n" * (end + 1) + "\n".join(lines[end + 1 :])
@@ -167,7 +170,12 @@ def _head(text: str, label: str) -> dict[str, Any]:
         if key not in _HEAD:
             near = nearest(key, _HEAD)
             raise _fault(
-                label, 1, f"the head has an unknown key '{key}'", listed(_HEAD), f"'{key}'", near and f"did you mean {near}?"
+                label,
+                1,
+                f"the head has an unknown key '{key}'",
+                listed(_HEAD),
+                f"'{key}'",
+                near and f"did you mean {near}?",
             )
         if not isinstance(value, _HEAD[key]) or isinstance(value, dt.datetime):
             raise _fault(label, 1, f"'{key}' in the head is of the wrong kind", _HEAD[key].__name__, repr(value)[:60])
@@ -212,16 +220,22 @@ def _pieces(body: str, label: str) -> Iterator[tuple[str, int] | Expression]:
             elif inside is not None:
                 inside.append(value)
             elif not kind.startswith("comment"):
-                raise _fault(label, line, "an essay holds references and no program", "{{ ... }}", f"{value.strip()} ...")
+                raise _fault(
+                    label, line, "an essay holds references and no program", "{{ ... }}", f"{value.strip()} ..."
+                )
     except TemplateSyntaxError as error:
-        raise _fault(label, error.lineno, "a reference cannot be read", "{{ name.field }}", str(error.message)) from error
+        raise _fault(
+            label, error.lineno, "a reference cannot be read", "{{ name.field }}", str(error.message)
+        ) from error
 
 
 def _expression(text: str, line: int, label: str) -> Expression:
     try:
         tree = environment().parse("{{ " + text + " }}")
     except TemplateSyntaxError as error:
-        raise _fault(label, line, "a reference cannot be read", "{{ name.field }}", f"{text}: {error.message}") from error
+        raise _fault(
+            label, line, "a reference cannot be read", "{{ name.field }}", f"{text}: {error.message}"
+        ) from error
     (output,) = tree.body if len(tree.body) == 1 else (None,)
     node = next((each for each in getattr(output, "nodes", []) if not isinstance(each, nodes.TemplateData)), None)
     path = _path(node)
@@ -264,7 +278,7 @@ def _quoted(node: nodes.Node) -> bool:
 
 def _printed(node: nodes.Node | None) -> Iterator[str]:
     """Yield arguments of a reference that readers will see."""
-    for call in ([node] if isinstance(node, nodes.Call) else []):
+    for call in [node] if isinstance(node, nodes.Call) else []:
         for keyword in call.kwargs:
             if keyword.key in _PROSE:
                 yield from (str(each.value) for each in keyword.find_all(nodes.Const))
@@ -332,50 +346,47 @@ def _numbers(written: str, typed: Mapping[str, str]) -> list[str]:
     for allowed in sorted(typed, key=len, reverse=True):
         plain = plain.replace(allowed, " ")
     plain = _FREE.sub(" ", plain)
-    digits = [match.group() for match in re.finditer(r"\S*[^\s\W]\S*|\S", plain) if any(c.isnumeric() for c in match.group())]
+    digits = [
+        match.group() for match in re.finditer(r"\S*[^\s\W]\S*|\S", plain) if any(c.isnumeric() for c in match.group())
+    ]
     return [found.strip(".,;:()") for found in digits] + [match.group() for match in _WORDED.finditer(plain)]
 
 
 def _lint_wording(paragraph: Paragraph, label: str) -> None:
-    references = paragraph.references
-    said = {ref.path[0] for ref in references if ref.root in ("claim", *_VERDICTS) and _SAYS & set(ref.path[1:])}
-    for ref in references:
-        if ref.root in _VERDICTS[2:] and ref.path and ref.path[0] not in said:
-            raise _fault(
-                label, ref.line, "a passage quotes a hypothesis without saying that it is undecided",
-                f"its sentence or its verdict beside it, as {{{{ {ref.root}.{ref.path[0]}.sentence }}}}",
-                f"{{{{ {ref.text} }}}} alone", "say the verdict in the same paragraph",
-            )  # fmt: skip
-        if ref.root == "claim" and not _SAYS & set(ref.path[1:]) and ref.path and ref.path[0] not in said:
-            raise _fault(
-                label, ref.line, "a claim is quoted without its verdict",
-                f"{{{{ claim.{ref.path[0]}.verdict }}}} in the same paragraph", f"{{{{ {ref.text} }}}} alone",
-                "a claim is a hypothesis until its verdict is said",
-            )  # fmt: skip
-    quoted = {ref.path[0] for ref in references if ref.root in ("claim", *_VERDICTS) and ref.path}
-    for piece in paragraph.pieces:
-        if isinstance(piece, Expression):
-            continue
-        for match in _CLAIM.finditer(piece[0]):
+    about = [ref for ref in paragraph.references if ref.root in ("claim", *_VERDICTS) and ref.path]
+    _lint_verdicts(about, label)
+    quoted = {ref.path[0] for ref in about}
+    decided = any(ref.root in _DECIDED for ref in about) and not any(ref.root in _UNDECIDED for ref in about)
+    for text, line in (piece for piece in paragraph.pieces if not isinstance(piece, Expression)):
+        for match in _CLAIM.finditer(text):
             if match.group() not in quoted:
                 raise _fault(
-                    label, piece[1] + piece[0][: match.start()].count("\n"), "a claim is named and nothing of it is quoted",
+                    label, line + text[: match.start()].count("\n"), "a claim is named and nothing of it is quoted",
                     f"{{{{ claim.{match.group()}.verdict }}}} or more of it in the same paragraph", f"'{match.group()}' alone",
                     "what is said of a claim comes from its record",
                 )  # fmt: skip
-    decided = any(ref.root in _VERDICTS[:2] for ref in references)
-    undecided = [ref for ref in references if ref.root in _VERDICTS[2:]]
-    if decided and not undecided:
-        return
-    for piece in paragraph.pieces:
-        if isinstance(piece, Expression):
-            continue
-        text, line = piece
-        if match := _ASSERTS.search(text):
+        asserted = None if decided else _ASSERTS.search(text)
+        if asserted:
             raise _fault(
-                label, line + text[: match.start()].count("\n"), "a hypothesis is worded as a finding",
+                label, line + text[: asserted.start()].count("\n"), "a hypothesis is worded as a finding",
                 "these words beside a quoted verdict, supported or contradicted, and in a paragraph without an undecided claim",
-                f"'{match.group()}'", "quote the finding, or say it as the hypothesis that it is",
+                f"'{asserted.group()}'", "quote the finding, or say it as the hypothesis that it is",
+            )  # fmt: skip
+
+
+def _lint_verdicts(about: Iterable[Expression], label: str) -> None:
+    """Refuse an undecided claim, or one of any verdict, that is quoted in a paragraph which does not say its verdict."""
+    about = list(about)
+    said = {ref.path[0] for ref in about if _SAYS & set(ref.path[1:])}
+    titles = {
+        **dict.fromkeys(_UNDECIDED, "a passage quotes a hypothesis without saying that it is undecided"),
+        "claim": "a claim is quoted without its verdict",
+    }
+    for ref in about:
+        if ref.root in titles and ref.path[0] not in said:
+            raise _fault(
+                label, ref.line, titles[ref.root], f"{{{{ {ref.root}.{ref.path[0]}.sentence }}}} or its verdict beside it",
+                f"{{{{ {ref.text} }}}} alone", "a claim is a hypothesis until its verdict is said, in the same paragraph",
             )  # fmt: skip
 
 
@@ -398,10 +409,14 @@ def _lint_notes(source: Source) -> None:
             place.setdefault(name, line)
     for name, line in used.items():
         if name not in defined:
-            raise _fault(source.label, line, f"the note '{name}' is not there", f"a paragraph [^{name}]: ...", f"[^{name}]")
+            raise _fault(
+                source.label, line, f"the note '{name}' is not there", f"a paragraph [^{name}]: ...", f"[^{name}]"
+            )
     for name, line in defined.items():
         if name not in used:
-            raise _fault(source.label, line, f"nothing points to the note '{name}'", f"[^{name}] in the text", "no such mark")
+            raise _fault(
+                source.label, line, f"nothing points to the note '{name}'", f"[^{name}] in the text", "no such mark"
+            )
 
 
 def _lint_sources(source: Source, cited: set[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,6 @@ from fieldwork.essays.document import Block, Tree, epoch, exhibits_in, pandoc, p
 from fieldwork.essays.forms import as_blocks
 
 if TYPE_CHECKING:
-    from docx.document import Document
-
     from fieldwork.essays.exhibits import Exhibit
     from fieldwork.essays.render import Essay
 
@@ -26,47 +25,58 @@ __all__ = ["reference", "to_docx"]
 _FACE = "Times New Roman"
 _LISTS = (("Figure", "Image Caption", "Figures"), ("Table", "Table Caption", "Tables"))
 _ENTRY = "List Entry"
-_SIZES = {"Title": 20, "Subtitle": 14, "Author": 12, "Date": 12, "Heading 1": 14, "Heading 2": 12, "Heading 3": 12}
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Look of a paragraph: size and spaces in points, line spacing in lines."""
+
+    size: float = 12
+    bold: bool = False
+    italic: bool = False
+    lines: float = 1.0
+    before: float = 0
+    after: float = 0
+    stays: bool = False
+
+
+_TEXT = _Style(lines=1.5, after=8)
+_STYLES = {
+    **dict.fromkeys(("Normal", "Body Text", "First Paragraph"), _TEXT),
+    "Title": _Style(20, bold=True, before=14, after=6),
+    "Subtitle": _Style(14, italic=True, before=6, after=8),
+    "Author": _Style(),
+    "Date": _Style(after=12),
+    "Heading 1": _Style(14, bold=True, before=14, after=6, stays=True),
+    "Heading 2": _Style(12, bold=True, before=14, after=6, stays=True),
+    "Heading 3": _Style(12, italic=True, before=14, after=6, stays=True),
+    "Compact": _Style(9, before=2, after=2),
+    "Table Note": _Style(9, before=2, after=2),
+    "Captioned Figure": _Style(before=14, stays=True),
+    "Image Caption": _Style(10, before=6, after=14),
+    "Table Caption": _Style(10, bold=True, before=14, after=4, stays=True),
+    "List Entry": _Style(11, after=4),
+}
 
 
 @cache
 def reference() -> bytes:
-    """Return the document whose styles every essay has: a plain manuscript, black on white, captions and tables as a press wants them.
+    """Return the document whose styles every essay has: a plain manuscript, black on white, as a press wants it.
 
     It is made from pandoc's own default, so that every style that pandoc writes is there.
     """
     from docx import Document  # noqa: PLC0415 - where documents are made
     from docx.enum.style import WD_STYLE_TYPE  # noqa: PLC0415
-    from docx.shared import Inches, Pt, RGBColor  # noqa: PLC0415
+    from docx.shared import Inches  # noqa: PLC0415
 
-    document = Document(io.BytesIO(pandoc(["--print-default-data-file", "reference.docx"], b"")))
+    document: Any = Document(io.BytesIO(pandoc(["--print-default-data-file", "reference.docx"], b"")))
     for name in ("Table Note", _ENTRY):
         document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Normal"]
     for style in document.styles:
-        if style.type != WD_STYLE_TYPE.PARAGRAPH:
-            continue
-        font, layout = style.font, style.paragraph_format
-        _face(style)
-        font.color.rgb = RGBColor(0, 0, 0)
-        layout.alignment = 0
-        if style.name in _SIZES:
-            font.size, font.bold, font.italic = Pt(_SIZES[style.name]), style.name != "Subtitle", style.name == "Subtitle"
-            layout.space_before, layout.space_after = Pt(14), Pt(6)
-        if style.name in ("Normal", "Body Text", "First Paragraph"):
-            font.size, layout.line_spacing, layout.space_before, layout.space_after = Pt(12), 1.5, Pt(0), Pt(8)
-        if style.name in ("Author", "Date"):
-            font.bold, layout.space_before, layout.space_after = False, Pt(0), Pt(12 if style.name == "Date" else 0)
-        if style.name in ("Compact", "Table Note"):
-            font.size, layout.line_spacing, layout.space_before, layout.space_after = Pt(9), 1.0, Pt(2), Pt(2)
-        if style.name in ("Image Caption", "Table Caption"):
-            font.size, font.italic, font.bold = Pt(10), False, False
-            layout.line_spacing, layout.space_before, layout.space_after = 1.0, Pt(6), Pt(14)
-        if style.name == "Table Caption":
-            font.bold, layout.space_before, layout.space_after, layout.keep_with_next = True, Pt(14), Pt(4), True
-        if style.name == "Captioned Figure":
-            layout.space_before, layout.space_after, layout.line_spacing, layout.keep_with_next = Pt(14), Pt(0), 1.0, True
-        if style.name == _ENTRY:
-            font.size, layout.line_spacing, layout.space_after = Pt(11), 1.0, Pt(4)
+        if style.type == WD_STYLE_TYPE.PARAGRAPH:
+            _face(style)
+            if style.name in _STYLES:
+                _dress(style, _STYLES[style.name])
     for section in document.sections:
         section.page_width, section.page_height = Inches(8.27), Inches(11.69)
         section.left_margin = section.right_margin = Inches(1.25)
@@ -76,10 +86,20 @@ def reference() -> bytes:
     return target.getvalue()
 
 
+def _dress(style: Any, look: _Style) -> None:  # noqa: ANN401 - a style of python-docx
+    from docx.shared import Pt  # noqa: PLC0415
+
+    style.font.size, style.font.bold, style.font.italic = Pt(look.size), look.bold, look.italic
+    layout = style.paragraph_format
+    layout.line_spacing, layout.space_before, layout.space_after = look.lines, Pt(look.before), Pt(look.after)
+    layout.keep_with_next = look.stays
+
+
 def _face(style: Any) -> None:  # noqa: ANN401 - a style of python-docx
     from docx.oxml.ns import qn  # noqa: PLC0415
+    from docx.shared import RGBColor  # noqa: PLC0415
 
-    style.font.name = _FACE
+    style.font.name, style.font.color.rgb, style.paragraph_format.alignment = _FACE, RGBColor(0, 0, 0), 0
     for spaced in style.element.get_or_add_rPr().findall(qn("w:spacing")):
         spaced.getparent().remove(spaced)
     fonts = style.element.get_or_add_rPr().get_or_add_rFonts()
@@ -111,7 +131,12 @@ def _meta(essay: Essay) -> dict[str, Any]:
         return {"t": "MetaInlines", "c": [{"t": "Str", "c": text}]}
 
     source = essay.source
-    found = {"title": source.title, "author": source.author, "date": f"{source.date.day} {source.date:%B %Y}", "lang": "en-GB"}
+    found = {
+        "title": source.title,
+        "author": source.author,
+        "date": f"{source.date.day} {source.date:%B %Y}",
+        "lang": "en-GB",
+    }
     if source.subtitle:
         found["subtitle"] = source.subtitle
     return {key: words(text) for key, text in found.items()}
@@ -128,15 +153,20 @@ def _shown(exhibit: Exhibit) -> list[Block]:
     said = [{"t": "Strong", "c": [{"t": "Str", "c": exhibit.title}]}]
     size = [["width", "4.5in"]]
     image = {"t": "Image", "c": [["", [], size], [{"t": "Str", "c": exhibit.alt}], [f"{exhibit.id}.png", ""]]}
-    return [{"t": "Figure", "c": [[exhibit.id, [], []], [None, [{"t": "Plain", "c": said}]], [{"t": "Plain", "c": [image]}]]}]
+    return [
+        {
+            "t": "Figure",
+            "c": [[exhibit.id, [], []], [None, [{"t": "Plain", "c": said}]], [{"t": "Plain", "c": [image]}]],
+        }
+    ]
 
 
 def _finished(made: bytes, essay: Essay) -> bytes:
-    """Add what pandoc leaves out: rules of tables, repeated heads, filled lists of figures and tables, properties, page numbers."""
+    """Add what pandoc leaves out: rules of tables, filled lists of figures and tables, properties, page numbers."""
     from docx import Document  # noqa: PLC0415 - where documents are made
     from docx.shared import Pt  # noqa: PLC0415
 
-    document = Document(io.BytesIO(made))
+    document: Any = Document(io.BytesIO(made))
     _single_bookmarks(document)
     for table in document.tables:
         _rule(table)
@@ -157,7 +187,7 @@ def _finished(made: bytes, essay: Essay) -> bytes:
     return target.getvalue()
 
 
-def _single_bookmarks(document: Document) -> None:
+def _single_bookmarks(document: Any) -> None:  # noqa: ANN401 - a document of python-docx
     """Keep the first bookmark of each name: pandoc names a table's twice."""
     from docx.oxml.ns import qn  # noqa: PLC0415
 
@@ -167,7 +197,9 @@ def _single_bookmarks(document: Document) -> None:
         if name not in seen:
             seen.add(name)
             continue
-        ends = [e for e in document.element.body.iter(qn("w:bookmarkEnd")) if e.get(qn("w:id")) == start.get(qn("w:id"))]
+        ends = [
+            e for e in document.element.body.iter(qn("w:bookmarkEnd")) if e.get(qn("w:id")) == start.get(qn("w:id"))
+        ]
         for element in (start, *ends):
             element.getparent().remove(element)
 
@@ -196,8 +228,8 @@ def _rule(table: Any) -> None:  # noqa: ANN401 - a table of python-docx
                     run.bold = True
 
 
-def _lists(document: Document, essay: Essay) -> None:
-    """Set lists of figures and tables before the text: fields that Word brings up to date, filled so that all programs show them."""
+def _lists(document: Any, essay: Essay) -> None:  # noqa: ANN401 - a document of python-docx
+    """Set lists of figures and tables before the text: fields that Word updates, filled so that every program shows them."""
     from docx.oxml import parse_xml  # noqa: PLC0415
     from docx.oxml.ns import nsdecls  # noqa: PLC0415
     from docx.shared import Pt  # noqa: PLC0415
@@ -223,7 +255,9 @@ def _lists(document: Document, essay: Essay) -> None:
         for number, entry in enumerate(entries):
             begin = ""
             if number == 0:
-                begin = '<w:r><w:fldChar w:fldCharType="begin"/></w:r>' + field(f'TOC \\h \\z \\n \\t "{caption},1" \\c "{label}"')
+                begin = '<w:r><w:fldChar w:fldCharType="begin"/></w:r>' + field(
+                    f'TOC \\h \\z \\n \\t "{caption},1" \\c "{label}"'
+                )
                 begin += '<w:r><w:fldChar w:fldCharType="separate"/></w:r>'
             end = '<w:r><w:fldChar w:fldCharType="end"/></w:r>' if number == len(entries) - 1 else ""
             text = _escaped(f"{entry.heading}. {entry.title}")
@@ -236,14 +270,15 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _page_numbers(document: Document) -> None:
+def _page_numbers(document: Any) -> None:  # noqa: ANN401 - a document of python-docx
     from docx.oxml import parse_xml  # noqa: PLC0415
     from docx.oxml.ns import nsdecls  # noqa: PLC0415
 
     for section in document.sections:
         paragraph = section.footer.paragraphs[0]
         paragraph.alignment = 1
-        paragraph._p.append(parse_xml(f'<w:fldSimple {nsdecls("w")} w:instr=" PAGE "><w:r><w:t>1</w:t></w:r></w:fldSimple>'))  # noqa: SLF001
+        field = f'<w:fldSimple {nsdecls("w")} w:instr=" PAGE "><w:r><w:t>1</w:t></w:r></w:fldSimple>'
+        paragraph._p.append(parse_xml(field))  # noqa: SLF001
 
 
 def _whole(made: bytes, stamp: int) -> bytes:
