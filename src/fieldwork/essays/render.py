@@ -106,7 +106,7 @@ def _evaluator(source: Source, names: dict[str, Any]) -> Callable[[Expression], 
             return language.compile_expression(reference.text, undefined_to_none=False)(**names)
         except UndefinedError as error:
             raise EssayError(
-                "a reference leads nowhere", where=where, expected="a name of the reference list in ARCHITECTURE.md",
+                "a reference leads nowhere", where=where, expected="a name of docs/essays.md",
                 got=f"{{{{ {reference.text} }}}}: {error.message}", hint="correct the name",
             ) from error  # fmt: skip
         except TypeError as error:
@@ -137,7 +137,8 @@ def _written(
 def _words(value: Any, source: Source, reference: Expression) -> str:  # noqa: ANN401 - whatever was evaluated
     """Return what a reference prints, safe in Markdown; a pointer to an exhibit is a link to it."""
     if isinstance(value, Exhibit):
-        return f"[{value.heading}](#{value.id})"
+        unbroken = value.heading.replace(" ", "\N{NO-BREAK SPACE}")
+        return f"[{unbroken}](#{value.id})"
     if not isinstance(value, str):
         try:
             value = str(value) if hasattr(value, "_fields") else None
