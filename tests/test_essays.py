@@ -133,7 +133,7 @@ def checked(folder):
     opened = Study.open(folder)
     facts = gather(opened, folder)
     source = read(folder / "essays" / "roles.md", "essays/roles.md")
-    lint(source, claims=facts.claims, cited=sources_of(folder))
+    lint(source, claims=facts.known, cited=sources_of(folder))
     return render(source, facts)
 
 

@@ -97,7 +97,7 @@ class Exhibits:
                 f"the figure '{name}' is not known", expected=listed(known), got=f"'{name}'",
                 hint=f"did you mean {near}?" if near else "draw it in chapter 10_findings",
             )  # fmt: skip
-        self._facts.need(*(f"figures/{name}.{form}" for form in _FORMS))
+        self._facts.need("estimates.parquet", *(f"figures/{name}.{form}" for form in _FORMS))
         files = {form: self._facts.path(f"figures/{name}.{form}").read_bytes() for form in _FORMS}
         words = json.loads(files["json"])
         alt = files["txt"].decode().strip()

@@ -57,6 +57,7 @@ class Facts:
     estimates : pd.DataFrame          Published estimates.
     claims, findings : dict           Records of claims.json and findings.json, by claim.
     external : dict of External       Facts from outside, by id.
+    known : frozenset of str          Claims of the register and of claims.json.
     recorded : Recorded               What the manifest says of the files.
     mirror : Path                     Folder that mirrors the study; a file there goes before the study's own.
     """
@@ -67,6 +68,7 @@ class Facts:
     claims: Mapping[str, dict[str, Any]]
     findings: Mapping[str, dict[str, Any]]
     external: Mapping[str, External]
+    known: frozenset[str]
     recorded: Recorded
     mirror: Path
 
@@ -105,14 +107,17 @@ def gather(study: Study, mirror: Path) -> Facts:
     """Read the published files of the study's wave; what is missing is empty here and refused where it is quoted."""
     estimates = _staged(study, mirror, study.reports / FILES[0])
     frame = pd.read_parquet(estimates) if estimates.is_file() else pd.DataFrame(columns=ESTIMATES.names)
-    register = study.claims_path()
+    path = study.claims_path()
+    register = Register.load(path) if path is not None else None
+    claims = _by_id(_staged(study, mirror, study.reports / FILES[1]))
     return Facts(
         study=study,
         instrument=study.instrument(),
         estimates=conform(frame, ESTIMATES, where=f"reports, {FILES[0]}"),
-        claims=_by_id(_staged(study, mirror, study.reports / FILES[1])),
+        claims=claims,
         findings=_by_id(_staged(study, mirror, study.reports / FILES[2])),
-        external={fact.id: fact for fact in Register.load(register).external} if register is not None else {},
+        external={fact.id: fact for fact in register.external} if register is not None else {},
+        known=frozenset(claims) | {claim.id for claim in (register.claims if register is not None else ())},
         recorded=_recorded(study, mirror),
         mirror=mirror,
     )

@@ -48,7 +48,7 @@ def make(folder: Path, wave: str, out: Path | None) -> list[Path]:
     texts = [read(path, f"{FOLDER}/{path.name}") for path in _texts(study.folder)]
     texts = [text for text in texts if text.wave in ("", study.wave)]
     for text in texts:
-        lint(text, claims=facts.claims, cited=sources)
+        lint(text, claims=facts.known, cited=sources)
     essays = [render(text, facts) for text in texts]
     target = mirror / study.reports.relative_to(study.folder) / FOLDER
     records = study.folder / ".fieldwork" / FOLDER / study.wave

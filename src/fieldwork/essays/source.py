@@ -307,6 +307,8 @@ def lint(source: Source, *, claims: Iterable[str], cited: Iterable[str]) -> None
         for piece in paragraph.pieces:
             if not isinstance(piece, Expression):
                 _lint_text(*piece, source, known)
+            elif piece.root in ("claim", *_VERDICTS) and piece.path and piece.path[0] not in known:
+                raise _unknown(source.label, piece.line, piece.path[0], known)
         _lint_wording(paragraph, source.label)
     _lint_notes(source)
     _lint_sources(source, set(cited))
@@ -316,13 +318,17 @@ def _lint_text(text: str, line: int, source: Source, known: set[str]) -> None:
     for number, written in enumerate(text.split("\n"), line):
         for name in _CLAIM.findall(written):
             if name not in known:
-                near = nearest(name, known)
-                raise _fault(
-                    source.label, number, f"the claim '{name}' is not known", listed(sorted(known), limit=40), f"'{name}'",
-                    near and f"did you mean {near}?",
-                )  # fmt: skip
+                raise _unknown(source.label, number, name, known)
         if found := _numbers(_CLAIM.sub(" ", written), source.typed):
             raise _typed(source.label, number, found[0])
+
+
+def _unknown(label: str, line: int, name: str, known: Iterable[str]) -> EssayError:
+    near = nearest(name, known)
+    return _fault(
+        label, line, f"the claim '{name}' is not known", listed(sorted(known), limit=40), f"'{name}'",
+        near and f"did you mean {near}?",
+    )  # fmt: skip
 
 
 def _typed(label: str, line: int, found: str) -> EssayError:
