@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "fieldwork"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-HEAVY = ("pandas", "numpy", "scipy", "matplotlib", "seaborn", "papermill", "great_expectations", "statsmodels")
+HEAVY = (
+    *("pandas", "numpy", "scipy", "matplotlib", "seaborn", "papermill", "great_expectations", "statsmodels"),
+    *("great_tables", "pypandoc", "docx", "typst", "jinja2", "PIL"),
+)
 UNPICKLING = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 PICKLING_WORDS = {"read_pickle", "to_pickle", "allow_pickle"}
 EXECUTING = {"eval", "exec", "__import__"}

@@ -22,7 +22,7 @@ def shipped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shipped")
     for name in ("study.toml",):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("instruments", "data/raw"):
+    for name in ("instruments", "data/raw", "essays"):
         shutil.copytree(ROOT / name, folder / name)
     done = subprocess.run([FIELDWORK, "run", "--study", folder], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,6 +40,17 @@ def test_the_finding_in_the_readme_is_the_shipped_studys(shipped):
 @pytest.mark.study
 def test_the_figure_in_the_readme_is_the_shipped_studys(shipped):
     assert (ROOT / "docs" / "gradient.svg").read_bytes() == (shipped / "figures" / "gradient.svg").read_bytes()
+
+
+@pytest.mark.study
+def test_the_shipped_essays_are_built_from_the_shipped_study(shipped):
+    """Prose that was written for other verdicts, or quotes what is held back by now, does not build."""
+    from fieldwork.essays import build
+
+    made = {path.name for path in build(shipped.parents[1])}
+    assert {
+        f"{path.stem}.{form}" for path in (ROOT / "essays").glob("*.md") for form in ("md", "html", "docx", "pdf")
+    } <= made
 
 
 def test_every_command_in_the_readme_is_one():

@@ -18,6 +18,7 @@ __all__ = [
     "DataError",
     "DesignError",
     "DisclosureError",
+    "EssayError",
     "FieldworkError",
     "InstrumentError",
     "NotebookError",
@@ -118,6 +119,10 @@ class ClaimError(FieldworkError):
 
 class DisclosureError(FieldworkError):
     """Something was about to pass the gate that may not be published."""
+
+
+class EssayError(FieldworkError):
+    """An essay prints what it may not: a typed number, an unknown or stale reference, a hypothesis as a finding."""
 
 
 class ParameterError(FieldworkError):

@@ -8,6 +8,7 @@ manifest.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -30,6 +31,8 @@ __all__ = [
     "abandoned",
     "beside",
     "canonical",
+    "code_hash",
+    "code_tree",
     "copy_whole",
     "environment",
     "flush",
@@ -89,6 +92,29 @@ def canonical(value: object) -> str:
     '{"a":[true,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def code_tree(source: str) -> ast.Module:
+    """Return the syntax tree of a module without its docstrings; comments are not in it.
+
+    Raises SyntaxError as `ast.parse` does.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+                    node.body = rest
+    return tree
+
+
+def code_hash(source: str) -> str:
+    """Return the hash of what a module does: rewording a comment or a docstring leaves it as it is.
+
+    >>> code_hash("x = 1  # one") == code_hash("x = 1")
+    True
+    """
+    return sha256_text(ast.dump(code_tree(source)))
 
 
 def make_folders(path: Path, root: Path) -> bool:

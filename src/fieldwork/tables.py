@@ -32,6 +32,7 @@ __all__ = [
     "Table",
     "base_words",
     "claims_table",
+    "crossed_table",
     "decimals_of",
     "estimate_words",
     "estimates_table",
@@ -325,7 +326,7 @@ class Table:
         >>> print(Table("Mean", (Column("Role", "label"), Column("n", "number")), ((Cell("C<O"), Cell("20")),)).html())
         <div class="table" role="region" aria-label="Mean" tabindex="0"><table role="table"><caption>Mean</caption>...
         """
-        reasons = self._reasons()
+        reasons = self.reasons()
         head = Markup("").join(
             Markup('<th scope="col" role="columnheader"{}>{}</th>').format(_class(column), column.label)
             for column in self.columns
@@ -358,7 +359,7 @@ class Table:
         names = [column.label for column in self.columns]
         return pd.DataFrame([[_plain(cell) for cell in row] for row in self.rows], columns=names)
 
-    def _reasons(self) -> dict[str, str]:
+    def reasons(self) -> dict[str, str]:
         """Return a letter for each reason for which a cell is withheld, in order of appearance."""
         found = dict.fromkeys(cell.reason for row in self.rows for cell in row if cell.reason)
         return {reason: _letter(index) for index, reason in enumerate(found)}
@@ -672,6 +673,58 @@ def _matrix_cell(row: Mapping[Hashable, Any] | None) -> Cell:
         return Cell("", _text(row["reason"]) or _text(row["status"]).replace("_", " "))
     point = quantity(row["estimate"], str(row["unit"]))
     return Cell(point, _text(row["reason"]) if row["status"] == "flagged" else "")
+
+
+def crossed_table(
+    estimates: pd.DataFrame, instrument: Instrument, *, rows: str, across: str, title: str, notes: Sequence[str] = ()
+) -> Table:
+    """Return published estimates as a print table: one row and one column per value of two keys, the base under every column.
+
+    Under each estimate stands its interval; both are rounded by the median standard error of their unit. The last row is the
+    base of each column: one number where all its estimates share it, else the smallest and the largest. What was not published
+    is a dash with its reason under the table, and has no base.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Rows of `schema.ESTIMATES`, at most one per cell.
+    rows, across : str          Columns of the key, as `role` and `measure`.
+    title : str                 Caption.
+    """
+    records = estimates.to_dict("records")
+    order, places = _order(instrument), _places(records)
+
+    def sorted_by(key: str) -> dict[str, str]:
+        names = {_text(row[key]): _joined(instrument, [key], row) or "All" for row in records}
+        return dict(sorted(names.items(), key=lambda entry: order.get(entry[0], (1, 0, entry[0]))))
+
+    cells = {(_text(row[rows]), _text(row[across])): row for row in records}
+    heads, lines = sorted_by(across), sorted_by(rows)
+    body = [
+        (
+            Cell(name),
+            *(
+                _estimate_cell(cells[key, head], places) if (key, head) in cells else Cell("", "not asked")
+                for head in heads
+            ),
+        )
+        for key, name in lines.items()
+    ]
+    bases = [
+        [int(row["n"]) for (_, at), row in cells.items() if at == head and not pd.isna(row["n"])] for head in heads
+    ]
+    body.append((Cell("Respondents"), *(_column_base(found) for found in bases)))
+    levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
+    said = [f"Under each estimate stands its {levels[0]}% interval."] if len(levels) == 1 else []
+    columns = (Column(_HEADINGS[rows], "label"), *(Column(name, "number") for name in heads.values()))
+    return Table(title, columns, tuple(body), (*said, *notes))
+
+
+def _column_base(found: Sequence[int]) -> Cell:
+    """Return the base of a column; a column of which nothing is published has none."""
+    if not found:
+        return Cell("", "nothing of the column is published")
+    least, most = quantity(min(found), "", 0), quantity(max(found), "", 0)
+    return Cell(least if least == most else f"{least} to {most}")
 
 
 def p_value_table(estimates: pd.DataFrame, instrument: Instrument, *, title: str, notes: Sequence[str] = ()) -> Table:

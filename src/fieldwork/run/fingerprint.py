@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldwork.provenance import Environment, Memo, canonical, sha256_text
+from fieldwork.provenance import Environment, Memo, canonical, code_hash, code_tree, sha256_text
 
 if TYPE_CHECKING:
     from fieldwork.run.notebook import Value
@@ -124,9 +124,8 @@ class Closure:
             kept = self._memo.fact(fact)
             if kept is None:
                 source = path.read_text(encoding="utf-8")
-                tree = _stripped(ast.parse(source))
                 imports = self._imports(source, name, is_package=path.name == "__init__.py")
-                kept = [sha256_text(ast.dump(tree)), imports]
+                kept = [code_hash(source), imports]
                 self._memo.remember(fact, kept)
             self._direct[name] = (kept[0], kept[1])
         return self._direct[name]
@@ -149,12 +148,12 @@ class Closure:
 
     def _imports(self, source: str, module: str, *, is_package: bool) -> list[str]:
         try:
-            tree = ast.parse(source)
+            tree = code_tree(source)
         except SyntaxError:
             # A cell that is not Python fails when it runs, and is then reported with its line.
             return []
         found: set[str] = set()
-        for node in ast.walk(_stripped(tree)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -167,16 +166,6 @@ class Closure:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and self._dotted.fullmatch(node.value):
                 found.add(node.value.partition(":")[0])
         return sorted(name for name in found if name.partition(".")[0] in self._packages and self._path(name))
-
-
-def _stripped(tree: ast.Module) -> ast.Module:
-    """Take docstrings out of a tree, in place; comments are not in it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            match node.body:
-                case [ast.Expr(value=ast.Constant(value=str())), *rest]:
-                    node.body = rest
-    return tree
 
 
 def take(
