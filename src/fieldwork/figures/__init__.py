@@ -110,7 +110,12 @@ def save_all(figures: Sequence[Figure], chapter: Chapter) -> list[Path]:
 
 
 def publish_all(
-    source: Published, folder: Path, study: str, *, styles: Sequence[str] = ("book", "grey", "web", "slide")
+    source: Published,
+    folder: Path,
+    study: str,
+    *,
+    styles: Sequence[str] = ("book", "grey", "web", "slide"),
+    names: Sequence[str] = (),
 ) -> list[Path]:
     """Write every figure in several house styles, as a publisher wants them: `book/Quaie_Figure_03_02.pdf` and so on.
 
@@ -123,13 +128,14 @@ def publish_all(
     source : Published     As `published_of` reads it.
     folder : Path          Folder for the styles' folders.
     study : str            Short name of the survey, `Study.name`, which file names begin with.
+    names : sequence of str    Figures to write; none: all. The list has all either way.
     """
     made = describe(source)
     paths: list[Path] = []
     for style in styles:
         full = style in {"book", "page", "grey"}
         for each in made:
-            if isinstance(each, Spec):
+            if isinstance(each, Spec) and (not names or each.name in names):
                 drawn = each.draw(style)
                 wanted = FORMATS if style == "book" else ("pdf", "svg", "png") if full else ("svg", "png")
                 paths += save(drawn, folder / style, name=publisher_name(drawn, study), formats=wanted, dpi=0)
