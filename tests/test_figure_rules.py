@@ -32,14 +32,26 @@ STAGES = [stage.id for stage in INSTRUMENT.stages]
 BLOCKERS = [option.id for option in INSTRUMENT.item("blk").options if option.id != "none"]
 PRIORITIES = [item.name for item in INSTRUMENT.family("pri")]
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "conf_level", "n", "n_organisations")
-FLOW = {"delivered": 900, "accepted": 870, "by_rule": {"speeder": 18, "role_unknown": 12}, "words": {"speeder": "too fast"}}
+FLOW = {
+    "delivered": 900,
+    "accepted": 870,
+    "by_rule": {"speeder": 18, "role_unknown": 12},
+    "words": {"speeder": "too fast"},
+}
 
 
 def row(construct, measure, statistic, unit, estimate, *, se=0.1, ends=None, n=85, status="ok", reason="", **key):
     low, high = ends or (estimate - 1.96 * se, estimate + 1.96 * se)
     made = {"wave": "2026Q1", "chapter": "x", "construct": construct, "measure": measure, "statistic": statistic}
     made |= {"unit": unit, "estimate": round(estimate, 2), "std_error": se, "conf_low": round(low, 2), **key}
-    made |= {"conf_high": round(high, 2), "conf_level": 0.95, "n": n, "n_organisations": 60, "status": status, "reason": reason}
+    made |= {
+        "conf_high": round(high, 2),
+        "conf_level": 0.95,
+        "n": n,
+        "n_organisations": 60,
+        "status": status,
+        "reason": reason,
+    }
     if status in ("suppressed", "not_assessable"):
         made |= dict.fromkeys(NUMBERS)
     return made
@@ -50,7 +62,9 @@ def gradient_rows(measure, shift=0.0):
     for k, role in enumerate(ROLES):
         mean = 2.2 + 0.19 * ((7 * k) % 10) + shift * (k - 4)
         rows.append(row("adoption_gradient", measure, "role_mean", "scale_point", mean, role=role))
-        rows.append(row("adoption_gradient", measure, "role_mean_shrunken", "scale_point", 3 + 0.9 * (mean - 3), role=role))
+        rows.append(
+            row("adoption_gradient", measure, "role_mean_shrunken", "scale_point", 3 + 0.9 * (mean - 3), role=role)
+        )
         for j, stage in enumerate(STAGES):
             status = ("ok", "flagged", "suppressed")[(k + j) % 3]
             rows.append(row("adoption_gradient", measure, "role_mean", "scale_point", mean, role=role, stage=stage,
@@ -71,7 +85,9 @@ def blocker_rows():
             status = "suppressed" if (j, k) in {(0, 0), (3, 2)} else "flagged" if (j + k) % 9 == 0 else "ok"
             rows.append(row("blockers", "blk", "prevalence", "proportion", share, se=0.03, item=item, role=role, status=status,
                             reason="imprecise" if status == "flagged" else ""))  # fmt: skip
-            rows.append(row("blockers", "blk", "location_quotient", "ratio", 0.4 + 2 * share, se=0.2, item=item, role=role))
+            rows.append(
+                row("blockers", "blk", "location_quotient", "ratio", 0.4 + 2 * share, se=0.2, item=item, role=role)
+            )
     return rows
 
 
@@ -98,7 +114,9 @@ def alignment_rows():
 def influence_rows():
     rows = []
     for k, role in enumerate(ROLES):
-        rows.append(row("influence", "inf", "influence_share", "proportion", 0.14 - 0.008 * k, se=0.004, role=role, n=500))
+        rows.append(
+            row("influence", "inf", "influence_share", "proportion", 0.14 - 0.008 * k, se=0.004, role=role, n=500)
+        )
         rows.append(row("influence", "inf", "influence", "scale_point", 0.9 - 0.2 * k, role=role))
         for measure, statistic in (("veto", "gatekeeper_share"), ("signoff", "validator_share")):
             rows.append(row("influence", measure, statistic, "proportion", 0.6 - 0.05 * k, se=0.02, role=role))
@@ -119,14 +137,20 @@ def change_rows(*, waves):
     rows = []
     for k, key in enumerate(keys):
         rows.append(row("role_shift", "stage_fn", "shift", "index", 0.02 * (k - 4), se=0.02, **given, **key))
-        for measure in ("conf", "prep"):
-            rows.append(row("role_shift", measure, "mean_change", "scale_point", 0.1 * (k - 4), **given, **key))
+        rows += [row("role_shift", measure, "mean_change", "scale_point", 0.1 * (k - 4), **given, **key)
+                 for measure in ("conf", "prep")]  # fmt: skip
     return rows
 
 
 def multiverse():
     base = {"wave": "2026Q1", "claim": "H2", "weights": "raked", "lens": "cell_table", "exclusions": "set_aside"}
-    base |= {"stage": "own_function", "missing": "available", "registered_margin": True, "part": "a share", "unit": "proportion"}
+    base |= {
+        "stage": "own_function",
+        "missing": "available",
+        "registered_margin": True,
+        "part": "a share",
+        "unit": "proportion",
+    }
     base |= {"part_margin": 0.5, "conf_level": 0.95, "verdict": "supported"}
     changes = ({"main": True}, {"weights": "none"}, {"exclusions": "kept", "verdict": "inconclusive"}, {"missing": "complete"},
                {"missing": "imputed", "verdict": "not_assessable"})  # fmt: skip
@@ -154,7 +178,9 @@ DRAWN = [
     (name, style)
     for style in ("book", "web", "slide", "page", "grey")
     for name in NAMES
-    if style in ("book", "web", "slide") or (style == "page" and name in TALLEST) or (style == "grey" and name == "ranks")
+    if style in ("book", "web", "slide")
+    or (style == "page" and name in TALLEST)
+    or (style == "grey" and name == "ranks")
 ]
 
 
@@ -165,7 +191,7 @@ def as_it_is_saved():
         yield
 
 
-@pytest.fixture(scope="module", params=DRAWN, ids=lambda pair: "-".join(pair))
+@pytest.fixture(scope="module", params=DRAWN, ids="-".join)
 def figure(request):
     name, style = request.param
     return MADE[name].draw(style)
@@ -250,7 +276,9 @@ def test_lines_hold_in_print_and_fills_are_apart_in_grey(figure):
             edge, fill = to_hex(patch.get_edgecolor()), to_hex(patch.get_facecolor())
             if fill == ink.band:  # a ground with a word on it: the word says what it is
                 continue
-            if edge == "#ffffff" and to_rgba(patch.get_edgecolor())[3] and patch.get_linewidth():  # cells of a grid: a white rule between them, their value printed
+            if (
+                edge == "#ffffff" and to_rgba(patch.get_edgecolor())[3] and patch.get_linewidth()
+            ):  # cells of a grid: a white rule between them, their value printed
                 assert patch.get_linewidth() >= 1.0
                 continue
             assert patch.get_linewidth() == 0 or patch.get_linewidth() >= 0.5
@@ -276,7 +304,9 @@ def test_nobody_is_drawn_alone_and_nothing_but_what_is_published(figure):
     assert not {"resp_id", "org_id"} & set(figure.data.columns)
     if figure.name.startswith("multiverse") or figure.name == "cohort":
         return
-    known = {round(float(v), 6) for name in ("estimate", "conf_low", "conf_high") for v in SOURCE.estimates[name].dropna()}
+    known = {
+        round(float(v), 6) for name in ("estimate", "conf_low", "conf_high") for v in SOURCE.estimates[name].dropna()
+    }
     known |= {round(float(v), 6) for v in SOURCE.history[0][1]["estimate"].dropna()}
     known |= {round(float(v), 6) for name in ("conf_low", "conf_high") for v in SOURCE.history[0][1][name].dropna()}
     if figure.name.startswith("ranks"):  # the place of a published index among the others
@@ -304,7 +334,7 @@ def test_words_say_that_data_are_simulated_and_quote_no_number_that_is_not_drawn
     for name in ("estimate", "conf_low", "conf_high", "conf_level"):
         for value in figure.data[name].dropna() if name in figure.data else ():
             shown |= {number(float(value), "index"), number(float(value), "proportion")}
-    assert set(re.findall(r"[−-]?\d+(?:\.\d+|%)", figure.alt)) <= shown
+    assert set(re.findall("[\N{MINUS SIGN}-]?" r"\d+(?:\.\d+|%)", figure.alt)) <= shown
 
 
 def test_files_are_the_same_bytes_again_and_embed_their_fonts(tmp_path):
@@ -314,7 +344,9 @@ def test_files_are_the_same_bytes_again_and_embed_their_fonts(tmp_path):
         assert once == again
         page = pypdf.PdfReader(tmp_path / "one" / f"{name}.pdf").pages[0]
         fonts = [font.get_object() for font in page["/Resources"]["/Font"].values()]
-        described = [d.get_object()["/FontDescriptor"].get_object() for f in fonts for d in f.get("/DescendantFonts", [f])]
+        described = [
+            d.get_object()["/FontDescriptor"].get_object() for f in fonts for d in f.get("/DescendantFonts", [f])
+        ]
         assert described
         assert all({"/FontFile2", "/FontFile3"} & set(each) for each in described)
         assert "<text" not in (tmp_path / "one" / f"{name}.svg").read_text()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 from scipy import stats
 
@@ -24,9 +27,11 @@ from fieldwork.figures.published import (
     table,
 )
 from fieldwork.figures.rows import Panel, RowChart, Series, ends_of
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Absence, Spec
 from fieldwork.figures.style import Style, short_of, width_of
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["consensus", "consensus_map", "pairs"]
 
@@ -41,7 +46,8 @@ def pairs(source: Published) -> Spec | Absence:
     roles = source.roles(role for pair in found for role in pair)
     if len(roles) < 2:
         reasons = [str(row["reason"]) for row in source.rows(_CONSTRUCT, "alignment") if row["reason"]]
-        return Absence("alignment", title, f"No alignment of two roles is published{f': {reasons[0]}' if reasons else ''}.")
+        why = f": {reasons[0]}" if reasons else ""
+        return Absence("alignment", title, f"No alignment of two roles is published{why}.")
     measure = str(next(iter(found.values()))["measure"])
     records = [
         cell(found.get((one, two), found.get((two, one))), wave=source.wave, measure=measure, statistic="alignment",
@@ -55,7 +61,8 @@ def pairs(source: Published) -> Spec | Absence:
     return Spec(
         name="alignment",
         title=title,
-        subtitle=f"Correlation of mean rankings (1: the same, \N{MINUS SIGN}1: opposite); above the diagonal, {level_words(data)}.",
+        subtitle="Correlation of mean rankings (1: the same, \N{MINUS SIGN}1: opposite); above the diagonal, "
+        f"{level_words(data)}.",
         notes="Darker: more alike. Bold: the interval leaves nil out. n/a: not assessable. "
         + mark_words(data, flagged="With *"),
         source=source.source(source.rows(_CONSTRUCT, "consensus_priorities", measure=measure)),
@@ -91,7 +98,9 @@ def consensus(source: Published) -> Spec | Absence:
             cell(rows.get(role), wave=source.wave, measure=measure, statistic=statistic, panel="all", row=role or "all",
                  row_label=source.role(role) if role else "All roles", series=series)
             for role in keys
-            for series, statistic, rows in (("consensus", "consensus_priorities", found), ("chance", "consensus_chance", chance))
+            for series, statistic, rows in (
+                ("consensus", "consensus_priorities", found), ("chance", "consensus_chance", chance),
+            )
         ]
     )  # fmt: skip
     ticks, low, high = ends_of(data, include=[0.0, 0.5])
@@ -128,7 +137,8 @@ def consensus_map(source: Published) -> Spec | Absence:
     """
     title = "Map of consensus on priorities"
     places = {
-        axis: {(str(row["role"]), str(row["item"])): row for row in source.rows(_CONSTRUCT, f"map_{axis}")} for axis in "xy"
+        axis: {(str(row["role"]), str(row["item"])): row for row in source.rows(_CONSTRUCT, f"map_{axis}")}
+        for axis in "xy"
     }
     ties = {str(row["role"]): row for row in source.rows(_CONSTRUCT, "map_xy_correlation")}
     records = []
@@ -139,15 +149,15 @@ def consensus_map(source: Published) -> Spec | Absence:
         measure = str(first["measure"])
         made = cell(first, wave=source.wave, measure=measure, statistic="map", panel="all", row=role or item,
                     row_label=source.role(role) if role else source.option(measure, item),
-                    short=short_of(source.instrument, role) if role else "", series="role" if role else "priority")  # fmt: skip
+                    short=short_of(source.instrument, role) if role else "",
+                    series="role" if role else "priority")  # fmt: skip
         other = cell(second)
         shown = made["mark"] not in WITHHELD and other["mark"] not in WITHHELD
         tie = ties.get(role, {}).get("estimate", pd.NA) if role else pd.NA
         made |= {"estimate_2": other["estimate"] if shown else pd.NA, "std_error_2": other["std_error"] if shown else pd.NA,
                  "correlation": tie if shown else pd.NA}  # fmt: skip
         records.append(made)
-    shown = [row for row in records if row["mark"] not in WITHHELD]
-    if len(shown) < 3:
+    if sum(row["mark"] not in WITHHELD for row in records) < 3:
         reasons = [str(row["reason"]) for row in source.rows(_CONSTRUCT, "map_x") if row["reason"]]
         return Absence("consensus_map", title, f"No map is published{f': {reasons[0]}' if reasons else ''}.")
     order = {role.id: k for k, role in enumerate(source.instrument.roles)}
@@ -169,7 +179,8 @@ def consensus_map(source: Published) -> Spec | Absence:
         notes=f"Arrows: {spelt}.{keeps} A role whose ellipse holds the middle shows no ranking of its own. "
         f"{mark_words(data)}".strip(),
         source=source.source(source.rows(_CONSTRUCT, "consensus_priorities")),
-        alt=" ".join([*opening, f"Map with 95% ellipses: {title}. {len(roles)} roles and {len(data) - len(roles)} priorities."]),
+        alt=" ".join([*opening, f"Map with 95% ellipses: {title}.",
+                      f"{len(roles)} roles and {len(data) - len(roles)} priorities."]),
         long_description=" ".join(
             f"{row['row_label']}: {row['mark']}." if pd.isna(row["estimate"]) else
             f"{row['row_label']}: {interval_words(row, 'index')} across, {number(float(row['estimate_2']), 'index')} up."
@@ -219,15 +230,17 @@ def _reach(rows: pd.DataFrame) -> float:
     return 1.06 * max([*far, 0.05])
 
 
-def _points(axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows: bool) -> None:  # noqa: ANN001
+def _points(axes: Axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows: bool) -> None:
     """Draw places; `inch` is half of the plane's units in an inch. Labels keep clear of each other."""
     ink, size = style.ink, style.size
     taken: list[tuple[float, float, float, float]] = []
     high = 2 * inch * 1.15 * size.small / 72
-    records = sorted(rows.to_dict("records"), key=lambda row: (-math.hypot(row["estimate"], row["estimate_2"]), row["row"]))
+    records = sorted(
+        rows.to_dict("records"), key=lambda row: (-math.hypot(row["estimate"], row["estimate_2"]), row["row"])
+    )
     reach = float(axes.get_xlim()[1])
-    for row in records:
-        taken.append(_box(float(row["estimate"]), float(row["estimate_2"]), 2 * inch * 0.07, 2 * inch * 0.07))
+    dot = 2 * inch * 0.07
+    taken += [_box(float(row["estimate"]), float(row["estimate_2"]), dot, dot) for row in records]
     for row in records:
         x, y = float(row["estimate"]), float(row["estimate_2"])
         if arrows:
@@ -237,7 +250,9 @@ def _points(axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows: bool
         else:
             if not pd.isna(row["std_error"]) and not pd.isna(row["std_error_2"]):
                 axes.add_patch(_ellipse(row, ink.second))
-            axes.scatter([x], [y], s=12 * style.unit**2, color=ink.estimate, edgecolor=ink.pale, linewidth=0.6, zorder=4)
+            axes.scatter(
+                [x], [y], s=12 * style.unit**2, color=ink.estimate, edgecolor=ink.pale, linewidth=0.6, zorder=4
+            )
         wide = 2 * inch * width_of(str(row["short"]), size.small, "bold")
         place = _free(x, y, wide, high, taken, reach, 2 * inch)
         taken.append(_box(*place, wide, high))
@@ -247,7 +262,7 @@ def _points(axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows: bool
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4})  # fmt: skip
 
 
-def _ellipse(row: dict, colour: str) -> Ellipse:
+def _ellipse(row: Mapping[Any, Any], colour: str) -> Ellipse:
     """95% ellipse of a place, from the errors of its two coordinates and their correlation."""
     one, two = float(row["std_error"]), float(row["std_error_2"])
     tie = 0.0 if pd.isna(row["correlation"]) else float(row["correlation"])
@@ -265,7 +280,13 @@ def _box(x: float, y: float, wide: float, tall: float) -> tuple[float, float, fl
 
 
 def _free(
-    x: float, y: float, wide: float, tall: float, taken: list[tuple[float, float, float, float]], reach: float, inch: float
+    x: float,
+    y: float,
+    wide: float,
+    tall: float,
+    taken: list[tuple[float, float, float, float]],
+    reach: float,
+    inch: float,
 ) -> tuple[float, float]:
     """Return the nearest place for a label, on rings around a point, that meets no other label and no point."""
     best = (x, y + tall)

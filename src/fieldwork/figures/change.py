@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fieldwork.figures.published import Published, cell, level_words, long_words, mark_words, reading, table
 from fieldwork.figures.roles import measures_of
 from fieldwork.figures.rows import Panel, RowChart, Series, ends_of
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Absence, Spec
 from fieldwork.figures.style import Style, short_of, width_of
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["change", "levels"]
 
@@ -30,7 +33,10 @@ def change(source: Published) -> Spec | Absence:
     title = "Change over waves, by role"
     wanted = [("shift", str(row["measure"]), "index") for row in source.rows("role_shift", "shift")[:1]]
     asked = {str(row["measure"]) for row in source.rows("role_shift", "mean_change")}
-    means = [*(measure for measure in measures_of(source) if measure in asked), *sorted(asked - set(measures_of(source)))]
+    means = [
+        *(measure for measure in measures_of(source) if measure in asked),
+        *sorted(asked - set(measures_of(source))),
+    ]
     wanted += [("mean_change", measure, "scale_point") for measure in means]
     found = {(statistic, measure): {str(row["role"]): row for row in source.rows("role_shift", statistic, measure=measure)}
              for statistic, measure, _ in wanted}  # fmt: skip
@@ -61,7 +67,8 @@ def change(source: Published) -> Spec | Absence:
         subtitle=f"Index points and scale points, {next(iter(since), '')}; {level_words(data)}.".replace(", ;", ";"),
         notes=f"Line: no change. Of executives who answered twice, both answers count. {mark_words(data)}".strip(),
         source=source.source(data.to_dict("records"), each="role"),
-        alt=" ".join([*opening, f"Dot plot with {level_words(data)}: {title}. {panels[0].heading}:", reading(parts[0], panels[0].unit)]),
+        alt=" ".join([*opening, f"Dot plot with {level_words(data)}: {title}. {panels[0].heading}:",
+                      reading(parts[0], panels[0].unit)]),
         long_description=long_words(data, units, ["panel", "row_label"]),
         data=data,
         plot=RowChart(data, {role: source.role(role) for role in order}, tuple(panels)),
@@ -101,8 +108,11 @@ def levels(source: Published, measure: str) -> Spec | Absence:
         name=name,
         title=title,
         subtitle=f"Mean in each wave; {level_words(data)} for the {_MOST} roles that moved furthest.",
-        notes=f"Each wave as it was published, weighted to its own population. {mark_words(data, flagged='Small base')}{broken}".strip(),
-        source=source.source(last.to_dict("records"), each="role").replace(f", {source.wave}.", f", {waves[0]} to {waves[-1]}."),
+        notes=f"Each wave as it was published, weighted to its own population. "
+        f"{mark_words(data, flagged='Small base')}{broken}".strip(),
+        source=source.source(last.to_dict("records"), each="role").replace(
+            f", {source.wave}.", f", {waves[0]} to {waves[-1]}."
+        ),
         alt=" ".join([*opening, f"Line chart: {title}. In {source.wave}:", reading(last, "scale_point")]),
         long_description=long_words(data, "scale_point", ["series", "row_label"]),
         data=data,
@@ -135,7 +145,9 @@ class _Lines:
         tall, wide = height - foot, sheet.width - left - right
         axes = sheet.axes(left, top, wide, tall)
         ticks, low, high = ends_of(self.data)
-        axes.set(xlim=(-0.12, len(self.waves) - 1 + 0.12), ylim=(low, high), yticks=ticks, xticks=range(len(self.waves)))
+        axes.set(
+            xlim=(-0.12, len(self.waves) - 1 + 0.12), ylim=(low, high), yticks=ticks, xticks=range(len(self.waves))
+        )
         axes.set_yticklabels([f"{tick:g}" for tick in ticks], size=size.small, color=ink.quiet)
         axes.set_xticklabels(self.waves, size=size.small, color=ink.quiet)
         axes.tick_params(length=2, width=0.5, color=ink.reference, pad=1.5)
@@ -152,26 +164,30 @@ class _Lines:
             xs = [place[row["series"]] + (0.03 * (k - 2) if first else 0.0) for row in records]
             ys = [float(row["estimate"]) for row in records]
             colour = ink.estimate if first else ink.reference
-            gap = any(b - a > 1 for a, b in zip(xs, xs[1:], strict=False))
+            gap = any(b - a > 1 for a, b in itertools.pairwise(xs))
             axes.plot(xs, ys, color=colour, linewidth=1.2 if first else 0.7, zorder=3 if first else 2,
                       linestyle="none" if gap else _LINES[k] if first else "solid", marker=_MARKERS[k] if first else "o",
                       markersize=3.6 if first else 2.2, markeredgewidth=0.8, markeredgecolor=colour,
                       markerfacecolor=colour if k % 2 == 0 else ink.pale)  # fmt: skip
             for x, row in zip(xs, records, strict=True):
                 if first and not pd.isna(row["conf_low"]) and not pd.isna(row["conf_high"]):
-                    axes.vlines([x], [row["conf_low"]], [row["conf_high"]], color=ink.estimate, linewidth=0.8, zorder=2.5)
+                    axes.vlines(
+                        [x], [row["conf_low"]], [row["conf_high"]], color=ink.estimate, linewidth=0.8, zorder=2.5
+                    )
             ends.append((str(records[-1]["short"]), ys[-1], first))
         self._labels(sheet, ends, left + wide, top, tall, (low, high))
 
     def _moved(self) -> list[str]:
         """Return the roles whose mean moved furthest between their first and last published wave."""
         shown = self.data.dropna(subset=["estimate"])
-        far = shown.groupby("row", sort=False)["estimate"].agg(lambda values: abs(float(values.iloc[-1]) - float(values.iloc[0])))
+        values = shown.groupby("row", sort=False)["estimate"]
+        far = (values.last() - values.first()).abs()
         return [str(role) for role in far.sort_values(ascending=False, kind="stable").index[:_MOST]]
 
     def _labels(
-        self, sheet: Sheet, ends: Sequence[tuple[str, float, bool]], x: float, top: float, tall: float, axis: tuple[float, float]
-    ) -> None:
+        self, sheet: Sheet, ends: Sequence[tuple[str, float, bool]], x: float, top: float, tall: float,
+        axis: tuple[float, float],
+    ) -> None:  # fmt: skip
         """Name each line at its end; names that would meet are pushed apart and tied to their lines."""
         style, ink = sheet.style, sheet.style.ink
         low, high = axis

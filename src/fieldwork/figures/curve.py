@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fieldwork.errors import DataError, listed
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Figure, Spec
 from fieldwork.figures.style import BOOK, Style, width_of
 from fieldwork.schema import MULTIVERSE, conform
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["draw", "specify"]
 
@@ -204,7 +206,16 @@ def _curve(axes: Axes, data: pd.DataFrame, unit: str, style: Style) -> None:
         shape, filled = _MARKS[row["verdict"]]
         face = ink.estimate if filled else ink.pale
         edge = None if shape == "x" else ink.estimate
-        axes.scatter([row["place"]], [at], s=13 * style.unit**2, marker=shape, linewidth=0.8, zorder=4, color=face, edgecolors=edge)
+        axes.scatter(
+            [row["place"]],
+            [at],
+            s=13 * style.unit**2,
+            marker=shape,
+            linewidth=0.8,
+            zorder=4,
+            color=face,
+            edgecolors=edge,
+        )
         if row["main"]:
             axes.annotate(
                 "", (row["place"], at), xytext=(0, 15), textcoords="offset points",

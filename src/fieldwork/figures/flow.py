@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from fieldwork.errors import DataError
-from fieldwork.figures.published import Published
 from fieldwork.figures.roles import measures_of
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Absence, Spec
 from fieldwork.figures.style import Style, wrap
+
+if TYPE_CHECKING:
+    from fieldwork.figures.published import Published
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["cohort"]
 
@@ -38,7 +42,7 @@ def cohort(source: Published) -> Spec | Absence:
             hint="run chapter 01_clean again",
         )
     words = flow.get("words") or {}
-    records = [{"step": "delivered", "label": "Rows delivered", "count": delivered}]
+    records: list[dict[str, Any]] = [{"step": "delivered", "label": "Rows delivered", "count": delivered}]
     records += [
         {"step": "set aside", "label": str(words.get(rule) or rule.replace("_", " ")), "count": count}
         for rule, count in sorted(rules.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -60,7 +64,7 @@ def cohort(source: Published) -> Spec | Absence:
         source=source.source(),
         alt=" ".join([*opening, f"Flow diagram: {delivered:,} rows delivered, {aside:,} set aside, {accepted:,} accepted."]),
         long_description=" ".join(
-            f"{row['label'][:1].upper()}{row['label'][1:]}{' (set aside)' if row['step'] == 'set aside' else ''}: {row['count']:,}."
+            f"{row['label'][:1].upper()}{row['label'][1:]}{', set aside' * (row['step'] == 'set aside')}: {row['count']:,}."
             for row in records
         ),
         data=data,
@@ -80,9 +84,11 @@ class _Flow:
         return [(str(label), int(count)) for label, count in zip(rows["label"], rows["count"], strict=True)]
 
     def _listed(self, style: Style, width: float) -> list[tuple[str, list[str]]]:
-        """Counts and wrapped words of what is set aside."""
+        """List counts and wrapped words of what is set aside."""
         room = 0.54 * width - 0.55 * style.unit
-        return [(f"{count:,}", wrap(label, room, style.size.small, lines=3)) for label, count in self._steps("set aside")]
+        return [
+            (f"{count:,}", wrap(label, room, style.size.small, lines=3)) for label, count in self._steps("set aside")
+        ]
 
     def _parts(self, style: Style, width: float) -> tuple[float, float, float]:
         """Height of a box, of the list at the right with its frame, and of a gap."""
@@ -139,7 +145,7 @@ class _Flow:
                 _arrow(axes, (centre, fork if len(bases) > 1 else after + box), (centre, below), ink.text)
 
     def _box(
-        self, axes, sheet: Sheet, step: tuple[str, int], x: float, y: float, wide: float, tall: float, top: float  # noqa: ANN001
+        self, axes: Axes, sheet: Sheet, step: tuple[str, int], x: float, y: float, wide: float, tall: float, top: float
     ) -> None:  # fmt: skip
         ink, size = sheet.style.ink, sheet.style.size
         axes.add_patch(Rectangle((x, y), wide, tall, facecolor=ink.pale, edgecolor=ink.text, linewidth=0.8))
@@ -148,10 +154,10 @@ class _Flow:
         sheet.lines(x + wide / 2, top + y + 0.68 * tall, [f"{step[1]:,}"], size=size.label, weight="bold", ha="center")
 
 
-def _arrow(axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:  # noqa: ANN001
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.8, shrinkA=0,
                                    shrinkB=0))  # fmt: skip
 
 
-def _line(axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:  # noqa: ANN001
+def _line(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
     axes.plot((start[0], end[0]), (start[1], end[1]), color=colour, linewidth=0.8, solid_capstyle="projecting")

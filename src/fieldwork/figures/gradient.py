@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from fieldwork.errors import DataError, listed
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Figure, Spec
 from fieldwork.figures.style import BOOK, Style, column_of, label_of, width_of, wrap
 from fieldwork.schema import ESTIMATES, conform
 
 if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
     from fieldwork.instrument import Instrument
 
 __all__ = ["draw", "specify"]

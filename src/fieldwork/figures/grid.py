@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.patches import Rectangle
 
 from fieldwork.figures.published import WITHHELD, number
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.style import Style, column_of, on, width_of, wrap
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["GridChart"]
 
@@ -108,12 +112,14 @@ class GridChart:
         scale = LinearSegmentedColormap.from_list("house", [style.ink.low, style.ink.middle, style.ink.high])
         return str(to_hex(scale((min(max(value, self.low), self.high) - self.low) / (self.high - self.low))))
 
-    def _cell(self, axes, style: Style, row: Mapping, column: int, y: float, tall: float) -> None:  # noqa: ANN001
+    def _cell(self, axes: Axes, style: Style, row: Mapping[Any, Any], column: int, y: float, tall: float) -> None:
         ink, size = style.ink, style.size
         if row["mark"] in WITHHELD:
             axes.add_patch(Rectangle((column, y), 1.0, tall, facecolor=ink.band, edgecolor="white", linewidth=1.2))
             word = "w" if row["mark"] == "withheld" else "n/a"
-            axes.text(column + 0.5, y + tall / 2, word, size=size.small, color=ink.quiet, ha="center", va="center_baseline")
+            axes.text(
+                column + 0.5, y + tall / 2, word, size=size.small, color=ink.quiet, ha="center", va="center_baseline"
+            )
             return
         value = float(row["estimate"])
         firm = self.firm is not None and _leaves_out(row, self.firm)
@@ -127,7 +133,7 @@ class GridChart:
         axes.text(column + 0.5, y + tall / 2, words, size=size.small, color=on(ground), ha="center",
                   va="center_baseline", weight="bold" if firm else "regular", zorder=4)  # fmt: skip
 
-    def _interval(self, axes, style: Style, row: Mapping, column: int, y: float, tall: float) -> None:  # noqa: ANN001
+    def _interval(self, axes: Axes, style: Style, row: Mapping[Any, Any], column: int, y: float, tall: float) -> None:
         if row["mark"] in WITHHELD or pd.isna(row["conf_low"]) or pd.isna(row["conf_high"]):
             return
         step = 1.12 * style.size.small / 72 / 2
@@ -136,7 +142,7 @@ class GridChart:
                       ha="center", va="center_baseline")  # fmt: skip
 
 
-def _leaves_out(row: Mapping, value: float) -> bool:
+def _leaves_out(row: Mapping[Any, Any], value: float) -> bool:
     ends = (row["conf_low"], row["conf_high"])
     if pd.isna(ends[0]) or pd.isna(ends[1]):
         return False

@@ -11,7 +11,9 @@ from fieldwork.figures.spec import Absence, Spec
 __all__ = ["gates", "influence"]
 
 
-def _by_role(source: Published, panel: str, statistic: str, measure: str, order: list[str] | None = None) -> pd.DataFrame:
+def _by_role(
+    source: Published, panel: str, statistic: str, measure: str, order: list[str] | None = None
+) -> pd.DataFrame:
     """One row per role; where no role has one, the row without a role says for every one why there is no number."""
     rows = source.rows("influence", statistic, measure=measure)
     found = {str(row["role"]): row for row in rows if not row["role_2"] and not row["item"]}
@@ -114,7 +116,9 @@ def gates(source: Published) -> Spec | Absence:
         return Absence("gatekeepers", title, "No share of gatekeepers or validators by role is published.")
     data = pd.concat(parts, ignore_index=True)
     headings = {panel.key: panel.heading for panel in panels}
-    told = data.assign(what=[f"{headings[key.split(' ')[0]]}{', self less others' if ' ' in key else ''}" for key in data["panel"]])
+    told = data.assign(
+        what=[f"{headings[key.split(' ')[0]]}{', self less others' * (' ' in key)}" for key in data["panel"]]
+    )
     first = parts[0]
     opening = ["Simulated data."] if source.simulated else []
     return Spec(

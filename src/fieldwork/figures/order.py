@@ -12,7 +12,14 @@ __all__ = ["ranks"]
 
 _KINDS = {
     "lead_lag": ("ranks", "Order of roles by stage of adoption", "role_shift", "ridit", "index", "Role Shift Index"),
-    "influence": ("ranks_influence", "Order of roles by influence", "influence", "influence", "scale_point", "influence"),
+    "influence": (
+        "ranks_influence",
+        "Order of roles by influence",
+        "influence",
+        "influence",
+        "scale_point",
+        "influence",
+    ),
 }
 
 
@@ -56,7 +63,8 @@ def ranks(source: Published, construct: str) -> Spec | Absence:
          Series("rank", "rank of the estimate", marker="D")),
         tuple(float(k) for k in range(1, len(roles) + 1)), 0.5, len(roles) + 0.5,
     )  # fmt: skip
-    tails = {str(row["row"]): number(float(row["index"]), unit) for row in sets_only.to_dict("records") if not pd.isna(row["index"])}
+    tails = {str(row["row"]): number(float(row["index"]), unit) for row in sets_only.to_dict("records")
+             if not pd.isna(row["index"])}  # fmt: skip
     labels = {role: source.role(role) for role in roles}
     bases = {role: tiers.get(role, "") for role in roles}
     said = " ".join(
@@ -67,17 +75,19 @@ def ranks(source: Published, construct: str) -> Spec | Absence:
     )  # fmt: skip
     opening = ["Simulated data."] if source.simulated else []
     first = sets_only.iloc[0]
+    leader = "" if pd.isna(first["conf_low"]) else (
+        f"{first['row_label']} has ranks {number(first['conf_low'], 'rank')} to {number(first['conf_high'], 'rank')}."
+    )  # fmt: skip
     return Spec(
         name=name,
         title=title,
         subtitle=f"1: the furthest ahead. Sets of ranks that hold for all roles at once, {level_words(data)}.",
         notes=f"Tier: roles of one tier are not told apart. Right: {words}. {mark_words(sets_only)}".strip(),
         source=source.source(sets.values(), each="role"),
-        alt=" ".join([*opening, f"Rank plot with simultaneous confidence sets: {title}.",
-                      f"{first['row_label']} has ranks {number(first['conf_low'], 'rank')} to {number(first['conf_high'], 'rank')}."
-                      if not pd.isna(first["conf_low"]) else ""]).strip(),
+        alt=" ".join([*opening, f"Rank plot with simultaneous confidence sets: {title}.", leader]).strip(),
         long_description=said,
         data=data,
-        plot=RowChart(data, labels, (panel,), bases=bases, base="tier", tails=tails, tail=words if len(words) < 12 else "index"),
+        plot=RowChart(data, labels, (panel,), bases=bases, base="tier", tails=tails,
+                      tail=words if len(words) < 12 else "index"),
         simulated=source.simulated,
     )  # fmt: skip

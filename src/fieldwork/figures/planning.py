@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import seaborn as sns
 
 from fieldwork.errors import DataError
-from fieldwork.figures.sheet import Sheet
 from fieldwork.figures.spec import Figure, Spec
 from fieldwork.figures.style import BOOK, Style, width_of
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["draw"]
 

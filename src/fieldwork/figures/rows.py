@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,26 +143,31 @@ class RowChart:
         y = top + made.head
         for label, middle in zip(made.labels, middles, strict=True):
             sheet.lines(0.0, y + middle, label, size=style.size.label)
-        small = {"size": style.size.small, "colour": style.ink.quiet}
+
+        def small(x: float, at: float, words: str) -> None:
+            sheet.lines(x, at, [words], ha="right", size=style.size.small, colour=style.ink.quiet)
+
         over = y - 0.085 * style.unit
         if self.bases:
             right = made.left + made.bases - 0.06
-            sheet.lines(right, over, [self.base], ha="right", **small)
+            small(right, over, self.base)
             for key, middle in zip(self.labels, middles, strict=True):
-                sheet.lines(right, y + middle, [self.bases.get(key, "")], ha="right", **small)
+                small(right, y + middle, self.bases.get(key, ""))
         for panel, (x, wide), heading, printed in zip(
             self.panels, made.panels, made.headings, made.printed, strict=True
         ):
             if heading:
-                sheet.lines(x, over - 0.059 * style.unit * (len(heading) - 1), heading, size=style.size.label, weight="bold")
+                sheet.lines(
+                    x, over - 0.059 * style.unit * (len(heading) - 1), heading, size=style.size.label, weight="bold"
+                )
             axes = sheet.axes(x, y, wide, room)
-            self._panel(axes, panel, style, heights, middles)
+            self._panel(axes, panel, style, wide, heights, middles)
             if printed:
                 self._numbers(sheet, panel, x + wide + printed, y, middles)
         if self.tails:
-            sheet.lines(sheet.width - 0.02, over, [self.tail], ha="right", **small)
+            small(sheet.width - 0.02, over, self.tail)
             for key, middle in zip(self.labels, middles, strict=True):
-                sheet.lines(sheet.width - 0.02, y + middle, [self.tails.get(key, "")], ha="right", **small)
+                small(sheet.width - 0.02, y + middle, self.tails.get(key, ""))
 
     def _entries(self, style: Style) -> list[tuple[str, str, str, str]]:
         found: dict[str, tuple[str, str, str, str]] = {}
@@ -183,8 +189,12 @@ class RowChart:
         widest = max((width_of(label, size.label) for label in self.labels.values()), default=0.0)
         left = min(column_of(style, width, 1.42 if len(self.panels) < 3 else 1.2), widest + 0.03) + 0.1
         labels = [wrap(label, left - 0.1, size.label, lines=3) for label in self.labels.values()]
-        bases = max([width_of(each, size.small) for each in (self.base, *self.bases.values())]) + 0.1 if self.bases else 0.0
-        tails = max([width_of(each, size.small) for each in (self.tail, *self.tails.values())]) + 0.1 if self.tails else 0
+        bases = (
+            max([width_of(each, size.small) for each in (self.base, *self.bases.values())]) + 0.1 if self.bases else 0.0
+        )
+        tails = (
+            max([width_of(each, size.small) for each in (self.tail, *self.tails.values())]) + 0.1 if self.tails else 0
+        )
         lanes = self._lanes()
         lane = (0.165 if lanes == 1 else 0.118 * lanes + 0.06) * unit
         heights = [max(lane, 1.18 * size.label / 72 * len(label) + 0.035) for label in labels]
@@ -210,7 +220,7 @@ class RowChart:
         words = [self._words(panel, row) for row in self._shown(panel)] or [""]
         return max(width_of(each, style.size.small) for each in words) + 0.08
 
-    def _shown(self, panel: Panel) -> list[Mapping[Any, Any]]:
+    def _shown(self, panel: Panel) -> Sequence[Mapping[Any, Any]]:
         mine = self.data[(self.data["panel"] == panel.key) & self.data["estimate"].notna()]
         return mine.to_dict("records")
 
@@ -227,10 +237,9 @@ class RowChart:
                             colour=sheet.style.ink.quiet, ha="right")  # fmt: skip
 
     def _panel(
-        self, axes: Axes, panel: Panel, style: Style, heights: Sequence[float], middles: Sequence[float]
+        self, axes: Axes, panel: Panel, style: Style, wide: float, heights: Sequence[float], middles: Sequence[float]
     ) -> None:
         ink, size = style.ink, style.size
-        wide = axes.figure.get_figwidth() * axes.get_position().width
         ticks = _thinned(panel, wide, size.small)
         axes.set(xlim=(panel.low, panel.high), ylim=(sum(heights), 0.0), xticks=ticks)
         axes.set_xticklabels([_tick(tick, panel) for tick in ticks], size=size.small, color=ink.quiet)
@@ -274,7 +283,7 @@ def _thinned(panel: Panel, wide: float, size: float) -> tuple[float, ...]:
     """Return the ticks whose labels keep clear of each other in a panel of that many inches; nil stays among them."""
     ticks = panel.ticks
     while len(ticks) > 2:
-        step = min(b - a for a, b in zip(ticks, ticks[1:], strict=False)) / (panel.high - panel.low) * wide
+        step = min(b - a for a, b in itertools.pairwise(ticks)) / (panel.high - panel.low) * wide
         if step >= max(width_of(_tick(tick, panel), size) for tick in ticks) + 0.06:
             break
         first = ticks.index(0.0) % 2 if 0.0 in ticks else 0
@@ -301,10 +310,14 @@ def _mark(axes: Axes, panel: Panel, style: Style, each: Series, row: Mapping[Any
     low, high = (edge if end is None else end for end, edge in zip(ends, (panel.low, panel.high), strict=True))
     if each.marker == "range":
         # A set of one rank is a box around it.
-        axes.barh([at], [high - low + 0.7], left=[low - 0.35], height=0.115 * style.unit, color=fill, linewidth=0, zorder=2)
+        axes.barh(
+            [at], [high - low + 0.7], left=[low - 0.35], height=0.115 * style.unit, color=fill, linewidth=0, zorder=2
+        )
         return
     if each.marker == "bar":
-        axes.barh([at], [estimate], height=0.092 * style.unit, color=fill, edgecolor=ink.estimate, linewidth=0.6, zorder=2)
+        axes.barh(
+            [at], [estimate], height=0.092 * style.unit, color=fill, edgecolor=ink.estimate, linewidth=0.6, zorder=2
+        )
     if drawn:
         dashes = (0, (2.2, 1.2)) if flagged else "solid"
         axes.hlines([at], [low], [high], color=ink.text if each.marker == "bar" else ink.estimate,

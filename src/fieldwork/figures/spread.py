@@ -84,7 +84,9 @@ def ranges(source: Published) -> Spec | Absence:
         "Highest group mean less the lowest. An observed range grows with the number of groups and with noise: it is "
         "shown beside the shrunken one and never judged."
     )
-    return _spec(source, "range", title, data.reset_index(drop=True), series, f"Scale points, with {level_words(data)}.", note)
+    return _spec(
+        source, "range", title, data.reset_index(drop=True), series, f"Scale points, with {level_words(data)}.", note
+    )
 
 
 def _places(column: pd.Series) -> dict[Any, int]:

@@ -304,12 +304,16 @@ def width_of(text: str, size: float, weight: str = "regular") -> float:
 @lru_cache(maxsize=16384)
 def _width_in(text: str, size: float, weight: str, face: tuple[str, ...]) -> float:
     prop = font_manager.FontProperties(family=list(face), size=size, weight=weight)
-    return float(_renderer().get_text_width_height_descent(text, prop, ismath=False)[0]) / 100.0 if text else 0.0
+    if not text:
+        return 0.0
+    wide, *_ = _renderer().get_text_width_height_descent(text, prop, ismath=False)  # type: ignore[no-untyped-call]
+    return float(wide) / 100.0
 
 
 @cache
 def _renderer() -> RendererAgg:
-    return FigureCanvasAgg(canvas(1.0)).get_renderer()
+    made: RendererAgg = FigureCanvasAgg(canvas(1.0)).get_renderer()  # type: ignore[no-untyped-call]
+    return made
 
 
 def wrap(text: str, width: float, size: float, *, weight: str = "regular", lines: int = 3) -> list[str]:
