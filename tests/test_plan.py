@@ -12,7 +12,7 @@ import pytest
 
 from fieldwork.errors import RunError, UsageError
 from fieldwork.figures import planning
-from fieldwork.figures.style import save
+from fieldwork.figures.saving import save
 from fieldwork.plan import VERDICTS, Plan, organisations_for, plan, sentence
 from fieldwork.run.inline import run_inline
 from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, worlds, write_study

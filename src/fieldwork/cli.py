@@ -666,7 +666,7 @@ def _claims(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from fieldwork.chapter import guarded  # noqa: PLC0415 - pandas
     from fieldwork.figures import planning  # noqa: PLC0415 - matplotlib
-    from fieldwork.figures.style import save  # noqa: PLC0415
+    from fieldwork.figures.saving import save  # noqa: PLC0415
     from fieldwork.plan import plan, sentence  # noqa: PLC0415 - numpy and pandas
     from fieldwork.provenance import write_atomic  # noqa: PLC0415
     from fieldwork.run.progress import counting  # noqa: PLC0415

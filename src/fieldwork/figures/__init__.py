@@ -1,55 +1,155 @@
 """Figures for the page and the book, drawn from published estimates and from nothing else.
 
-One module per figure, each with one `draw` that returns a `Figure`: the drawing, the words that go with it and the
-frame of what is drawn. `save` writes it in every form that readers use.
+A figure is a specification (`Spec`): its words, the frame of what is drawn, and how. The registry makes every one that the
+wave allows, in the order of the book; a style (`book`, `page`, `grey`, `web`, `slide`) draws it; `save` writes it in every
+form that readers use. `figure` does all of it in one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fieldwork.chapter import guarded
 from fieldwork.figures import curve, gradient, spread
-from fieldwork.figures.style import Figure, save
+from fieldwork.figures.published import Published, published
+from fieldwork.figures.registry import KINDS, describe, figure, published_of
+from fieldwork.figures.saving import FORMATS, publisher_name, save
+from fieldwork.figures.spec import Absence, Figure, Spec, numbered
+from fieldwork.figures.style import BOOK, STYLES, Style
+from fieldwork.provenance import write_whole
 
 if TYPE_CHECKING:
     from fieldwork.chapter import Chapter
     from fieldwork.instrument import Instrument
     from fieldwork.study import Study
 
-__all__ = ["Figure", "curve", "draw_all", "gradient", "save", "save_all", "spread"]
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "STYLES",
+    "Absence",
+    "Figure",
+    "Published",
+    "Spec",
+    "absent",
+    "curve",
+    "describe",
+    "draw_all",
+    "figure",
+    "gradient",
+    "numbered",
+    "publish_all",
+    "published_of",
+    "publisher_name",
+    "save",
+    "save_all",
+    "spread",
+]
 
 
 def draw_all(
-    estimates: pd.DataFrame, instrument: Instrument, study: Study, multiverse: pd.DataFrame | None = None
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    study: Study,
+    multiverse: pd.DataFrame | None = None,
+    *,
+    flow: Mapping[str, Any] | None = None,
+    history: Sequence[tuple[str, pd.DataFrame]] = (),
+    style: str | Style = BOOK,
 ) -> list[Figure]:
-    """Draw every figure that the published estimates of the study's wave allow, in the order of the instrument.
+    """Draw every figure that the published estimates of the study's wave allow, in the order of the book.
 
-    One gradient per measure with role means, and the spread of roles and stages. Estimates without them give no figure.
-    The first measure's figure is `gradient`, the others `gradient_<measure>`. For each claim of the multiverse that was
-    assessed in some specification, the specification curve `multiverse_<claim>`.
+    Estimates without what a figure needs give none; `absent` lists the reasons.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, behind the gate.
+    multiverse : pd.DataFrame or None    Columns of `schema.MULTIVERSE`: a specification curve for each claim.
+    flow : mapping or None      Counts of cleaning, for the cohort.
+    history : wave and published estimates of earlier waves, oldest first.
     """
-    rows = estimates[(estimates["construct"] == "adoption_gradient") & (estimates["wave"] == study.wave)]
-    known = [column for item in instrument.items for column in item.native_columns()]
-    means = rows[(rows["statistic"] == "role_mean") & (rows["role"].fillna("") != "")]
-    measures = sorted(
-        dict.fromkeys(means["measure"]), key=lambda name: known.index(name) if name in known else len(known)
-    )
-    words = {"wave": study.wave, "provenance": study.provenance, "study": study.title}
-    drawn = [gradient.draw(rows, instrument, measure=measure, **words) for measure in measures]
-    drawn[:1] = [replace(first, name="gradient") for first in drawn[:1]]
-    if rows["statistic"].isin(["role_sd_corrected", "stage_sd_corrected"]).any():
-        drawn.append(spread.draw(rows, instrument, **words))
-    if multiverse is not None:
-        assessed = multiverse[(multiverse["wave"] == study.wave) & (multiverse["verdict"] != "not_assessable")]
-        drawn += [curve.draw(multiverse, claim, **words) for claim in dict.fromkeys(assessed["claim"])]
-    return drawn
+    source = _source(estimates, instrument, study, multiverse, flow, history)
+    return [made.draw(style) for made in describe(source) if isinstance(made, Spec)]
+
+
+def absent(
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    study: Study,
+    multiverse: pd.DataFrame | None = None,
+    *,
+    flow: Mapping[str, Any] | None = None,
+    history: Sequence[tuple[str, pd.DataFrame]] = (),
+) -> pd.DataFrame:
+    """Return the figures that the wave does not allow: `figure`, `title` and `reason`, one row each."""
+    source = _source(estimates, instrument, study, multiverse, flow, history)
+    missing = [made for made in describe(source) if isinstance(made, Absence)]
+    rows = [{"figure": numbered(each), "title": each.title, "reason": each.reason} for each in missing]
+    return pd.DataFrame(rows, columns=["figure", "title", "reason"]).astype("string")
+
+
+def _source(
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    study: Study,
+    multiverse: pd.DataFrame | None,
+    flow: Mapping[str, Any] | None,
+    history: Sequence[tuple[str, pd.DataFrame]],
+) -> Published:
+    words = {"wave": study.wave, "study": study.title, "provenance": study.provenance}
+    return published(estimates, instrument, multiverse=multiverse, flow=flow, history=tuple(history), **words)
 
 
 def save_all(figures: Sequence[Figure], chapter: Chapter) -> list[Path]:
     """Save figures beside the reports of a chapter's wave, in `figures/`, every form of each."""
     return [path for figure in figures for path in save(figure, chapter.path("figures", "reports"))]
+
+
+def publish_all(
+    source: Published,
+    folder: Path,
+    study: str,
+    *,
+    styles: Sequence[str] = ("book", "grey", "web", "slide"),
+    names: Sequence[str] = (),
+) -> list[Path]:
+    """Write every figure in several house styles, as a publisher wants them: `book/Quaie_Figure_03_02.pdf` and so on.
+
+    Each style has a folder. Of the book's styles come PDF, SVG, PNG at 600 dots per inch, the data, alternative text and
+    words; of the others SVG and PNG. `figures.csv` lists numbers, names, titles, captions, alternative texts and sources,
+    absent figures with their reason. Slow: a raster copy of print quality takes half a second of each figure.
+
+    Parameters
+    ----------
+    source : Published     As `published_of` reads it.
+    folder : Path          Folder for the styles' folders.
+    study : str            Short name of the survey, `Study.name`, which file names begin with.
+    names : sequence of str    Figures to write; none: all. The list has all either way.
+    """
+    made = describe(source)
+    paths: list[Path] = []
+    for style in styles:
+        full = style in {"book", "page", "grey"}
+        for each in made:
+            if isinstance(each, Spec) and (not names or each.name in names):
+                drawn = each.draw(style)
+                wanted = FORMATS if style == "book" else ("pdf", "svg", "png") if full else ("svg", "png")
+                paths += save(drawn, folder / style, name=publisher_name(drawn, study), formats=wanted, dpi=0)
+    rows = [
+        {
+            "figure": numbered(each),
+            "name": each.name,
+            "title": each.title,
+            "caption": each.caption if isinstance(each, Spec) else f"Not drawn: {each.reason}",
+            "alternative_text": each.alt if isinstance(each, Spec) else "",
+            "source": each.source if isinstance(each, Spec) else "",
+        }
+        for each in made
+    ]
+    target = folder / "figures.csv"
+    write_whole(target, guarded(pd.DataFrame(rows)).to_csv(index=False, lineterminator="\n").encode())
+    return [*paths, target]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from fieldwork.errors import DataError, listed
-from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, width_of, wrap
+from fieldwork.figures.spec import Figure, Spec
+from fieldwork.figures.style import BOOK, Style, width_of
 from fieldwork.schema import MULTIVERSE, conform
 
-__all__ = ["draw"]
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
+
+__all__ = ["draw", "specify"]
 
 # Choices and options as readers call them, in the order of the matrix.
 CHOICES = {
@@ -45,11 +50,24 @@ _WORDS = {
     "contradicted": "contradicted",
     "not_assessable": "not assessable",
 }
-_ROW, _TOP, _LINE = 0.135, 1.35, 0.118  # inches: a row of the matrix, the curve, a line of small text
+_ROW, _TOP = 0.135, 1.35  # inches: a row of the matrix, the curve
 
 
-def draw(table: pd.DataFrame, claim: str, *, wave: str, provenance: str = "simulated", study: str = "") -> Figure:
-    """Draw the specification curve of a claim at its registered margin.
+def draw(
+    table: pd.DataFrame,
+    claim: str,
+    *,
+    wave: str,
+    provenance: str = "simulated",
+    study: str = "",
+    style: str | Style = BOOK,
+) -> Figure:
+    """Draw the figure that `specify` describes in a house style."""
+    return specify(table, claim, wave=wave, provenance=provenance, study=study).draw(style)
+
+
+def specify(table: pd.DataFrame, claim: str, *, wave: str, provenance: str = "simulated", study: str = "") -> Spec:
+    """Describe the specification curve of a claim at its registered margin.
 
     Above, the estimate of the part that binds in the main analysis with its interval, specifications in order of it; shape
     and fill tell the verdict of the whole claim. Below, which option of each choice a specification takes. Specifications
@@ -88,19 +106,19 @@ def draw(table: pd.DataFrame, claim: str, *, wave: str, provenance: str = "simul
         "Arrow: the main analysis. At the right, specifications without a number to show."
     )
     source = f"{'Simulated data, not fieldwork. ' if simulated else ''}Source: {study}, {wave}."
-    with house():
-        drawing = _drawing(data, title, caption, source, unit, simulated=simulated)
     words = _sentences(data, unit)
     opening = ["Simulated data."] if simulated else []
-    return Figure(
+    return Spec(
         name=f"multiverse_{claim}",
         title=title,
-        caption=caption,
+        subtitle="",
+        notes=caption,
+        source=source,
         alt=" ".join([*opening, f"Specification curve: {title.lower()}.", subtitle]),
         long_description=" ".join(words),
         data=data.drop(columns="place"),
-        source=source,
-        drawing=drawing,
+        plot=_Curve(data, unit),
+        simulated=simulated,
     )
 
 
@@ -131,39 +149,36 @@ def _options(data: pd.DataFrame) -> list[tuple[str, str, str]]:
     return found
 
 
-def _drawing(data: pd.DataFrame, title: str, caption: str, source: str, unit: str, *, simulated: bool) -> Canvas:
-    options = _options(data)
-    words = [
-        *(([("Simulated data", SIZE.label, INK.warning, "bold", 0.15)]) if simulated else []),
-        *[(line, SIZE.title, INK.text, "bold", 0.17) for line in wrap(title, WIDTH - 0.04, SIZE.title, weight="bold")],
-    ]
-    foot = [line for text in (caption, source) for line in wrap(text, WIDTH - 0.04, SIZE.small, lines=8)]
-    left = max([width_of(label, SIZE.small) for *_, label in options] + [0.6]) + 0.1
-    head = sum(step for *_, step in words) + 0.08
-    matrix = _ROW * len(options)
-    height = head + _TOP + 0.1 + matrix + 0.1 + _LINE * len(foot) + 0.06
-    drawing = canvas(height)
-    y = height - 0.02
-    for line, size, colour, weight, step in words:
-        drawing.text(0.0, y / height, line, size=size, color=colour, weight=weight, va="top")
-        y -= step
-    span = (len(data) - 0.4, -0.6)
-    top = drawing.add_axes(
-        (left / WIDTH, (height - head - _TOP) / height, (WIDTH - left - 0.04) / WIDTH, _TOP / height)
-    )
-    _curve(top, data, unit)
-    top.set(xlim=(span[1], span[0]))
-    if options:
-        place = ((WIDTH - left - 0.04) / WIDTH, matrix / height)
-        below = drawing.add_axes((left / WIDTH, (height - head - _TOP - 0.1 - matrix) / height, *place))
-        _matrix(below, data, options)
-        below.set(xlim=(span[1], span[0]))
-    for k, line in enumerate(reversed(foot)):
-        drawing.text(0.0, (0.04 + k * _LINE) / height, line, size=SIZE.small, color=INK.quiet, va="baseline")
-    return drawing
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """The curve, and under it the matrix of choices."""
+
+    data: pd.DataFrame
+    unit: str
+
+    def height(self, style: Style, width: float) -> float:
+        """Inches that the two need."""
+        del width
+        return (_TOP + 0.1 + _ROW * len(_options(self.data)) + 0.1) * style.unit
+
+    def draw(self, sheet: Sheet, top: float, height: float) -> None:
+        """Draw the two."""
+        style, options = sheet.style, _options(self.data)
+        left = max([width_of(label, style.size.small) for *_, label in options] + [0.6]) + 0.1
+        matrix = _ROW * len(options) * style.unit
+        tall = height - matrix - 0.2 * style.unit
+        span = (-0.6, len(self.data) - 0.4)
+        axes = sheet.axes(left, top, sheet.width - left - 0.04, tall)
+        _curve(axes, self.data, self.unit, style)
+        axes.set(xlim=span)
+        if options:
+            below = sheet.axes(left, top + tall + 0.1 * style.unit, sheet.width - left - 0.04, matrix)
+            _matrix(below, self.data, options, style)
+            below.set(xlim=span)
 
 
-def _curve(axes: Axes, data: pd.DataFrame, unit: str) -> None:
+def _curve(axes: Axes, data: pd.DataFrame, unit: str, style: Style) -> None:
+    ink = style.ink
     shown = data.dropna(subset=["estimate"])
     margin = float(data["part_margin"].iloc[0])
     ends = [
@@ -176,52 +191,61 @@ def _curve(axes: Axes, data: pd.DataFrame, unit: str) -> None:
     pad = 0.08 * (high - low or 1.0)
     low, high = low - pad, high + pad
     axes.set(ylim=(low, high), xticks=[])
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     records = _records(data)
     for row in records:
         if pd.isna(row["estimate"]) and pd.isna(row["conf_low"]) and pd.isna(row["conf_high"]):
             continue
         first = low if pd.isna(row["conf_low"]) else float(row["conf_low"])
         last = high if pd.isna(row["conf_high"]) else float(row["conf_high"])
-        axes.vlines(row["place"], first, last, color=INK.reference, linewidth=1.0, zorder=2)
-    axes.axhline(margin, color=INK.text, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+        axes.vlines(row["place"], first, last, color=ink.reference, linewidth=1.0, zorder=2)
+    axes.axhline(margin, color=ink.text, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     bare = low + 0.4 * pad
     for row in records:
         at = bare if pd.isna(row["estimate"]) else float(row["estimate"])
         shape, filled = _MARKS[row["verdict"]]
-        face = INK.estimate if filled else INK.pale
-        edge = None if shape == "x" else INK.estimate
-        axes.scatter([row["place"]], [at], s=13, marker=shape, linewidth=0.8, zorder=4, color=face, edgecolors=edge)
+        face = ink.estimate if filled else ink.pale
+        edge = None if shape == "x" else ink.estimate
+        axes.scatter(
+            [row["place"]],
+            [at],
+            s=13 * style.unit**2,
+            marker=shape,
+            linewidth=0.8,
+            zorder=4,
+            color=face,
+            edgecolors=edge,
+        )
         if row["main"]:
             axes.annotate(
                 "", (row["place"], at), xytext=(0, 15), textcoords="offset points",
-                arrowprops={"arrowstyle": "-|>", "color": INK.text, "linewidth": 0.7, "shrinkB": 4, "mutation_scale": 6},
+                arrowprops={"arrowstyle": "-|>", "color": ink.text, "linewidth": 0.7, "shrinkB": 4, "mutation_scale": 6},
             )  # fmt: skip
     if len(shown) < len(data):
-        axes.axvspan(len(shown) - 0.5, len(data) - 0.4, color=INK.band, zorder=0, linewidth=0)
+        axes.axvspan(len(shown) - 0.5, len(data) - 0.4, color=ink.band, zorder=0, linewidth=0)
     axes.tick_params(
-        axis="y", length=2, width=0.5, color=INK.reference, pad=1.5, labelsize=SIZE.small, labelcolor=INK.quiet
+        axis="y", length=2, width=0.5, color=ink.reference, pad=1.5, labelsize=style.size.small, labelcolor=ink.quiet
     )
     if unit == "proportion":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.spines["left"].set(color=INK.reference, linewidth=0.5)
-    axes.grid(axis="y", color=INK.rule, linewidth=0.5)
+    axes.spines["left"].set(visible=True, color=ink.reference, linewidth=0.5)
+    axes.grid(axis="y", color=ink.rule, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
-def _matrix(axes: Axes, data: pd.DataFrame, options: Sequence[tuple[str, str, str]]) -> None:
+def _matrix(axes: Axes, data: pd.DataFrame, options: Sequence[tuple[str, str, str]], style: Style) -> None:
+    ink = style.ink
     axes.set(ylim=(len(options) - 0.5, -0.5), xticks=[], yticks=range(len(options)))
-    axes.set_yticklabels([label for *_, label in options], size=SIZE.small, color=INK.quiet)
+    axes.set_yticklabels([label for *_, label in options], size=style.size.small, color=ink.quiet)
     axes.tick_params(axis="y", length=0, pad=3)
     for side in axes.spines.values():
         side.set_visible(False)
     for k, (name, option, _) in enumerate(options):
         taken = data[data[name] == option]["place"]
-        axes.scatter(data["place"], [k] * len(data), s=1.2, color=INK.rule, zorder=1, linewidth=0)
-        axes.scatter(taken, [k] * len(taken), s=7, color=INK.text, zorder=2, linewidth=0)
+        axes.scatter(data["place"], [k] * len(data), s=1.2, color=ink.rule, zorder=1, linewidth=0)
+        axes.scatter(taken, [k] * len(taken), s=7, color=ink.text, zorder=2, linewidth=0)
         if k and options[k - 1][0] != name:
-            axes.axhline(k - 0.5, color=INK.rule, linewidth=0.5)
+            axes.axhline(k - 0.5, color=ink.rule, linewidth=0.5)
 
 
 def _sentences(data: pd.DataFrame, unit: str) -> list[str]:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from fieldwork.errors import DataError, listed
-from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, label_of, lay, width_of, wrap
+from fieldwork.figures.spec import Figure, Spec
+from fieldwork.figures.style import BOOK, Style, column_of, label_of, width_of, wrap
 from fieldwork.schema import ESTIMATES, conform
 
 if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
     from fieldwork.instrument import Instrument
 
-__all__ = ["draw"]
+__all__ = ["draw", "specify"]
 
 _ALL = "All stages"
 _NUMBERS = dict.fromkeys(("estimate", "conf_low", "conf_high", "conf_level"), "Float64")
 _COUNTS = dict.fromkeys(("n", "n_organisations"), "Int64")
-_COLUMNS = 3
-_LINE = 0.118  # inches from one line of small text to the next
+_PANEL = 1.05  # inches that a panel wants, in the book
 _N_WIDTH = 0.25
 
 
@@ -65,6 +65,10 @@ class _Layout:
         """Height of one row of panels, with heading and axis."""
         return self.head + self.rows + self.foot
 
+    def stretched(self, factor: float) -> _Layout:
+        """Return the same layout with rows taller by a factor."""
+        return replace(self, heights=[height * factor for height in self.heights])
+
     @property
     def middles(self) -> list[float]:
         """Middle of each row, in inches below the top of the panel."""
@@ -79,8 +83,24 @@ def draw(
     wave: str = "",
     provenance: str = "simulated",
     study: str = "",
+    style: str | Style = BOOK,
 ) -> Figure:
-    """Draw the mean of a measure per role, with its interval, over all stages and by stage cohort.
+    """Draw the figure that `specify` describes in a house style."""
+    return specify(
+        estimates, instrument, measure=measure, wave=wave, provenance=provenance, study=study
+    ).draw(style)  # fmt: skip
+
+
+def specify(
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    *,
+    measure: str = "conf",
+    wave: str = "",
+    provenance: str = "simulated",
+    study: str = "",
+) -> Spec:
+    """Describe the mean of a measure per role, with its interval, over all stages and by stage cohort.
 
     Reads the published rows `role_mean` of the adoption gradient: those without a stage make the first panel, those
     with one the cohorts. A cell that was not published keeps its row and says so, never zero; a cell on a small base
@@ -102,19 +122,17 @@ def draw(
     data = _cells(estimates, instrument, measure, wave)
     simulated = provenance == "simulated"
     title = f"{label_of(instrument, measure)}, by role and stage"
-    subtitle = _subtitle(instrument, measure, data)
-    source = _source(estimates, data, measure, wave, study or instrument.title, simulated=simulated)
-    with house():
-        drawing = _drawing(data, _limits(instrument, measure, data), title, subtitle, source, simulated=simulated)
-    return Figure(
+    return Spec(
         name=f"gradient_{measure.replace('+', '_')}",
         title=title,
-        caption=f"{subtitle} {_key(data)}",
+        subtitle=_subtitle(instrument, measure, data),
+        notes=_key(data),
+        source=_source(estimates, data, measure, wave, study or instrument.title, simulated=simulated),
         alt=_alt(data, title, simulated=simulated),
         long_description=_long(data),
         data=data,
-        source=source,
-        drawing=drawing,
+        plot=_Panels(data, _limits(instrument, measure, data)),
+        simulated=simulated,
     )
 
 
@@ -243,120 +261,99 @@ def _source(
     return " ".join([*(["Simulated data, not fieldwork."] if simulated else []), "Source:", *parts])
 
 
-def _drawing(
-    data: pd.DataFrame,
-    axis: tuple[list[float], float, float],
-    title: str,
-    subtitle: str,
-    source: str,
-    *,
-    simulated: bool,
-) -> Canvas:
-    cohorts = list(dict.fromkeys(zip(data["stage"], data["stage_label"], strict=True)))
-    if (data.loc[data["stage"] != "", "mark"] == "withheld").all():
-        cohorts = cohorts[:1]
-    sheet = _layout(data, [label for _, label in cohorts])
-    top = _Words(title, subtitle, simulated=simulated)
-    foot = [line for text in (_key(data), source) for line in wrap(text, WIDTH - 0.04, SIZE.small, lines=6)]
-    height = top.height + sheet.block * sheet.down + 0.2 + _LINE * len(foot)
-    drawing = canvas(height)
-    top.write(drawing, height)
-    for index, (stage_id, _) in enumerate(cohorts):
-        across, down = index % sheet.across, index // sheet.across
-        x = sheet.left + across * (sheet.panel + sheet.gap)
-        y = height - top.height - down * sheet.block - sheet.head
-        axes = drawing.add_axes(
-            (x / WIDTH, (y - sheet.rows) / height, (sheet.panel - _N_WIDTH) / WIDTH, sheet.rows / height)
-        )
-        cells = data[data["stage"] == stage_id]
-        _panel(axes, cells, data[data["stage"] == ""], axis, sheet)
-        heading = sheet.headings[index]
-        lay(drawing, x, y + 0.05 + 0.065 * len(heading), heading, size=SIZE.label, bold=True)
-        beside = (x + sheet.panel) / WIDTH
-        if cells["n"].notna().any():
-            _small(drawing, beside, (y + 0.075) / height, "n")
-        for label, n, middle in zip(sheet.labels, cells["n"], sheet.middles, strict=True):
-            if not pd.isna(n):
-                _small(drawing, beside, (y - middle - 0.35 * SIZE.small / 72) / height, f"{n:,}")
-            if across == 0:
-                lay(drawing, 0.0, y - middle, label, size=SIZE.label)
-    _marks(drawing, data, y=(_LINE * len(foot) + 0.11) / height)
-    for k, line in enumerate(reversed(foot)):
-        drawing.text(0.0, (0.04 + k * _LINE) / height, line, size=SIZE.small, color=INK.quiet, va="baseline")
-    return drawing
+@dataclass(frozen=True, slots=True)
+class _Panels:
+    """The panels: all stages first, then one for each cohort; `axis` holds ticks and ends."""
 
-
-def _small(drawing: Canvas, x: float, y: float, text: str) -> None:
-    drawing.text(x, y, text, size=SIZE.small, color=INK.quiet, ha="right", va="baseline")
-
-
-class _Words:
-    """Banner, title and subtitle above the panels."""
-
-    def __init__(self, title: str, subtitle: str, *, simulated: bool) -> None:
-        self.banner = ["Simulated data"] if simulated else []
-        self.title = wrap(title, WIDTH - 0.04, SIZE.title, weight="bold", lines=3)
-        self.subtitle = wrap(subtitle, WIDTH - 0.04, SIZE.subtitle, lines=3)
+    data: pd.DataFrame
+    axis: tuple[list[float], float, float]
 
     @property
-    def height(self) -> float:
-        return 0.15 * len(self.banner) + 0.17 * len(self.title) + 0.135 * len(self.subtitle) + 0.1
+    def cohorts(self) -> list[tuple[str, str]]:
+        """Ids and labels of the panels; where every cohort is withheld, the whole alone."""
+        found = list(dict.fromkeys(zip(self.data["stage"], self.data["stage_label"], strict=True)))
+        return found[:1] if (self.data.loc[self.data["stage"] != "", "mark"] == "withheld").all() else found
 
-    def write(self, drawing: Canvas, height: float) -> None:
-        y = height - 0.02
-        styled = (
-            (self.banner, SIZE.label, INK.warning, "bold", 0.15),
-            (self.title, SIZE.title, INK.text, "bold", 0.17),
-            (self.subtitle, SIZE.subtitle, INK.quiet, "regular", 0.135),
-        )
-        for lines, size, colour, weight, step in styled:
-            for line in lines:
-                drawing.text(0.0, y / height, line, size=size, color=colour, weight=weight, va="top")
-                y -= step
+    def height(self, style: Style, width: float) -> float:
+        """Inches that the panels need, with the marks under them."""
+        sheet = _layout(self.data, [label for _, label in self.cohorts], style, width)
+        return sheet.block * sheet.down + 0.16 * style.unit
+
+    def draw(self, sheet: Sheet, top: float, height: float) -> None:
+        """Draw the panels."""
+        style, size, data = sheet.style, sheet.style.size, self.data
+        layout = _layout(data, [label for _, label in self.cohorts], style, sheet.width)
+        natural = layout.block * layout.down + 0.16 * style.unit
+        layout = layout.stretched(1.0 + (height - natural) / (layout.rows * layout.down))
+        for index, (stage_id, _) in enumerate(self.cohorts):
+            across, down = index % layout.across, index // layout.across
+            x = layout.left + across * (layout.panel + layout.gap)
+            y = top + down * layout.block + layout.head
+            axes = sheet.axes(x, y, layout.panel - _N_WIDTH * style.unit, layout.rows)
+            cells = data[data["stage"] == stage_id]
+            _panel(axes, cells, data[data["stage"] == ""], self.axis, layout, style)
+            heading = layout.headings[index]
+            over = y - (0.05 + 0.065 * len(heading)) * style.unit
+            sheet.lines(x, over, heading, size=size.label, weight="bold")
+            beside = x + layout.panel
+            if cells["n"].notna().any():
+                sheet.lines(beside, y - 0.11 * style.unit, ["n"], size=size.small, colour=style.ink.quiet, ha="right")
+            for label, n, middle in zip(layout.labels, cells["n"], layout.middles, strict=True):
+                if not pd.isna(n):
+                    sheet.lines(beside, y + middle, [f"{n:,}"], size=size.small, colour=style.ink.quiet, ha="right")
+                if across == 0:
+                    sheet.lines(0.0, y + middle, label, size=size.label)
+        _marks(sheet, data, y=top + height - 0.08 * style.unit)
 
 
-def _layout(data: pd.DataFrame, headings: list[str]) -> _Layout:
-    across = min(_COLUMNS, len(headings))
+def _layout(data: pd.DataFrame, headings: list[str], style: Style, width: float) -> _Layout:
+    size, unit = style.size, style.unit
     names = list(dict.fromkeys(data["role_label"]))
-    left = min(1.35, max(width_of(name, SIZE.label) for name in names) + 0.04)
-    labels = [wrap(name, left - 0.02, SIZE.label, lines=3) for name in names]
-    gap = 0.16
-    panel = min((WIDTH - left - 0.08 - gap * (across - 1)) / across, 2.6)
-    broken = [wrap(heading, panel - 0.12, SIZE.label, weight="bold", lines=3) for heading in headings]
+    left = min(column_of(style, width, 1.35), max(width_of(name, size.label) for name in names) + 0.04)
+    across = min(max(3, int((width - left) / (_PANEL * unit))), len(headings))
+    labels = [wrap(name, left - 0.02, size.label, lines=3) for name in names]
+    gap = 0.16 * unit
+    panel = min((width - left - 0.1 - gap * (across - 1)) / across, 2.6 * unit)
+    broken = [wrap(heading, panel - 0.12, size.label, weight="bold", lines=3) for heading in headings]
     return _Layout(
         labels=labels,
         headings=broken,
-        heights=[0.165 if len(label) == 1 else 0.131 * len(label) + 0.04 for label in labels],
+        heights=[(0.165 if len(label) == 1 else 0.131 * len(label) + 0.04) * unit for label in labels],
         left=left + 0.08,
         panel=panel,
         gap=gap,
-        head=0.13 * max(map(len, broken)) + 0.08,
-        foot=0.29,
+        head=(0.13 * max(map(len, broken)) + 0.08) * unit,
+        foot=0.29 * unit,
         across=across,
         down=math.ceil(len(headings) / across),
     )
 
 
 def _panel(
-    axes: Axes, cells: pd.DataFrame, overall: pd.DataFrame, axis: tuple[list[float], float, float], sheet: _Layout
+    axes: Axes,
+    cells: pd.DataFrame,
+    overall: pd.DataFrame,
+    axis: tuple[list[float], float, float],
+    sheet: _Layout,
+    style: Style,
 ) -> None:
+    ink, size = style.ink, style.size
     ticks, low, high = axis
     axes.set(xlim=(low, high), ylim=(sheet.rows, 0.0), yticks=[], xticks=ticks)
-    axes.set_xticklabels([f"{tick:g}" for tick in ticks], size=SIZE.small, color=INK.quiet)
-    axes.tick_params(axis="x", length=2, width=0.5, color=INK.reference, pad=1.5)
-    axes.grid(axis="x", color=INK.rule, linewidth=0.5)
+    axes.set_xticklabels([f"{tick:g}" for tick in ticks], size=size.small, color=ink.quiet)
+    axes.tick_params(axis="x", length=2, width=0.5, color=ink.reference, pad=1.5)
+    axes.grid(axis="x", color=ink.rule, linewidth=0.5)
     axes.set_axisbelow(True)
-    sns.despine(ax=axes, left=True)
-    axes.spines["bottom"].set(color=INK.reference, linewidth=0.5)
+    axes.spines["bottom"].set(visible=True, color=ink.reference, linewidth=0.5)
     cells = cells.assign(y=sheet.middles)
     shown = cells[cells["mark"] != "withheld"]
     if cells["stage"].iloc[0]:
         standing = overall.assign(y=sheet.middles)[(cells["mark"] != "withheld").to_numpy()].dropna(subset=["estimate"])
         axes.vlines(
             standing["estimate"].astype(float),
-            standing["y"] - 0.06,
-            standing["y"] + 0.06,
-            color=INK.reference,
+            standing["y"] - 0.06 * style.unit,
+            standing["y"] + 0.06 * style.unit,
+            color=ink.reference,
             linewidth=1.0,
             zorder=2,
         )
@@ -365,69 +362,65 @@ def _panel(
         bars["y"],
         bars["conf_low"].astype(float).fillna(low),
         bars["conf_high"].astype(float).fillna(high),
-        color=INK.estimate,
+        color=ink.estimate,
         linewidth=1.2,
         zorder=3,
     )
-    for mark, face in (("filled", INK.estimate), ("open", INK.pale)):
+    for mark, face in (("filled", ink.estimate), ("open", ink.pale)):
         points = shown[shown["mark"] == mark]
         if not points.empty:
             sns.scatterplot(
                 x=points["estimate"].astype(float).to_numpy(),
                 y=points["y"].to_numpy(),
                 ax=axes,
-                s=11,
+                s=11 * style.unit**2,
                 color=face,
-                edgecolor=INK.estimate,
+                edgecolor=ink.estimate,
                 linewidth=0.9,
                 zorder=4,
                 legend=False,
                 clip_on=False,
             )
     axes.set(xlabel="", ylabel="")
-    hidden = [(y - 0.07, y + 0.07, "withheld") for y in cells.loc[cells["mark"] == "withheld", "y"]]
+    half = 0.07 * style.unit
+    hidden = [(y - half, y + half, "withheld") for y in cells.loc[cells["mark"] == "withheld", "y"]]
     if shown.empty:
         hidden = [(0.01, sheet.rows - 0.01, "all withheld")]
-    for top, bottom, word in hidden:
-        axes.axhspan(top, bottom, color=INK.band, linewidth=0, zorder=1.5)
+    for upper, lower, word in hidden:
+        axes.axhspan(upper, lower, color=ink.band, linewidth=0, zorder=1.5)
         axes.text(
             (low + high) / 2,
-            (top + bottom) / 2,
+            (upper + lower) / 2,
             word,
-            size=SIZE.small,
-            color=INK.quiet,
+            size=size.small,
+            color=ink.quiet,
             ha="center",
             va="center_baseline",
             zorder=5,
         )
 
 
-def _marks(drawing: Canvas, data: pd.DataFrame, y: float) -> None:
+def _marks(sheet: Sheet, data: pd.DataFrame, y: float) -> None:
     """Write the key as marks with words, in one line over the notes."""
-    entries = [(INK.estimate, 0.16, "mean and interval"), (INK.reference, 0.07, "mean over all stages")]
+    style, ink, unit = sheet.style, sheet.style.ink, sheet.style.unit
+    entries = [(ink.estimate, 0.16, "mean and interval"), (ink.reference, 0.07, "mean over all stages")]
     if (data.loc[data["stage"] != "", "mark"] == "withheld").all():
         entries.pop()
     if (data["mark"] == "open").any():
-        entries.insert(1, (INK.pale, 0.16, "the same, small base"))
-    height = drawing.get_figheight()
+        entries.insert(1, (ink.pale, 0.16, "the same, small base"))
     x = 0.03
     for colour, space, words in entries:
-        middle = (x + space / 2 - 0.02) / WIDTH
-        if colour == INK.reference:
-            drawing.add_artist(
-                Line2D([middle] * 2, [y - 0.06 / height, y + 0.06 / height], color=colour, linewidth=1.0)
-            )
+        middle = x + (space / 2 - 0.02) * unit
+        if colour == ink.reference:
+            sheet.rule(middle, y - 0.06 * unit, middle, y + 0.06 * unit, colour=colour, width=1.0)
         else:
-            ends = [x / WIDTH - 0.005, (x + space) / WIDTH - 0.005]
-            drawing.add_artist(Line2D(ends, [y, y], color=INK.estimate, linewidth=1.2))
-            dot = Line2D([middle], [y], linestyle="none", marker="o", markersize=3.3)
-            dot.set(markerfacecolor=colour, markeredgecolor=INK.estimate, markeredgewidth=0.9)
-            drawing.add_artist(dot)
-        x += space + 0.04
-        drawing.text(
-            x / WIDTH, y - 0.35 * SIZE.small / 72 / height, words, size=SIZE.small, color=INK.quiet, va="baseline"
-        )
-        x += width_of(words, SIZE.small) + 0.2
+            sheet.rule(x - 0.02, y, x + space * unit - 0.02, y, colour=ink.estimate, width=1.2)
+            dot = Line2D([middle / sheet.width], [1.0 - y / sheet.height], linestyle="none", marker="o")
+            dot.set(markersize=3.3 * unit, markerfacecolor=colour, markeredgecolor=ink.estimate, markeredgewidth=0.9)
+            sheet.drawing.add_artist(dot)
+        x += space * unit + 0.04
+        sheet.lines(x, y, [words], size=style.size.small, colour=ink.quiet)
+        x += width_of(words, style.size.small) + 0.2
 
 
 def _alt(data: pd.DataFrame, title: str, *, simulated: bool) -> str:

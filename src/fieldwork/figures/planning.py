@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure as Canvas
 
 from fieldwork.errors import DataError
-from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, lay, width_of, wrap
+from fieldwork.figures.spec import Figure, Spec
+from fieldwork.figures.style import BOOK, Style, width_of
+
+if TYPE_CHECKING:
+    from fieldwork.figures.sheet import Sheet
 
 __all__ = ["draw"]
 
@@ -19,7 +25,7 @@ _PITCH = 0.15  # inches between sizes of one claim
 _GAP = 0.13  # inches between claims
 
 
-def draw(table: pd.DataFrame, *, world: str, study: str) -> Figure:
+def draw(table: pd.DataFrame, *, world: str, study: str, style: str | Style = BOOK) -> Figure:
     """Draw the shares of supported verdicts by claim and planned size.
 
     Parameters
@@ -51,71 +57,71 @@ def draw(table: pd.DataFrame, *, world: str, study: str) -> Figure:
         f"({100 * row['supported_low']:.0f} to {100 * row['supported_high']:.0f}%)."
         for row in data.to_dict("records")
     ]
-    with house():
-        drawing = _drawing(data, title, subtitle, f"{_KEY}{without}", source)
-    return Figure(
+    return Spec(
         name="plan",
         title=title,
-        caption=f"{subtitle} {_KEY}{without}",
+        subtitle=subtitle,
+        notes=f"{_KEY}{without}",
+        source=source,
         alt=f"Dot plot with intervals: {subtitle} {data['claim'].nunique()} claims at "
         f"{data['respondents'].nunique()} sizes. Simulated.",
         long_description=" ".join(sentences),
         data=data.reset_index(drop=True),
-        source=source,
-        drawing=drawing,
-    )
+        plot=_Shares(data),
+        simulated=False,  # the source line says what it is drawn from
+    ).draw(style)
 
 
-def _drawing(data: pd.DataFrame, title: str, subtitle: str, key: str, source: str) -> Canvas:
-    claims = list(dict.fromkeys(data["claim"]))
-    sizes = sorted(set(data["respondents"]))
-    first = max(width_of(claim, SIZE.label, "bold") for claim in claims) + 0.08
-    left = first + max(width_of(f"{size:,}", SIZE.small) for size in sizes) + 0.1
-    head = [
-        *[(line, SIZE.title, INK.text, "bold", 0.17) for line in wrap(title, WIDTH - 0.04, SIZE.title, weight="bold")],
-        *[(line, SIZE.subtitle, INK.quiet, "regular", 0.135) for line in wrap(subtitle, WIDTH - 0.04, SIZE.subtitle)],
-    ]
-    foot = [line for text in (key, source) for line in wrap(text, WIDTH - 0.04, SIZE.small, lines=6)]
-    block = _PITCH * len(sizes) + _GAP
-    top = sum(step for *_, step in head) + 0.08
-    plot = block * len(claims)
-    height = top + plot + 0.3 + 0.118 * len(foot)
-    drawing = canvas(height)
-    y = height - 0.02
-    for line, size, colour, weight, step in head:
-        drawing.text(0.0, y / height, line, size=size, color=colour, weight=weight, va="top")
-        y -= step
-    base = height - top - plot
-    axes = drawing.add_axes((left / WIDTH, base / height, (WIDTH - left - 0.12) / WIDTH, plot / height))
-    axes.set(xlim=(-0.01, 1.01), ylim=(plot, 0.0), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1.0])
-    axes.set_xticklabels(["0%", "25%", "50%", "75%", "100%"])
-    axes.grid(axis="x", color=INK.rule, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(
-        axis="x", length=2, width=0.5, color=INK.reference, pad=1.5, labelsize=SIZE.small, labelcolor=INK.quiet
-    )
-    sns.despine(ax=axes, left=True)
-    axes.spines["bottom"].set(color=INK.reference, linewidth=0.5)
-    place = {(claim, size): block * c + _GAP / 2 + _PITCH * (s + 0.5) for c, claim in enumerate(claims)
-             for s, size in enumerate(sizes)}  # fmt: skip
-    rows = data.assign(y=[place[key] for key in zip(data["claim"], data["respondents"], strict=True)])
-    shown = rows[rows["not_assessable"] < 1.0]
-    axes.hlines(
-        shown["y"], shown["supported_low"], shown["supported_high"], color=INK.estimate, linewidth=1.0, zorder=3
-    )
-    sns.scatterplot(
-        x=shown["supported"].to_numpy(), y=shown["y"].to_numpy(), ax=axes, s=14, color=INK.estimate,
-        edgecolor=INK.estimate, linewidth=0.6, zorder=4, legend=False, clip_on=False,
-    )  # fmt: skip
-    axes.set(xlabel="", ylabel="")
-    for row in rows.to_dict("records"):
-        lay(drawing, first, height - top - float(row["y"]), [f"{row['respondents']:,}"], size=SIZE.small)
-        if row["not_assessable"] >= 1.0:
-            axes.text(0.0, float(row["y"]), "\N{EN DASH}", size=SIZE.small, color=INK.quiet, va="center_baseline")
-    for c, claim in enumerate(claims):
-        lay(drawing, 0.0, height - top - (block * c + block / 2), [claim], size=SIZE.label, bold=True)
-        if c:
-            axes.axhline(block * c, color=INK.rule, linewidth=0.5)
-    for k, line in enumerate(reversed(foot)):
-        drawing.text(0.0, (0.04 + k * 0.118) / height, line, size=SIZE.small, color=INK.quiet, va="baseline")
-    return drawing
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Shares of drawn studies, one row for each claim and size."""
+
+    data: pd.DataFrame
+
+    def _block(self, style: Style) -> float:
+        return (_PITCH * self.data["respondents"].nunique() + _GAP) * style.unit
+
+    def height(self, style: Style, width: float) -> float:
+        """Inches that the rows and their axis need."""
+        del width
+        return self._block(style) * self.data["claim"].nunique() + 0.24 * style.unit
+
+    def draw(self, sheet: Sheet, top: float, height: float) -> None:
+        """Draw the rows."""
+        style, ink, size, data = sheet.style, sheet.style.ink, sheet.style.size, self.data
+        claims = list(dict.fromkeys(data["claim"]))
+        sizes = sorted(set(data["respondents"]))
+        first = max(width_of(claim, size.label, "bold") for claim in claims) + 0.08
+        left = first + max(width_of(f"{each:,}", size.small) for each in sizes) + 0.1
+        plot = height - 0.24 * style.unit
+        block = plot / len(claims)
+        pitch = _PITCH * block / (_PITCH * len(sizes) + _GAP)
+        axes = sheet.axes(left, top, sheet.width - left - 0.12, plot)
+        axes.set(xlim=(-0.01, 1.01), ylim=(plot, 0.0), xticks=[0, 0.25, 0.5, 0.75, 1.0])
+        axes.set_xticklabels(["0%", "25%", "50%", "75%", "100%"])
+        axes.grid(axis="x", color=ink.rule, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.tick_params(
+            axis="x", length=2, width=0.5, color=ink.reference, pad=1.5, labelsize=size.small, labelcolor=ink.quiet
+        )
+        axes.spines["bottom"].set(visible=True, color=ink.reference, linewidth=0.5)
+        place = {(claim, each): block * c + (block - pitch * len(sizes)) / 2 + pitch * (s + 0.5)
+                 for c, claim in enumerate(claims) for s, each in enumerate(sizes)}  # fmt: skip
+        rows = data.assign(y=[place[key] for key in zip(data["claim"], data["respondents"], strict=True)])
+        shown = rows[rows["not_assessable"] < 1.0]
+        axes.hlines(
+            shown["y"], shown["supported_low"], shown["supported_high"], color=ink.estimate, linewidth=1.0, zorder=3
+        )
+        sns.scatterplot(
+            x=shown["supported"].to_numpy(), y=shown["y"].to_numpy(), ax=axes, s=14, color=ink.estimate,
+            edgecolor=ink.estimate, linewidth=0.6, zorder=4, legend=False, clip_on=False,
+        )  # fmt: skip
+        axes.set(xlabel="", ylabel="")
+        for row in rows.to_dict("records"):
+            sheet.lines(first, top + float(row["y"]), [f"{row['respondents']:,}"], size=size.small)
+            if row["not_assessable"] >= 1.0:
+                axes.text(0.0, float(row["y"]), "\N{EN DASH}", size=size.small, color=ink.quiet, va="center_baseline")
+        for c, claim in enumerate(claims):
+            sheet.lines(0.0, top + block * (c + 0.5), [claim], size=size.label, weight="bold")
+            if c:
+                axes.axhline(block * c, color=ink.rule, linewidth=0.5)

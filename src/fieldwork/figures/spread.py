@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure as Canvas
 
 from fieldwork.errors import DataError
-from fieldwork.figures.style import INK, SIZE, WIDTH, Figure, canvas, house, label_of, lay, width_of, wrap
-from fieldwork.schema import ESTIMATES, conform
+from fieldwork.figures.published import Published, cell, level_words, long_words, mark_words, published, table
+from fieldwork.figures.rows import Panel, RowChart, Series, ends_of
+from fieldwork.figures.spec import Absence, Figure, Spec
+from fieldwork.figures.style import BOOK, Style
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["draw"]
+__all__ = ["draw", "ranges", "specify"]
 
-_SERIES = {
-    "role_sd_corrected": ("between roles", INK.estimate),
-    "stage_sd_corrected": ("between stages", INK.pale),
-}
-_TYPES = {**dict.fromkeys(("estimate", "conf_low", "conf_high", "conf_level"), "Float64"), "n": "Int64"}
-_KEY = (
-    "Standard deviation of the group means, corrected for sampling noise. "
-    "Filled: between roles. Open: between stages of adoption."
-)
+_GROUPS = {"role": "between roles", "stage": "between stages"}
+_KEY = "Standard deviation of the group means, corrected for sampling noise. A spread of nil: no larger than noise."
 
 
 def draw(
@@ -35,166 +28,109 @@ def draw(
     wave: str = "",
     provenance: str = "simulated",
     study: str = "",
+    style: str | Style = BOOK,
 ) -> Figure:
-    """Draw the corrected spread between roles and between stages, with intervals, one row per measure.
-
-    Reads the published rows `role_sd_corrected` and `stage_sd_corrected` of the adoption gradient. Observed ranges are
-    not drawn: ten groups range wider than four by chance alone. Arguments and errors as in `gradient.draw`.
-    """
-    estimates = conform(estimates, ESTIMATES, where="figures.spread.draw")
-    wave = wave or instrument.wave
-    data = _rows(estimates, instrument, wave)
-    simulated = provenance == "simulated"
-    title = "Spread between roles and between stages of adoption"
-    level = sorted({round(float(v) * 100) for v in data["conf_level"].dropna()})
-    subtitle = f"Scale points, with {f'{level[0]}% ' if level else ''}intervals."
-    source = f"{'Simulated data, not fieldwork. ' if simulated else ''}Source: {study or instrument.title}, {wave}."
-    with house():
-        drawing = _drawing(data, title, subtitle, source, simulated=simulated)
-    return Figure(
-        name="spread",
-        title=title,
-        caption=f"{subtitle} {_KEY}",
-        alt=" ".join(
-            [
-                *(["Simulated data."] if simulated else []),
-                f"Dot plot with intervals: {title.lower()}, in scale points.",
-                *_sentences(data),
-            ]
-        ),
-        long_description=" ".join(_sentences(data)),
-        data=data,
-        source=source,
-        drawing=drawing,
-    )
-
-
-def _rows(estimates: pd.DataFrame, instrument: Instrument, wave: str) -> pd.DataFrame:
-    known = estimates[
-        (estimates["construct"] == "adoption_gradient")
-        & (estimates["wave"] == wave)
-        & estimates["statistic"].isin(list(_SERIES))
-        & (estimates["segment"].fillna("") == "")
-        & (estimates["stage"].fillna("") == "")
-    ]
-    if known.empty:
+    """Draw the figure that `specify` describes in a house style; DataError where no spread is published."""
+    given = {"wave": wave or instrument.wave, "provenance": provenance, "study": study or instrument.title}
+    made = specify(published(estimates, instrument, **given))
+    if isinstance(made, Absence):
         raise DataError(
             "no spread of roles or stages is among the published estimates",
             where="figures.spread.draw",
             expected="rows role_sd_corrected and stage_sd_corrected of the adoption gradient",
-            got=f"none in {wave}",
+            got=f"none in {given['wave']}",
             hint="run chapters 04_gradient and 09_claims again, or draw another wave",
         )
+    return made.draw(style)
+
+
+def specify(source: Published) -> Spec | Absence:
+    """Describe the corrected spread between roles and between stages, with intervals, one row per measure.
+
+    Reads `role_sd_corrected` and `stage_sd_corrected` of the adoption gradient over all stages. Observed ranges are not
+    drawn here: ten groups range wider than four by chance alone (`ranges` shows them beside the shrunken ones).
+    """
+    title = "Spread between roles and between stages of adoption"
+    data = _rows(source, {"role": "role_sd_corrected", "stage": "stage_sd_corrected"})
+    if data is None:
+        return Absence("spread", title, "No spread of roles or stages is published.")
+    fills = {"role": "estimate", "stage": "pale"}
+    series = tuple(Series(group, words, fill=fills[group]) for group, words in _GROUPS.items())
+    return _spec(source, "spread", title, data, series, f"Scale points, with {level_words(data)}.", _KEY)
+
+
+def ranges(source: Published) -> Spec | Absence:
+    """Describe observed and shrunken ranges of role means and stage means, one row per measure and grouping.
+
+    Reads `range_raw`, `range_shrunken`, `stage_range_raw` and `stage_range_shrunken`. The observed range has no interval:
+    it grows with the number of groups and with noise, and no claim is judged by it.
+    """
+    title = "Range of role means and of stage means, observed and shrunken"
+    parts = []
+    for group, prefix in (("role", ""), ("stage", "stage_")):
+        found = _rows(source, {"shrunken": f"{prefix}range_shrunken", "raw": f"{prefix}range_raw"})
+        if found is not None:
+            label = found["measure_label"] + f", {_GROUPS[group]}"
+            parts.append(found.assign(row=found["row"] + f" {group}", row_label=label))
+    if not parts:
+        return Absence("range", title, "No range of roles or stages is published.")
+    data = pd.concat(parts, ignore_index=True).sort_values("row", kind="stable").reset_index(drop=True)
+    data = data.sort_values(by=["measure"], key=lambda column: column.map(_places(column)), kind="stable")
+    # An observed range is flagged by rule: it is marked by its shape, and the note says why.
+    data.loc[(data["series"] == "raw") & (data["mark"] == "open"), "mark"] = "filled"
+    series = (Series("shrunken", "shrunken towards the middle by what is noise, with interval"),
+              Series("raw", "as observed", marker="D", fill="pale"))  # fmt: skip
+    note = (
+        "Highest group mean less the lowest. An observed range grows with the number of groups and with noise: it is "
+        "shown beside the shrunken one and never judged."
+    )
+    return _spec(
+        source, "range", title, data.reset_index(drop=True), series, f"Scale points, with {level_words(data)}.", note
+    )
+
+
+def _places(column: pd.Series) -> dict[Any, int]:
+    return {name: place for place, name in enumerate(dict.fromkeys(column))}
+
+
+def _rows(source: Published, statistics: dict[str, str]) -> pd.DataFrame | None:
+    """One row for each measure and series, published or not; None where no series has a row."""
+    found = {
+        (str(row["measure"]), key): row
+        for key, statistic in statistics.items()
+        for row in source.rows("adoption_gradient", statistic)
+        if not row["stage"] and not row["role"]
+    }
+    if not found:
+        return None
     records = []
-    cell = {(row["measure"], row["statistic"]): row for row in known.to_dict("records")}
-    for measure in dict.fromkeys(known["measure"]):
-        for statistic in _SERIES:
-            row = cell.get((measure, statistic), {"status": "not_assessable", "reason": "not estimated"})
-            shown = row["status"] in ("ok", "flagged") and not pd.isna(row["estimate"])
-            records.append(
-                {
-                    "wave": wave,
-                    "measure": measure,
-                    "measure_label": label_of(instrument, measure),
-                    "statistic": statistic,
-                    **{name: row[name] if shown else pd.NA for name in _TYPES},
-                    "mark": "point" if shown else "withheld",
-                    "reason": row["reason"] if isinstance(row["reason"], str) else "",
-                }
-            )
-    return pd.DataFrame.from_records(records).astype(_TYPES)
+    for measure in dict.fromkeys(measure for measure, _ in found):
+        label = source.label(measure)
+        for key, statistic in statistics.items():
+            keys = {"wave": source.wave, "measure": measure, "measure_label": label, "statistic": statistic}
+            keys |= {"panel": "all", "row": measure, "row_label": label, "series": key}
+            records.append(cell(found.get((measure, key)), **keys))
+    return table(records)
 
 
-def _drawing(data: pd.DataFrame, title: str, subtitle: str, source: str, *, simulated: bool) -> Canvas:
-    measures = dict(zip(data["measure"], data["measure_label"], strict=True))
-    left = min(1.5, max(width_of(label, SIZE.label) for label in measures.values()) + 0.04) + 0.08
-    labels = [wrap(label, left - 0.1, SIZE.label, lines=3) for label in measures.values()]
-    right = width_of("between stages", SIZE.small) + 0.1
-    words = [
-        *(([("Simulated data", SIZE.label, INK.warning, "bold", 0.15)]) if simulated else []),
-        *[(line, SIZE.title, INK.text, "bold", 0.17) for line in wrap(title, WIDTH - 0.04, SIZE.title, weight="bold")],
-        *[(line, SIZE.subtitle, INK.quiet, "regular", 0.135) for line in wrap(subtitle, WIDTH - 0.04, SIZE.subtitle)],
-    ]
-    foot = [line for text in (_KEY, source) for line in wrap(text, WIDTH - 0.04, SIZE.small, lines=6)]
-    pitch = 0.42
-    top = sum(step for *_, step in words) + 0.1
-    height = top + pitch * len(measures) + 0.3 + 0.118 * len(foot)
-    drawing = canvas(height)
-    y = height - 0.02
-    for line, size, colour, weight, step in words:
-        drawing.text(0.0, y / height, line, size=size, color=colour, weight=weight, va="top")
-        y -= step
-    base = height - top - pitch * len(measures)
-    axes = drawing.add_axes(
-        (left / WIDTH, base / height, (WIDTH - left - right) / WIDTH, pitch * len(measures) / height)
+def _spec(
+    source: Published, name: str, title: str, data: pd.DataFrame, series: tuple[Series, ...], subtitle: str, note: str
+) -> Spec:
+    ticks, low, high = ends_of(data, include=[0.0])
+    panel = Panel("all", "", "scale_point", series, ticks, low, high, reference=0.0, printed="")
+    words = {each.key: each.words.partition(",")[0] for each in series}
+    told = data.assign(what=[words[key] for key in data["series"]])
+    said = long_words(told, "scale_point", ["row_label", "what"])
+    opening = ["Simulated data."] if source.simulated else []
+    return Spec(
+        name=name,
+        title=title,
+        subtitle=subtitle,
+        notes=f"{note} {mark_words(data)}".strip(),
+        source=source.source(data.to_dict("records")),
+        alt=" ".join([*opening, f"Dot plot with intervals: {title[:1].lower()}{title[1:]}, in scale points.", said]),
+        long_description=said,
+        data=data,
+        plot=RowChart(data, dict(zip(data["row"], data["row_label"], strict=True)), (panel,)),
+        simulated=source.simulated,
     )
-    values = [float(v) for name in ("estimate", "conf_low", "conf_high") for v in data[name].dropna()]
-    high = max([*values, 0.1]) * 1.04
-    axes.set(xlim=(-0.02 * high, high), ylim=(len(measures) - 0.5, -0.5), yticks=[])
-    axes.grid(axis="x", color=INK.rule, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(
-        axis="x", length=2, width=0.5, color=INK.reference, pad=1.5, labelsize=SIZE.small, labelcolor=INK.quiet
-    )
-    sns.despine(ax=axes, left=True)
-    axes.spines["bottom"].set(color=INK.reference, linewidth=0.5)
-    order = {measure: index for index, measure in enumerate(measures)}
-    for (statistic, (words_of, face)), shift in zip(_SERIES.items(), (-0.18, 0.18), strict=True):
-        rows = data[data["statistic"] == statistic]
-        at = [order[measure] + shift for measure in rows["measure"]]
-        rows = rows.assign(y=at)
-        shown = rows.dropna(subset=["estimate"])
-        bars = shown.dropna(subset=["conf_low", "conf_high"])
-        axes.hlines(
-            bars["y"],
-            bars["conf_low"].astype(float),
-            bars["conf_high"].astype(float),
-            color=INK.estimate,
-            linewidth=1.2,
-            zorder=3,
-        )
-        for y_of, mark in zip(at, rows["mark"], strict=True):
-            axes.annotate(
-                words_of,
-                (1.0, y_of),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                size=SIZE.small,
-                color=INK.quiet,
-                va="center",
-                annotation_clip=False,
-            )
-            if mark == "withheld":
-                axes.text(0.0, y_of, "withheld", size=SIZE.small, color=INK.quiet, va="center_baseline")
-        if not shown.empty:
-            sns.scatterplot(
-                x=shown["estimate"].astype(float).to_numpy(),
-                y=shown["y"].to_numpy(),
-                ax=axes,
-                s=16,
-                color=face,
-                edgecolor=INK.estimate,
-                linewidth=0.9,
-                zorder=4,
-                legend=False,
-            )
-    axes.set(xlabel="", ylabel="")
-    for index, label in enumerate(labels):
-        lay(drawing, 0.0, height - top - (index + 0.5) * pitch, label, size=SIZE.label)
-    for k, line in enumerate(reversed(foot)):
-        drawing.text(0.0, (0.04 + k * 0.118) / height, line, size=SIZE.small, color=INK.quiet, va="baseline")
-    return drawing
-
-
-def _sentences(data: pd.DataFrame) -> list[str]:
-    out = []
-    for _, row in data.iterrows():
-        what = f"{row['measure_label']}, {_SERIES[row['statistic']][0]}"
-        if row["mark"] == "withheld":
-            out.append(f"{what}: not published.")
-        elif pd.isna(row["conf_low"]) or pd.isna(row["conf_high"]):
-            out.append(f"{what}: {row['estimate']:.2f}.")
-        else:
-            out.append(f"{what}: {row['estimate']:.2f} ({row['conf_low']:.2f} to {row['conf_high']:.2f}).")
-    return out

@@ -1,83 +1,107 @@
-"""House style of the figures: type, ink, measures of the page, and how a figure is saved.
+"""House styles of the figures: type, ink and measures of the page, for the book, the web and the slide.
 
-Figures are drawn at their final size, 4.5 inches wide, for a 6 x 9 inch book; nothing is scaled afterwards. Text is
-never under 7 points, lines never under half a point, and no meaning hangs on colour alone: a grey print says the same.
+A figure is drawn at its final size and never scaled: 4.5 inches wide in a 6 x 9 inch book, 5 x 7.5 at most on a page of its
+own. Text is never under 7 points, lines never under half a point, and no meaning hangs on colour alone: a grey print says
+the same. `GREY` is the book without colour, for printers that ask for it.
 """
 
 from __future__ import annotations
 
-import base64
+import atexit
 import importlib.util
-import io
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-import pandas as pd
 import seaborn as sns
+from fontTools import subset
 from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
-from matplotlib.text import Text
 
-from fieldwork.chapter import guarded
-from fieldwork.provenance import write_whole
+from fieldwork.errors import DataError, listed, nearest
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
 __all__ = [
-    "FORMATS",
+    "BOOK",
+    "GREY",
     "INK",
+    "PAGE",
     "SIZE",
+    "SLIDE",
+    "STYLES",
+    "WEB",
     "WIDTH",
-    "Figure",
     "Ink",
     "Size",
+    "Style",
     "canvas",
+    "column_of",
+    "contrast",
     "house",
     "label_of",
-    "lay",
-    "save",
+    "on",
+    "short_of",
+    "style_of",
+    "width_of",
     "wrap",
 ]
 
 logger = logging.getLogger(__name__)
 
 WIDTH = 4.5
-FORMATS = ("svg", "pdf", "png", "csv", "txt", "json")
 _FALLBACK = "DejaVu Sans"
+# Latin, Greek and Cyrillic letters; punctuation, currencies, arrows and signs of mathematics.
+_SIGNS = (range(0x20, 0x250), range(0x2B0, 0x530), range(0x1E00, 0x1F00), range(0x2000, 0x2300), range(0x25A0, 0x2600))
 
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """Inks of the house; every text ink holds 4.5:1 on white, and `estimate` and `pale` stay apart in grey.
+    """Inks of a style; every text ink holds 4.5:1 on white, and fills that lie side by side are 1.4:1 apart in grey.
 
     Attributes
     ----------
     text, quiet : str      Words that are read first; words that are read second.
     estimate : str         Points and intervals.
+    second : str           Fill of a second series, apart from `estimate` and `pale` in grey.
     reference : str        What a point is compared with.
     rule : str             Grid lines.
-    pale : str             Fill of the second of two series.
+    pale : str             Fill of the other of two series.
     band : str             Ground of a row that is withheld.
     warning : str          The provenance banner.
+    low, middle, high : str    Scale of a grid of cells, light to dark.
     """
 
     text: str = "#1b1f24"
     quiet: str = "#4f575e"
     estimate: str = "#0f3d66"
+    second: str = "#8fb0cc"
     reference: str = "#8b939a"
     rule: str = "#d9dde1"
     pale: str = "#ffffff"
     band: str = "#eef0f2"
     warning: str = "#8a3300"
+    low: str = "#f4f7fa"
+    middle: str = "#8fb0cc"
+    high: str = "#0f3d66"
+
+    def grey(self) -> Ink:
+        """Return the same inks without colour, each at its own lightness.
+
+        >>> INK.grey().estimate
+        '#3c3c3c'
+        """
+        return replace(self, **{each.name: _grey(getattr(self, each.name)) for each in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +119,92 @@ class Size:
     small: float = 7.0
 
 
-INK = Ink()
-SIZE = Size()
-
-
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure with the words and the data that belong to it.
+class Style:
+    """A house style: where a figure is to stand.
 
     Attributes
     ----------
-    name : str               File name without its ending.
-    title : str              What the figure shows; never a finding.
-    caption : str            How to read it: unit, interval, marks.
-    alt : str                Chart type, what it shows, main reading; no number that is not drawn.
-    long_description : str   Every value in sentences, for readers who do not see it.
-    data : pd.DataFrame      What is drawn, one row per mark.
-    source : str             Survey, wave, base and method; says so when the data are simulated.
-    drawing : Canvas         The drawing itself.
+    name : str               `book`, `page`, `grey`, `web`, `slide`.
+    width : float            Inches.
+    height : float or None   Inches that may not be exceeded; None: as tall as the figure needs.
+    filled : bool            The sheet keeps the ratio of width and height: a slide is 16:9 whatever stands on it.
+    ink : Ink                Inks.
+    size : Size              Type sizes in points.
+    unit : float             Factor of the distances between lines and rows: type larger than the book's stands further apart.
+    dpi : int                Of a raster copy for print or screen.
     """
 
     name: str
-    title: str
-    caption: str
-    alt: str
-    long_description: str
-    data: pd.DataFrame
-    source: str
-    drawing: Canvas = field(repr=False, compare=False)
+    width: float
+    height: float | None
+    filled: bool
+    ink: Ink
+    size: Size
+    unit: float
+    dpi: int
 
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, Any]]:
-        """Show the drawing in a notebook, with its alternative text."""
-        return (
-            {"image/png": base64.b64encode(_bytes(self, "png", dpi=200)).decode("ascii"), "text/plain": self.alt},
-            {"image/png": {"alt": self.alt, "width": round(self.drawing.get_figwidth() * 130)}},
-        )
+
+def _lightness(colour: str) -> float:
+    """Relative luminance of a colour, as WCAG 2.2 has it."""
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21, which is that of their greys (WCAG 2.2).
+
+    >>> round(contrast("#000000", "#ffffff"), 1), round(contrast(INK.quiet, "white"), 1)
+    (21.0, 7.3)
+    """
+    high, low = sorted((_lightness(one), _lightness(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def on(ground: str) -> str:
+    """Return black or white, whichever reads better on a ground; one of them always holds 4.5:1.
+
+    >>> on("#0f3d66"), on("#f4f7fa")
+    ('#ffffff', '#000000')
+    """
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, ground))
+
+
+def _grey(colour: str) -> str:
+    light = _lightness(colour)
+    level = 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
+    return str(to_hex((level, level, level)))
+
+
+INK = Ink()
+SIZE = Size()
+_VIVID = Ink(estimate="#0b5394", second="#8cbbe6", low="#eaf3fb", middle="#7db3e0", high="#0b3c6f", reference="#7b858d")
+
+BOOK = Style("book", WIDTH, None, filled=False, ink=INK, size=SIZE, unit=1.0, dpi=600)
+PAGE = Style("page", 5.0, 7.5, filled=False, ink=INK, size=Size(11.0, 8.5, 8.5, 7.5), unit=1.06, dpi=600)
+GREY = Style("grey", WIDTH, None, filled=False, ink=INK.grey(), size=SIZE, unit=1.0, dpi=600)
+WEB = Style("web", 6.6, None, filled=False, ink=_VIVID, size=Size(13.0, 10.0, 10.0, 9.0), unit=1.25, dpi=192)
+# A slide of 13.33 x 7.5 inches at half its size: vector copies fill it, the raster copy has 1920 x 1080 points.
+SLIDE = Style("slide", 20 / 3, 3.75, filled=True, ink=_VIVID, size=Size(13.0, 9.0, 9.0, 8.0), unit=1.12, dpi=288)
+STYLES = {style.name: style for style in (BOOK, PAGE, GREY, WEB, SLIDE)}
+
+
+def style_of(name: str | Style) -> Style:
+    """Return a house style by its name; DataError for a name that is none.
+
+    >>> style_of("web").dpi
+    192
+    """
+    if isinstance(name, Style):
+        return name
+    if name not in STYLES:
+        near = nearest(name, list(STYLES))
+        raise DataError(
+            f"there is no house style {name!r}",
+            where="figures", expected=listed(STYLES), got=name,
+            hint=f"did you mean {near}?" if near else "book is the one that the run writes",
+        )  # fmt: skip
+    return STYLES[name]
 
 
 @cache
@@ -145,9 +220,34 @@ def family() -> tuple[str, ...]:
     if not all(file.is_file() for file in files):
         logger.warning("Source Sans is not installed: figures are set in %s", _FALLBACK)
         return (_FALLBACK,)
-    for file in files:
+    reduced = [_reduced(file) for file in files]
+    for file in reduced:
         font_manager.fontManager.addfont(file)
-    return (font_manager.FontProperties(fname=files[0]).get_name(), _FALLBACK)
+    return (font_manager.FontProperties(fname=reduced[0]).get_name(), _FALLBACK)
+
+
+def _reduced(file: Path) -> Path:
+    """Return a copy of a font for this process alone, with the letters, signs and kerning that figures use.
+
+    Every PDF embeds what it needs of each font. To take that out of the whole font, of 1,942 glyphs with small capitals and
+    swashes, costs three times as much as all the drawing.
+    """
+    options = subset.Options(layout_features=["kern"], glyph_names=True, notdef_outline=True, recalc_timestamp=False)
+    options.name_IDs = ["*"]
+    with subset.load_font(file, options) as font:
+        chosen = subset.Subsetter(options)
+        chosen.populate(unicodes=[code for code in font.getBestCmap() if any(code in span for span in _SIGNS)])
+        chosen.subset(font)
+        target = Path(_folder()) / file.name
+        font.save(target)
+    return target
+
+
+@cache
+def _folder() -> str:
+    folder = tempfile.mkdtemp(prefix="fieldwork-fonts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager
@@ -167,6 +267,8 @@ def house() -> Iterator[None]:
         "font.size": SIZE.label,
         "text.color": INK.text,
         "text.parse_math": False,
+        # Hinted letters have whole pixels: a line would be longer on one screen than on another, and in no print as measured.
+        "text.hinting": "none",
         "axes.unicode_minus": True,
         "svg.fonttype": "path",
         "svg.hashsalt": "fieldwork",
@@ -187,16 +289,31 @@ def canvas(height: float, width: float = WIDTH) -> Canvas:
 
 
 def width_of(text: str, size: float, weight: str = "regular") -> float:
-    """Return how wide a line of text is, in inches, in house style."""
-    return _width_in(text, size, weight, tuple(mpl.rcParams["font.family"]))
+    """Return how wide a line of text is, in inches, in house style.
+
+    The widths of its words and of the spaces between them: words return from figure to figure, and each measure is taken
+    once.
+    """
+    face = tuple(mpl.rcParams["font.family"])
+    words = text.split(" ")
+    return sum(_width_in(word, size, weight, face) for word in words) + (len(words) - 1) * _width_in(
+        "\N{NO-BREAK SPACE}", size, weight, face
+    )
 
 
-@lru_cache(maxsize=8192)
-def _width_in(text: str, size: float, weight: str, _family: tuple[str, ...]) -> float:
-    # The curves of a wave share most of their labels, and each measure takes milliseconds.
-    drawing = canvas(1.0)
-    box = Text(0, 0, text, size=size, weight=weight, figure=drawing).get_window_extent()
-    return float(box.width) / drawing.dpi
+@lru_cache(maxsize=16384)
+def _width_in(text: str, size: float, weight: str, face: tuple[str, ...]) -> float:
+    prop = font_manager.FontProperties(family=list(face), size=size, weight=weight)
+    if not text:
+        return 0.0
+    wide, *_ = _renderer().get_text_width_height_descent(text, prop, ismath=False)  # type: ignore[no-untyped-call]
+    return float(wide) / 100.0
+
+
+@cache
+def _renderer() -> RendererAgg:
+    made: RendererAgg = FigureCanvasAgg(canvas(1.0)).get_renderer()  # type: ignore[no-untyped-call]
+    return made
 
 
 def wrap(text: str, width: float, size: float, *, weight: str = "regular", lines: int = 3) -> list[str]:
@@ -207,14 +324,15 @@ def wrap(text: str, width: float, size: float, *, weight: str = "regular", lines
     ['Chief Data and AI', 'Officer']
     """
     out: list[str] = []
-    line = ""
+    line, taken = "", 0.0
+    space = width_of("\N{NO-BREAK SPACE}", size, weight)
     for word in _words(text, width, size, weight):
-        longer = f"{line} {word}".strip()
-        if line and width_of(longer, size, weight) > width:
+        mine = width_of(word, size, weight)
+        if line and taken + space + mine > width:
             out.append(line)
-            line = word
+            line, taken = word, mine
         else:
-            line = longer
+            line, taken = f"{line} {word}".strip(), taken + mine + (space if line else 0.0)
     out.append(line)
     if len(out) <= lines:
         return out
@@ -234,54 +352,17 @@ def _words(text: str, width: float, size: float, weight: str) -> Iterator[str]:
         yield rest
 
 
-def lay(drawing: Canvas, x: float, y: float, lines: Sequence[str], *, size: float, bold: bool = False) -> None:
-    """Lay lines of text left-aligned at `x` inches, the block centred on `y` inches from the bottom of the drawing."""
-    step = 1.18 * size / 72
-    first = y + step * (len(lines) - 1) / 2 - 0.35 * size / 72
-    for k, line in enumerate(lines):
-        drawing.text(
-            x / drawing.get_figwidth(),
-            (first - k * step) / drawing.get_figheight(),
-            line,
-            size=size,
-            weight="bold" if bold else "regular",
-            va="baseline",
-        )
-
-
 def label_of(instrument: Instrument, measure: str) -> str:
     """Return what readers call a measure, in one line."""
     return " ".join(instrument.label(measure).split())
 
 
-def save(figure: Figure, folder: Path) -> tuple[Path, ...]:
-    """Write a figure as SVG (outlined text), PDF (fonts embedded), PNG (600 dpi), CSV, alt text and its words as JSON.
-
-    The same figure gives the same bytes: no date, no random identifier. Cells that a spreadsheet would take for a
-    formula are written with an apostrophe in front.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    words = {key: getattr(figure, key) for key in ("name", "title", "caption", "alt", "long_description", "source")}
-    made: Mapping[str, bytes] = {
-        "svg": _bytes(figure, "svg"),
-        "pdf": _bytes(figure, "pdf"),
-        "png": _bytes(figure, "png", dpi=600),
-        "csv": guarded(figure.data).to_csv(index=False, lineterminator="\n").encode(),
-        "txt": f"{figure.alt}\n".encode(),
-        "json": (json.dumps(words, ensure_ascii=False, indent=2) + "\n").encode(),
-    }
-    for ending in FORMATS:
-        write_whole(folder / f"{figure.name}.{ending}", made[ending])
-    return tuple(folder / f"{figure.name}.{ending}" for ending in FORMATS)
+def column_of(style: Style, width: float, inches: float) -> float:
+    """Return how wide a column of labels may be: that of the book, and on a slide a quarter of the sheet."""
+    return max(inches * style.unit, 0.26 * width if style.filled else 0.0)
 
 
-def _bytes(figure: Figure, ending: str, dpi: float | None = None) -> bytes:
-    metadata: dict[str, dict[str, str | None]] = {
-        "svg": {"Date": None, "Creator": None, "Title": figure.title},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Title": figure.title},
-        "png": {"Software": None},
-    }
-    target = io.BytesIO()
-    with house():
-        figure.drawing.savefig(target, format=ending, dpi=dpi or figure.drawing.dpi, metadata=metadata[ending])
-    return target.getvalue()
+def short_of(instrument: Instrument, role: str) -> str:
+    """Return what stands for a role at the head of a narrow column: its id where that is an abbreviation, else its label."""
+    label = next((" ".join(each.label.split()) for each in instrument.roles if each.id == role), role)
+    return min(label, role, key=len) if role.isupper() else label
