@@ -68,7 +68,7 @@ def study(ready, tmp_path):
 
 
 def test_a_publication_holds_every_part_and_its_record_every_file(made):
-    assert [*PARTS] == ["site", "topline", "data", "citation"]
+    assert [*PARTS] == ["site", "book", "essays", "topline", "data", "citation"]
     found = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()}
     assert found == {*made.files, "publication.json"}
     for name in ("site/index.html", "site/roles/r4.html", "site/figures/gradient.svg", "topline/topline.html"):

@@ -167,8 +167,10 @@ def consensus_map(source: Published) -> Spec | Absence:
         row["short"] = row["short"] or next(letters, "")
     data = table(records).astype({"estimate_2": "Float64", "std_error_2": "Float64", "correlation": "Float64"})
     kept = [row["estimate"] for name in ("first", "second") for row in source.rows(_CONSTRUCT, f"map_variance_{name}")]
-    keeps = f" The axes keep {number(float(kept[0]), 'proportion')} and {number(float(kept[1]), 'proportion')} of the variance." \
-        if len(kept) == 2 and not any(pd.isna(value) for value in kept) else ""  # fmt: skip
+    keeps = ""
+    if len(kept) == 2 and not any(pd.isna(value) for value in kept):
+        across, down = (number(float(value), "proportion") for value in kept)
+        keeps = f" The axes keep {across} and {down} of the variance."
     spelt = "; ".join(f"{row['short']}: {row['row_label']}" for row in records if row["series"] == "priority")
     opening = ["Simulated data."] if source.simulated else []
     roles = data[data["series"] == "role"]

@@ -153,21 +153,25 @@ class RowChart:
             small(right, over, self.base)
             for key, middle in zip(self.labels, middles, strict=True):
                 small(right, y + middle, self.bases.get(key, ""))
-        for panel, (x, wide), heading, printed in zip(
-            self.panels, made.panels, made.headings, made.printed, strict=True
-        ):
-            if heading:
-                sheet.lines(
-                    x, over - 0.059 * style.unit * (len(heading) - 1), heading, size=style.size.label, weight="bold"
-                )
-            axes = sheet.axes(x, y, wide, room)
-            self._panel(axes, panel, style, wide, heights, middles)
-            if printed:
-                self._numbers(sheet, panel, x + wide + printed, y, middles)
         if self.tails:
             small(sheet.width - 0.02, over, self.tail)
             for key, middle in zip(self.labels, middles, strict=True):
                 small(sheet.width - 0.02, y + middle, self.tails.get(key, ""))
+        for panel, (x, wide), heading, printed in zip(
+            self.panels, made.panels, made.headings, made.printed, strict=True
+        ):
+            self._head(sheet, x, over, heading)
+            axes = sheet.axes(x, y, wide, room)
+            self._panel(axes, panel, style, wide, heights, middles)
+            if printed:
+                self._numbers(sheet, panel, x + wide + printed, y, middles)
+
+    def _head(self, sheet: Sheet, x: float, over: float, heading: Sequence[str]) -> None:
+        """Write a panel's heading above it, the last line next to the chart."""
+        if heading:
+            style = sheet.style
+            at = over - 0.059 * style.unit * (len(heading) - 1)
+            sheet.lines(x, at, heading, size=style.size.label, weight="bold")
 
     def _entries(self, style: Style) -> list[tuple[str, str, str, str]]:
         found: dict[str, tuple[str, str, str, str]] = {}

@@ -1,4 +1,4 @@
-"""What goes out of the house for one wave, in one folder: pages, topline, data package and how to cite them.
+"""What goes out of the house for one wave, in one folder: pages, book figures, essays, topline, data, how to cite them.
 
 It gathers what a run has made and published, and estimates nothing. A part is a function of the study and a folder.
 """
@@ -64,7 +64,9 @@ def publish(study: Study, out: Path, *, draft: bool = False, force: bool = False
     if not draft:
         refuse_unstated(study, "fieldwork publish --draft, for readers inside the house")
     manifest = manifest_of(study)
-    key = sha256_text(canonical([manifest, sha256_file(study.folder / "study.toml"), _code(), draft, [*PARTS]]))
+    key = sha256_text(
+        canonical([manifest, sha256_file(study.folder / "study.toml"), _code(), draft, [*PARTS], _written(study)])
+    )
     before = _record(out)
     if not force and before.get("key") == key and _whole(out, before["files"]):
         return Publication(out, before["files"], True, unstated)  # noqa: FBT003 - a field of a record
@@ -118,6 +120,33 @@ def _data(study: Study, out: Path) -> list[Path]:
     return write(study, out / "data")
 
 
+def _book(study: Study, out: Path) -> list[Path]:
+    """Draw every figure in the styles of the book, the page, the web and the slide, with the list of figures."""
+    from fieldwork.figures import publish_all, published_of  # noqa: PLC0415 - matplotlib
+
+    return publish_all(published_of(study.folder, study.wave), out / "book", study.name)
+
+
+def _essays(study: Study, out: Path) -> list[Path]:
+    """Build the essays into the report, where they are kept, and copy them."""
+    from fieldwork import essays  # noqa: PLC0415 - documents
+
+    copied = []
+    kept = study.reports / "essays"
+    for path in essays.build(study.folder, study.wave):
+        target = out / "essays" / path.relative_to(kept)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        copied.append(target)
+    return copied
+
+
+def _written(study: Study) -> dict[str, str]:
+    """Return the hash of each essay and of what it cites."""
+    folder = study.folder / "essays"
+    return {path.name: sha256_file(path) for path in sorted(folder.glob("*")) if path.is_file()}
+
+
 def _citation(study: Study, out: Path) -> list[Path]:
     from fieldwork.publish.citation import write  # noqa: PLC0415
 
@@ -126,6 +155,8 @@ def _citation(study: Study, out: Path) -> list[Path]:
 
 PARTS: dict[str, Callable[[Study, Path], list[Path]]] = {
     "site": _site,
+    "book": _book,
+    "essays": _essays,
     "topline": _topline,
     "data": _data,
     "citation": _citation,
