@@ -8,4 +8,4 @@ settings.load_profile("fieldwork")
 
 def pytest_collection_modifyitems(items):
     """Put the dearest modules first, so that side by side the last ones to end are short."""
-    items.sort(key=lambda item: item.get_closest_marker("study") is None)
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("study", "browser")))

@@ -206,6 +206,7 @@ def test_the_search_for_canaries_finds_them(tmp_path):
     }
 
 
+@pytest.mark.study
 @pytest.mark.parametrize(
     ("only", "kinds"),
     [

@@ -15,6 +15,7 @@ import pytest
 
 from fieldwork.cli import main
 from fieldwork.errors import RunError, StudyError
+from fieldwork.figures import publish_all, published_of
 from fieldwork.publish import PARTS, publish
 from fieldwork.publish.citation import bibtex, cff, csl, spdx, work_of
 from fieldwork.site import build
@@ -62,6 +63,20 @@ def made(ready):
     return publish(Study.open(ready), ready / "publication" / "2026Q1")
 
 
+def one_figure(study, out):
+    """The part `book` for one figure of one style: test_figures draws them all, and each takes a second."""
+    return publish_all(
+        published_of(study.folder, study.wave), out / "book", study.name, styles=("web",), names=("dumbbell",)
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_book():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PARTS, "book", one_figure)
+        yield
+
+
 @pytest.fixture
 def study(ready, tmp_path):
     return Study.open(shutil.copytree(ready, tmp_path / "study", ignore=shutil.ignore_patterns("publication")))
@@ -73,7 +88,7 @@ def test_a_publication_holds_every_part_and_its_record_every_file(made):
     assert found == {*made.files, "publication.json"}
     for name in ("site/index.html", "site/roles/r4.html", "site/figures/gradient.svg", "topline/topline.html"):
         assert name in found
-    for name in ("data/datapackage.json", "CITATION.cff", "citation.bib", "citation.json"):
+    for name in ("book/figures.csv", "data/datapackage.json", "CITATION.cff", "citation.bib", "citation.json"):
         assert name in found
     assert all(digest_of(made.folder / name) == digest for name, digest in made.files.items())
 
