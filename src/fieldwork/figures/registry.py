@@ -199,7 +199,7 @@ def figure(
 
     Raises DataError for a name that no figure has, and for a figure that the wave does not allow, with the reason.
 
-    >>> figure("alignment", study="..", style="slide")  # doctest: +SKIP
+    In a chapter: `figure("alignment", study="..", style="slide")`.
     """
     folder = study.folder if isinstance(study, Study) else Study.find(study)
     source = source or published_of(folder, wave)

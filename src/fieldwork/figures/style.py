@@ -99,7 +99,7 @@ class Ink:
         """Return the same inks without colour, each at its own lightness.
 
         >>> INK.grey().estimate
-        '#3c3c3c'
+        '#3b3b3b'
         """
         return replace(self, **{each.name: _grey(getattr(self, each.name)) for each in fields(self)})
 
