@@ -48,7 +48,7 @@ publication precision can make; `covered` the share of intervals that hold the t
 statistic whose truth is a bound of its range (a spread of nil) can be missed on one side only.
 
 `range_raw`, the observed range of means, is biased upward by what sampling puts between means, and published to show that:
-where the truth is nil it lies beyond four of its standard errors by definition. It has no interval, and nothing is judged by it.
+where the truth is nil it may lie beyond four of its standard errors. It has no interval, and nothing is judged by it.
 
 Rows with several truths of one name (roles, stages, answers) are counted together. Statistics without a truth are listed
 last: what the world does not determine, or what nobody has enumerated yet.
