@@ -1,6 +1,7 @@
 """Every kind of delivery that hostile.md names for intake: read right, set aside with a reason, or stopped with a mend."""
 
 import io
+import random
 import shutil
 import tracemalloc
 import zipfile
@@ -15,6 +16,8 @@ from fieldwork.clean import clean
 from fieldwork.errors import DataError, InstrumentError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import check_files, read_deliveries
+from fieldwork.intake.columnar import read_parquet
+from fieldwork.intake.workbook import read_workbook
 from fieldwork.study import Study
 from tests.hostile_files import FORMS, QUALTRICS, SURVEYMONKEY, qualtrics, sheet, surveymonkey, workbook
 
@@ -237,6 +240,90 @@ def test_a_workbook_is_refused_before_it_fills_the_memory(take):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 << 20
+
+
+def damaged(content, times, seed=1):
+    """Copies of a file with one to five bits turned over, half of them cut as well."""
+    draw = random.Random(seed)
+    for _ in range(times):
+        copy = bytearray(content)
+        for _ in range(draw.choice([1, 2, 5])):
+            copy[draw.randrange(len(copy))] ^= 1 << draw.randrange(8)
+        yield bytes(copy[: draw.randrange(len(copy))] if draw.random() < 0.5 else copy)
+
+
+@pytest.mark.parametrize("kind", ["workbook", "parquet"])
+def test_a_damaged_file_is_read_or_told_and_nothing_else(tmp_path, kind):
+    rows = [*ROWS, *([f"r{n}", "o", "w1", "CEO", ("date", 44000.5 + n)] for n in range(60))]
+    times = pd.date_range("2026-01-01", periods=60)
+    columns = {
+        "resp_id": [f"r{n}" for n in range(60)],
+        "conf": range(60),
+        "weeks": [n / 7 for n in range(60)],
+        "start": times,
+    }
+    content = workbook({"S": rows}) if kind == "workbook" else parquet(pd.DataFrame(columns))
+    read = read_workbook if kind == "workbook" else read_parquet
+    path, hints = tmp_path / "damaged", []
+    for copy in damaged(content, 400):
+        path.write_bytes(copy)
+        try:
+            read(path, name="damaged")
+        except DataError as error:
+            hints.append(error.hint)
+    assert len(hints) > 200
+    assert all(hints)
+
+
+def cells(*given):
+    """A row of XML cells below ROWS' header."""
+    inside = "".join(f'<c r="{at}" {more}><v>{value}</v></c>' for at, value, more in given)
+    return {
+        "a.xlsx": workbook({"S": sheet(ROWS[:1]).replace("</sheetData>", f'<row r="2">{inside}</row></sheetData>')})
+    }
+
+
+@pytest.mark.parametrize(
+    ("row_of_cells", "got"),
+    [
+        ([("ZZ2", "1", ""), ("A2", "1", "")], "cells of row 2 out of order"),
+        ([("A2", "1", ""), ("A2", "2", "")], "one of them twice"),
+        ([("A2", "7", 't="s"')], "a shared text that is not there"),
+        ([("A2", "one", "")], "'one' where a number is due"),
+        ([("A2", "1", 's="x"')], "'x' where a whole number is due"),
+    ],
+)
+def test_cells_that_no_spreadsheet_writes_stop_the_reading(take, row_of_cells, got):
+    with pytest.raises(DataError, match="the workbook is damaged") as caught:
+        take(cells(*row_of_cells))
+    assert got in caught.value.got
+
+
+def test_a_date_behind_the_calendar_is_no_date(tmp_path):
+    last = {True: 2_957_003, False: 2_958_465}  # 9999-12-31, counted from 1904 and from 1900
+    for date1904, serial in last.items():
+        path = tmp_path / "a.xlsx"
+        path.write_bytes(workbook({"S": [["start"], [("date", serial)], [("date", serial + 1)]]}, date1904=date1904))
+        assert read_workbook(path, name="a.xlsx").rows[0].tolist() == ["9999-12-31", str(serial + 1)]
+
+
+def test_a_time_behind_the_calendar_is_told(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"start": pa.array([10**15], pa.timestamp("s"))}), path)
+    with pytest.raises(DataError, match="the Parquet file is damaged"):
+        read_parquet(path, name="a.parquet")
+
+
+def test_a_sheet_that_is_listed_and_not_there_stops_the_reading(take):
+    whole = io.BytesIO(workbook({"one": ROWS, "two": ROWS}))
+    out = io.BytesIO()
+    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(out, "w") as after:
+        for part in before.namelist():
+            if not part.endswith("sheet2.xml"):
+                after.writestr(part, before.read(part))
+    with pytest.raises(DataError, match="the workbook is damaged") as caught:
+        take({"a.xlsx": out.getvalue()})
+    assert caught.value.got == "no content of sheet two"
 
 
 def test_an_archive_that_lies_about_its_size_gives_no_more_than_it_says(take):

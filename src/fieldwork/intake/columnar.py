@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pyarrow.parquet as pq
 
 from fieldwork.errors import DataError, listed
 from fieldwork.intake.problems import shown
-from fieldwork.intake.separated import MOST_COLUMNS, Separated, categorical, too_wide
+from fieldwork.intake.separated import MOST_COLUMNS, Separated, categorical, changed, too_wide
+from fieldwork.provenance import sha256_file
 
 __all__ = ["read_parquet"]
 
@@ -26,7 +26,7 @@ def read_parquet(path: Path, *, name: str) -> Separated:
     Rows are numbered from 2, as if a header stood above them; a missing cell is an empty text. Raises DataError for a
     damaged file, one that unpacks beyond 4 GB, a column of lists, structures or bytes, or a file that changes meanwhile.
     """
-    before = _sha256(path)
+    before = sha256_file(path)
     try:
         with path.open("rb") as file, pq.ParquetFile(file) as parquet:
             schema, meta = parquet.schema_arrow, parquet.metadata
@@ -39,7 +39,7 @@ def read_parquet(path: Path, *, name: str) -> Separated:
                 rows += batch.num_rows
                 for chunks, column in zip(columns, batch.columns, strict=True):
                     chunks.append(pa.array(_texts(column), pa.string()).dictionary_encode())
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise DataError(
@@ -49,24 +49,13 @@ def read_parquet(path: Path, *, name: str) -> Separated:
             got=shown(str(error)),
             hint="export the delivery again",
         ) from error
-    if _sha256(path) != before:
-        raise DataError(
-            "the file was changed while it was read",
-            where=name,
-            expected=f"SHA-256 {before[:12]}…",
-            got="other bytes",
-            hint="wait until the delivery is complete, then run again",
-        )
+    if (after := sha256_file(path)) != before:
+        raise changed(name, before, after)
     frame = pd.DataFrame(
         {place: categorical(chunks) for place, chunks in enumerate(columns)},
         index=pd.RangeIndex(2, rows + 2, name="row"),
     )
     return Separated(tuple(schema.names), frame, (), trailing_separator=False, sha256=before)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse(schema: pa.Schema, unpacked: int, name: str) -> None:

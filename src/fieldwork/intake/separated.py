@@ -28,7 +28,7 @@ from fieldwork.intake.problems import shown
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MOST_COLUMNS", "Irregular", "Separated", "categorical", "read_separated", "too_wide"]
+__all__ = ["MOST_COLUMNS", "Irregular", "Separated", "categorical", "changed", "read_separated", "too_wide"]
 
 _BLOCK = 1 << 20
 _BATCH = 20_000
@@ -130,14 +130,19 @@ def read_separated(path: Path, *, name: str, separator: str = ",", encoding: str
     if read.irregular and not len(read.rows):
         read = _without_trailing_separator(_parse(path, name, encoding, separator, surplus=1)) or read
     if read.sha256 != sha256:
-        raise DataError(
-            "the file was changed while it was read",
-            where=name,
-            expected=f"SHA-256 {sha256[:12]}…",
-            got=f"SHA-256 {read.sha256[:12]}…",
-            hint="wait until the delivery is complete, then run again",
-        )
+        raise changed(name, sha256, read.sha256)
     return read
+
+
+def changed(name: str, before: str, after: str) -> DataError:
+    """Return the error of a file that is another one at the end of its reading, by its SHA-256."""
+    return DataError(
+        "the file was changed while it was read",
+        where=name,
+        expected=f"SHA-256 {before[:12]}…",
+        got=f"SHA-256 {after[:12]}…",
+        hint="wait until the delivery is complete, then run again",
+    )
 
 
 def _without_trailing_separator(read: Separated) -> Separated | None:

@@ -7,10 +7,13 @@ counts, and a row with a formula that has none is set aside.
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -24,7 +27,8 @@ import pyarrow as pa
 
 from fieldwork.errors import DataError, listed, nearest
 from fieldwork.intake.problems import shown
-from fieldwork.intake.separated import MOST_COLUMNS, Irregular, Separated, categorical, too_wide
+from fieldwork.intake.separated import MOST_COLUMNS, Irregular, Separated, categorical, changed, too_wide
+from fieldwork.provenance import sha256_file
 
 __all__ = ["read_workbook"]
 
@@ -37,6 +41,8 @@ _FARTHEST = 100_000  # empty lines between two rows
 _BUILT_IN_DATES = {*range(14, 23), *range(45, 48)}
 _ADDRESS = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
 _LITERAL = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
+_LAST_DAY = datetime(9999, 12, 31)  # noqa: DTZ001 - of the calendar; cells know no time zone
+_DAYS = 2_958_466  # to its end, from 1900
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -56,35 +62,59 @@ def read_workbook(path: Path, *, name: str, sheet: str = "", header_lines: int =
     the bounds, a damaged or encrypted file, a sheet that is not there, several sheets and none named, or a cell that
     stands far outside the table.
     """
-    before = _sha256(path)
-    try:
-        with path.open("rb") as file:
-            _refuse_others(file.read(8), name)
-            with zipfile.ZipFile(file) as archive:
-                _refuse_bombs(archive, path.stat().st_size, name)
-                read = _read(_Workbook(archive, name), name, sheet, header_lines, before)
-    except (zipfile.BadZipFile, expat.ExpatError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DataError(
-            "the workbook is damaged",
-            where=name,
-            expected="an .xlsx workbook, whole",
-            got=shown(str(error)),
-            hint="open it in a spreadsheet and save it again, or save the sheet as CSV UTF-8",
-        ) from error
-    if _sha256(path) != before:
-        raise DataError(
-            "the file was changed while it was read",
-            where=name,
-            expected=f"SHA-256 {before[:12]}…",
-            got="other bytes",
-            hint="wait until the delivery is complete, then run again",
-        )
+    before = sha256_file(path)
+    with path.open("rb") as file:
+        _refuse_others(file.read(8), name)
+        with _unpacking(name):
+            archive = zipfile.ZipFile(file)
+        with archive:
+            _refuse_bombs(archive, path.stat().st_size, name)
+            read = _read(_Workbook(archive, name), name, sheet, header_lines, before)
+    if (after := sha256_file(path)) != before:
+        raise changed(name, before, after)
     return read
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def _unpacking(name: str) -> Iterator[None]:
+    """Tell of an archive that cannot be unpacked as of a damaged workbook; it stands around the archive's own work alone.
+
+    zipfile passes on what the method of compression raises: zlib's and lzma's errors, bz2's OSError without a number, and the
+    system's refusal of a place that a damaged table of contents names.
+    """
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise _damaged(name, str(error)) from error
+    except OSError as error:
+        if error.errno not in {None, errno.EINVAL}:
+            raise
+        raise _damaged(name, str(error)) from error
+
+
+def _damaged(name: str, got: str) -> DataError:
+    return DataError(
+        "the workbook is damaged",
+        where=name,
+        expected="an .xlsx workbook, whole",
+        got=shown(got),
+        hint="open it in a spreadsheet and save it again, or save the sheet as CSV UTF-8",
+    )
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise _damaged(name, f"'{text[:40]}' where a whole number is due") from error
 
 
 def _refuse_others(head: bytes, name: str) -> None:
@@ -147,7 +177,10 @@ class _Workbook:
 
         self._stream("xl/workbook.xml", workbook)
         self._stream("xl/_rels/workbook.xml.rels", relation)
-        self.sheets = {sheet: targets.get(key, "") for sheet, key in sheets if targets.get(key, "") in self.parts}
+        if lost := [sheet for sheet, key in sheets if targets.get(key, "") not in self.parts]:
+            raise _damaged(name, f"no content of sheet {listed(shown(each) for each in lost)}")
+        self.sheets = {sheet: targets[key] for sheet, key in sheets}
+        self.seconds = (_LAST_DAY - self.epoch + timedelta(days=1)).total_seconds()
         self.texts = self._texts()
         self.dates = self._dates()
 
@@ -179,12 +212,20 @@ class _Workbook:
         if text is not None:
             parser.CharacterDataHandler = text
         parser.StartDoctypeDeclHandler = self._refuse_doctype
-        with self.archive.open(self.parts[part]) as stream:
-            while block := _block(stream):
-                parser.Parse(block, False)  # noqa: FBT003 - expat's own signature
+        with _unpacking(self.name):
+            stream = self.archive.open(self.parts[part])
+        with stream:
+            last = False
+            while not last:
+                with _unpacking(self.name):
+                    block = _block(stream)
+                last = not block
+                try:
+                    parser.Parse(block, last)
+                # An encoding that the XML names and nobody knows is a LookupError.
+                except (expat.ExpatError, LookupError) as error:
+                    raise _damaged(self.name, str(error)) from error
                 yield
-            parser.Parse(b"", True)  # noqa: FBT003
-            yield
 
     def _refuse_doctype(self, *_: object) -> None:
         raise DataError(
@@ -229,11 +270,13 @@ class _Workbook:
         def start(tag: str, given: dict[str, str]) -> None:
             if tag == "numFmt":
                 form = _LITERAL.sub("", given.get("formatCode", "")).lower()
-                own[int(given.get("numFmtId", "0"))] = form != "general" and bool(set(form) & set("ydhms"))
+                own[_whole(given.get("numFmtId", "0"), self.name)] = form != "general" and bool(
+                    set(form) & set("ydhms")
+                )
             elif tag == "cellXfs":
                 within[0] = True
             elif tag == "xf" and within[0]:
-                styles.append(int(given.get("numFmtId", "0")))
+                styles.append(_whole(given.get("numFmtId", "0"), self.name))
 
         def end(tag: str) -> None:
             if tag == "cellXfs":
@@ -268,11 +311,13 @@ class _Sheet:
 
     def start(self, tag: str, given: dict[str, str]) -> None:
         if tag == "row":
-            self.row = int(given.get("r", self.row + 1))
+            self.row = _whole(given["r"], self.book.name) if "r" in given else self.row + 1
             self.column, self.cells = 0, []
         elif tag == "c":
-            found = _ADDRESS.fullmatch(given.get("r", ""))
+            found, before = _ADDRESS.fullmatch(given.get("r", "")), self.column
             self.column = _number(found[1]) if found else self.column + 1
+            if self.column <= before:
+                raise _damaged(self.book.name, f"cells of row {self.row} out of order, or one of them twice")
             self.kind, self.style = given.get("t", "n"), given.get("s", "")
             self.value, self.formula = [], False
         elif tag == "f":
@@ -300,16 +345,20 @@ class _Sheet:
 
     def _text(self, raw: str) -> str:
         if self.kind == "s":
-            place = int(raw) if raw else -1
+            place = _whole(raw, self.book.name) if raw else -1
             if not 0 <= place < len(self.book.texts):
-                raise ValueError(f"cell {self.row}:{self.column} names a shared text that is not there")
+                raise _damaged(self.book.name, f"cell {self.row}:{self.column} names a shared text that is not there")
             return self.book.texts[place]
         if self.kind != "n" or not raw:
             return raw
-        number = float(raw)
-        style = int(self.style) if self.style else 0
-        if style < len(self.book.dates) and self.book.dates[style] and 0 <= number < 2_958_466:
-            moment = self.book.epoch + timedelta(seconds=round(number * 86_400))
+        try:
+            number = float(raw)
+        except ValueError as error:
+            raise _damaged(self.book.name, f"'{raw[:40]}' where a number is due") from error
+        style = _whole(self.style, self.book.name) if self.style else 0
+        dated = 0 <= style < len(self.book.dates) and self.book.dates[style]
+        if dated and 0 <= number < _DAYS and (seconds := round(number * 86_400)) < self.book.seconds:
+            moment = self.book.epoch + timedelta(seconds=seconds)
             return moment.date().isoformat() if number == int(number) else moment.isoformat()
         return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
 
