@@ -224,6 +224,17 @@ class TestDesigns:
         assert found["status"] == "not_assessable"
         assert "all answers of a lie at one end of the scale" in found["reason"]
 
+    def test_a_small_role_whose_answers_are_all_alike_is_not_named_and_no_number_is_told(self):
+        data = drawn()
+        few = data.index[data["role"] == "a"]
+        data.loc[few[25:], "role"] = "b"
+        data.loc[few[:25], "conf"] = 5.0
+        _, table = both(data)
+        reason = row(table, "role_mean_model")["reason"]
+        assert reason == (
+            "the model cannot be fitted: all answers of a role or stage lie at one end of the scale; answers at one point alone"
+        )
+
     def test_what_is_thin_is_held_back(self):
         data = drawn(organisations=30, informants=3)
         design = designed(data)

@@ -66,6 +66,18 @@ def test_a_model_that_cannot_be_fitted_says_why_and_leaves_the_index_alone():
     told = row(made, statistic="ridit_model")
     assert told["status"] == "not_assessable"
     assert "all answers of CEO lie at one end of the scale" in told["reason"]
+    assert "40" not in told["reason"]
+
+
+def test_the_model_version_refuses_every_role_that_it_cannot_speak_of():
+    counts = {"CEO": [10, 10, 10, 5, 5], "CTO": [5, 5, 10, 10, 10], "CFO": [6, 6, 6, 6, 5], "CMO": [1, 1, 2, 1, 1]}
+    made = of(wave(people(counts)))
+    rows = made.estimates.query("statistic == 'ridit_model'").set_index("role")
+    assert set(rows.index) == set(made.estimates.query("statistic == 'ridit'")["role"])
+    assert set(rows.index[rows["status"] == "ok"]) == {"CEO", "CTO"}
+    assert rows.loc["CFO", "reason"] == "30 respondents are needed; there are somewhat fewer"
+    assert rows.loc["CMO", "reason"] == "30 respondents are needed; there are fewer than 10"
+    assert rows.loc["CHRO", "status"] == "not_assessable"
 
 
 def test_roles_weigh_alike_in_the_reference_and_are_half_way_on_average():

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelLens", "estimate", "estimate_for", "model_lens", "population_mean"]
 
 MINIMUM_SHARED = 30  # organisations with two informants or more, below which their variance is not estimated
+SAID_OF_ALL = 30  # respondents of whom it may be published that all answered alike, as the gate has it
 SIGNIFICANT = 0.05  # of the test of proportional odds, which is a check and decides no claim
 _NODES = 21  # of the integral over organisations in a predicted mean; five digits for any sd met in practice
 _BLOCK = 256  # draws at a time, so that predicted means of many draws stay in cache
@@ -287,11 +288,13 @@ def _refuse_separation(measure: Measure, y: Ints, codes: Sequence[Ints], names: 
         for g, label in enumerate(labels):
             given = y[code == g]
             if given.min() == given.max() and given.min() in {0, y.max()}:
+                # What is raised here is published as a reason: of a small group it may not be said how all of it answered.
+                whose = label if len(given) >= SAID_OF_ALL else "a role or stage"
                 raise DesignError(
-                    f"all answers of {label} lie at one end of the scale",
+                    f"all answers of {whose} lie at one end of the scale",
                     where=f"constructs.ordinal_lens, {measure.name}",
                     expected="answers at two points or more in every role and stage",
-                    got=f"{len(given)} answers, all {measure.scores[given.min()]:g}",
+                    got="answers at one point alone",
                     hint="read the cell table: the model has no finite estimate",
                 )
 

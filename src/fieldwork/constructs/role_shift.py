@@ -242,17 +242,17 @@ def _index(ledger: Ledger, waves: Sequence[Fielded], wanted: str, frozen: str) -
         PUBLISHED,
         said,
     )
-    _modelled(ledger, now, reference, answers.scores, said)
+    _modelled(ledger, now, reference, answers, said)
     _shift(ledger, known, reference, said)
 
 
-def _modelled(ledger: Ledger, now: Fielded, reference: Reference, codes: Floats, said: str) -> None:
+def _modelled(ledger: Ledger, now: Fielded, reference: Reference, answers: RoleAnswers, said: str) -> None:
     """Add the index that the cumulative link mixed model predicts for each role, beside the one of the cell table.
 
     The reference counts as known here: its own uncertainty is in `ridit`, and no part of the model.
     """
     keys = now.instrument.keys
-    measure, role = Measure(keys.stage, tuple(float(code) for code in codes)), axis(now.instrument, keys.role)
+    measure, role = Measure(keys.stage, tuple(answers.scores.tolist())), axis(now.instrument, keys.role)
     scores = ridits(reference.share[0])
     try:
         lens = model_lens(now.design, measure, role, None, draws=now.design.replicates, scores=scores.tolist())
@@ -260,26 +260,19 @@ def _modelled(ledger: Ledger, now: Fielded, reference: Reference, codes: Floats,
         reason = f"the model cannot be fitted: {error.title}; {error.got}"
         ledger.refuse(keys.stage, "ridit_model", "index", reason, method="clmm")
         return
-    for i, label in enumerate(lens.roles):
-        base: dict[str, Any] = {"role": label, "n": int(lens.n[i]), "n_organisations": int(lens.clusters[i])}
-        base["method"] = "clmm"
-        if lens.n[i] < PUBLISHED:
-            reason = needed(PUBLISHED, "respondents", int(lens.n[i]))
-            ledger.refuse(keys.stage, "ridit_model", "index", reason, **base)
+    place = {label: i for i, label in enumerate(lens.roles)}
+    for role_id, n, clusters in zip(now.instrument.role_ids, answers.n, answers.clusters, strict=True):
+        base: dict[str, Any] = {"role": role_id, "n": int(n), "n_organisations": int(clusters), "method": "clmm"}
+        if n < PUBLISHED or role_id not in place:
+            short = needed(PUBLISHED, "respondents", int(n))
+            few = needed(MINIMUM_CLUSTERS, "organisations", int(clusters))
+            ledger.refuse(keys.stage, "ridit_model", "index", short if n < PUBLISHED else few, **base)
             continue
-        drawn = lens.role_mean[1:, i]
-        words = f"marginal: over organisations; reference held as observed, {said}"
-        estimate = float(lens.role_mean[0, i])
+        means = lens.role_mean[:, place[role_id]]
         ledger.add(
-            keys.stage,
-            "ridit_model",
-            "index",
-            draws=drawn,
-            estimate=estimate,
-            reason=words,
-            **interval_of(drawn),
-            **base,
-        )
+            keys.stage, "ridit_model", "index", draws=means[1:], estimate=float(means[0]),
+            reason=f"marginal: over organisations; reference held as observed, {said}", **interval_of(means[1:]), **base,
+        )  # fmt: skip
 
 
 def _shift(ledger: Ledger, waves: Sequence[Fielded], reference: Reference, said: str) -> None:
