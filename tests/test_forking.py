@@ -100,6 +100,14 @@ def test_a_kernel_that_is_killed_is_told_at_once(tmp_path):
         executed(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 
 
+def test_a_kernel_leads_its_group_as_soon_as_it_is_told_of(tmp_path):
+    served = forking.server(SURROUNDINGS)
+    with (tmp_path / "log").open("wb") as log:
+        kernel = served.fork(["-f", str(tmp_path / "k.json")], str(tmp_path), SURROUNDINGS, log.fileno())
+    os.killpg(kernel.pid, signal.SIGKILL)
+    assert kernel.wait(timeout=10) == 0
+
+
 def test_without_its_server_a_run_gets_another_one(tmp_path):
     parent = "import os; print(os.environ['JPY_PARENT_PID'])"
     before = int(said(executed(tmp_path, parent, name="one")[0]))

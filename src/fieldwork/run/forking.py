@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,23 +151,19 @@ class Server:
         request = json.dumps(
             {"arguments": list(arguments), "folder": folder, "surroundings": dict(surroundings)}
         ).encode()
-        with self._lock, self._losing():
-            socket.send_fds(self._socket, [request], [log])
-            answer, handles, _, _ = socket.recv_fds(self._socket, _LARGEST, 1)
+        try:
+            with self._lock:
+                socket.send_fds(self._socket, [request], [log])
+                answer, handles, _, _ = socket.recv_fds(self._socket, _LARGEST, 1)
             if not answer:
                 raise ConnectionResetError("the server of kernels has gone")
+        except ConnectionError:
+            self._lost = True
+            raise
         told = json.loads(answer)
         if "fault" in told:
             raise OSError(told["fault"])
         return Forked(told["pid"], handles[0])
-
-    @contextlib.contextmanager
-    def _losing(self) -> Iterator[None]:
-        try:
-            yield
-        except ConnectionError:
-            self._lost = True
-            raise
 
     def close(self) -> None:
         """End the server; its kernels end with the process that started it, or when they are told."""
@@ -266,6 +262,9 @@ def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
             asked: dict[str, Any] = json.loads(request)
             _settle_in(asked, logs[0], watched)
             return asked
+        # Whoever is told of the kernel may end it at once, by its group: that has to be there already.
+        with contextlib.suppress(ProcessLookupError):
+            os.setpgid(pid, pid)
         # The child cannot be reaped before its handle is open: the number is its own until then.
         handle = os.pidfd_open(pid)
         socket.send_fds(door, [json.dumps({"pid": pid}).encode()], [handle])
@@ -275,7 +274,7 @@ def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
 
 def _settle_in(request: Mapping[str, Any], log: int, watched: int) -> None:
     """Make a forked process what a process started from nothing would be."""
-    os.setsid()
+    os.setpgid(0, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
