@@ -1,5 +1,6 @@
 """The rules of print, held of every figure of the register in every house style: one table of estimates, drawn once a style."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -20,7 +21,7 @@ from fieldwork.errors import DataError
 from fieldwork.figures import Absence, Spec, describe, numbered, publish_all, publisher_name, save
 from fieldwork.figures.change import _apart
 from fieldwork.figures.published import number, published
-from fieldwork.figures.style import GREY, INK, STYLES, contrast, house, on
+from fieldwork.figures.style import GREY, INK, STYLES, contrast, house, on, short_of
 from fieldwork.schema import ESTIMATES, MULTIVERSE, frame
 from fieldwork.study import Study
 
@@ -371,6 +372,40 @@ def test_a_figure_that_the_wave_does_not_allow_says_what_is_missing_and_keeps_it
     assert numbered(alone["ranks"]) == numbered(MADE["ranks"])
     empty = published(frame([], ESTIMATES), INSTRUMENT, wave="2026Q1", study="s")
     assert {type(made) for made in describe(empty)} == {Absence}
+
+
+def lines_between(figure):
+    """How many roles are joined from wave to wave, and how many are drawn."""
+    drawn = [line for line in figure.drawing.axes[0].get_lines() if len(line.get_xdata()) == 2]
+    return sum(line.get_linestyle() != "None" for line in drawn), len(drawn)
+
+
+def waves_where(changed):
+    """The figure of confidence over waves, rows of its `mean_change` changed."""
+    table = SOURCE.estimates
+    here = (table["statistic"] == "mean_change") & (table["measure"] == "conf")
+    rows = changed(table[here])
+    made = dataclasses.replace(SOURCE, estimates=pd.concat([table[~here], rows], ignore_index=True))
+    return next(each for each in describe(made) if each.name == "waves_conf")
+
+
+def test_waves_of_a_question_that_changed_are_not_joined():
+    whole = waves_where(lambda rows: rows.head(1).assign(role="", status="not_assessable", reason="wording changed"))
+    assert lines_between(whole.draw()) == (0, len(ROLES))
+    assert whole.notes.endswith("Not joined: wording changed.")
+    assert lines_between(MADE["waves_conf"].draw()) == (len(ROLES), len(ROLES))
+    assert "Not joined" not in MADE["waves_conf"].notes
+
+
+def test_a_role_that_cannot_be_followed_is_not_joined_and_named():
+    def lost(rows):
+        refused = rows["role"] == ROLES[2]
+        status = rows["status"].mask(refused, "not_assessable")
+        return rows.assign(status=status, reason=rows["reason"].mask(refused, "the role is new"))
+
+    made = waves_where(lost)
+    assert lines_between(made.draw()) == (len(ROLES) - 1, len(ROLES))
+    assert made.notes.endswith(f"Not joined ({short_of(INSTRUMENT, ROLES[2])}), for their change is not assessable.")
 
 
 def test_a_broken_flow_is_refused_and_never_drawn():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fieldwork.errors import listed
 from fieldwork.figures.published import Published, cell, level_words, long_words, mark_words, reading, table
 from fieldwork.figures.roles import measures_of
 from fieldwork.figures.rows import Panel, RowChart, Series, ends_of
@@ -81,7 +82,8 @@ def levels(source: Published, measure: str) -> Spec | Absence:
 
     Reads `role_mean` over all stages of this wave and of `Published.history`. The five roles that moved furthest have
     their intervals drawn. A wave whose row is held back breaks the line. Whether waves may be compared is the instrument's to
-    say: the row `mean_change` tells, and where it is refused the reason stands in the note.
+    say, and `mean_change` tells: a role is joined from wave to wave where its change could be assessed, and where a question or
+    a role was changed its means stand apart, with the reason in the note.
     """
     label = source.label(measure)
     name, title = f"waves_{measure.replace('+', '_')}", f"{label} by role and wave"
@@ -99,9 +101,14 @@ def levels(source: Published, measure: str) -> Spec | Absence:
     data = data[data.groupby("row")["estimate"].transform("count") > 0].reset_index(drop=True)
     if data.groupby("row")["estimate"].count().max() < 2 if len(data) else True:
         return Absence(name, title, f"No role has a published mean of {label} in two waves.")
-    refused = [str(row["reason"]) for row in source.rows("role_shift", "mean_change", measure=measure)
-               if row["status"] == "not_assessable" and row["reason"]]  # fmt: skip
-    broken = f" Waves may not be comparable: {refused[0]}." if refused else ""
+    changes = {str(row["role"]): row for row in source.rows("role_shift", "mean_change", measure=measure)}
+    joined = frozenset(role for role, row in changes.items() if role and row["status"] != "not_assessable")
+    whole = str(changes[""]["reason"]) if "" in changes else ""
+    apart = [
+        role for role in dict.fromkeys(data["short"]) if role not in {short_of(source.instrument, j) for j in joined}
+    ]
+    why = f": {whole}" if whole else ", for their change is not assessable"
+    broken = f" Not joined{'' if whole else f' ({listed(apart, limit=20)})'}{why}." if apart else ""
     last = data[data["series"] == source.wave]
     opening = ["Simulated data."] if source.simulated else []
     return Spec(
@@ -116,7 +123,7 @@ def levels(source: Published, measure: str) -> Spec | Absence:
         alt=" ".join([*opening, f"Line chart: {title}. In {source.wave}:", reading(last, "scale_point")]),
         long_description=long_words(data, "scale_point", ["series", "row_label"]),
         data=data,
-        plot=_Lines(data, tuple(waves)),
+        plot=_Lines(data, tuple(waves), joined),
         simulated=source.simulated,
     )  # fmt: skip
 
@@ -127,10 +134,11 @@ def _capital(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Lines over waves, each named at its end."""
+    """Means over waves, joined for the roles that may be compared, each named at its end."""
 
     data: pd.DataFrame
     waves: tuple[str, ...]
+    joined: frozenset[str]
 
     def height(self, style: Style, width: float) -> float:
         """Inches that it needs: a line of text for each role, at least."""
@@ -164,9 +172,9 @@ class _Lines:
             xs = [place[row["series"]] + (0.03 * (k - 2) if first else 0.0) for row in records]
             ys = [float(row["estimate"]) for row in records]
             colour = ink.estimate if first else ink.reference
-            gap = any(b - a > 1 for a, b in itertools.pairwise(xs))
+            apart = role not in self.joined or any(b - a > 1 for a, b in itertools.pairwise(xs))
             axes.plot(xs, ys, color=colour, linewidth=1.2 if first else 0.7, zorder=3 if first else 2,
-                      linestyle="none" if gap else _LINES[k] if first else "solid", marker=_MARKERS[k] if first else "o",
+                      linestyle="none" if apart else _LINES[k] if first else "solid", marker=_MARKERS[k] if first else "o",
                       markersize=3.6 if first else 2.2, markeredgewidth=0.8, markeredgecolor=colour,
                       markerfacecolor=colour if k % 2 == 0 else ink.pale)  # fmt: skip
             for x, row in zip(xs, records, strict=True):

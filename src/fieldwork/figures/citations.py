@@ -102,7 +102,7 @@ def quotient(source: Published) -> Spec | Absence:
         return Absence("blockers_quotient", title, "No location quotient is published.")
     return _grid(
         source, "blockers_quotient", title, data, unit="ratio", scale=(0.25, 1.75), firm=1.0,
-        subtitle="Location quotient; 1: the same. Bold, dark: surely above 1. Bold, middle tone: surely below.",
+        subtitle="Location quotient; 1: the same. Bold, dark: interval above 1. Bold, middle tone: interval below.",
         notes=f"An answer's part of all that a role cites, over its part of all that everybody cites; {level_words(data)}.",
     )  # fmt: skip
 
