@@ -58,31 +58,24 @@ def _one(make: Callable[[Published], Made]) -> Callable[[Published], Iterator[Ma
     return each
 
 
-def _gradients(source: Published) -> Iterator[Made]:
-    measures = roles.measures_of(source)
-    if not measures:
-        yield Absence("gradient", "Means by role and stage", "No mean by role is published.")
+def _by_measure(name: str, title: str, make: Callable[[Published, str], Made]) -> Callable[[Published], Iterator[Made]]:
+    """Return what makes a figure of each measure of the gradient; of a wave without any, one absence."""
+
+    def each(source: Published) -> Iterator[Made]:
+        measures = roles.measures_of(source)
+        if not measures:
+            yield Absence(name, title, "No mean by role is published.")
+        for measure in measures:
+            yield make(source, measure)
+
+    return each
+
+
+def _gradient(source: Published, measure: str) -> Spec:
     given = {"wave": source.wave, "provenance": source.provenance, "study": source.study}
-    for place, measure in enumerate(measures):
-        made = gradient.specify(source.estimates, source.instrument, measure=measure, **given)
-        # The first measure's figure is the one that readers meet first: its name does not hang on which measure it is.
-        yield replace(made, name="gradient") if place == 0 else made
-
-
-def _forests(source: Published) -> Iterator[Made]:
-    measures = roles.measures_of(source)
-    if not measures:
-        yield Absence("forest", "Means by role", "No mean by role is published.")
-    for measure in measures:
-        yield roles.forest(source, measure)
-
-
-def _levels(source: Published) -> Iterator[Made]:
-    measures = roles.measures_of(source)
-    if not measures:
-        yield Absence("waves", "Means by role and wave", "No mean by role is published.")
-    for measure in measures:
-        yield change.levels(source, measure)
+    made = gradient.specify(source.estimates, source.instrument, measure=measure, **given)
+    # The first measure's figure is the one that readers meet first: its name does not hang on which measure it is.
+    return replace(made, name="gradient") if measure == roles.measures_of(source)[0] else made
 
 
 def _ranks(source: Published) -> Iterator[Made]:
@@ -110,8 +103,15 @@ def _curves(source: Published) -> Iterator[Made]:
 
 KINDS = (
     Kind("cohort", 1, "flow of rows from delivery to the bases", _one(flow.cohort)),
-    Kind("gradient", 4, "means by role and stage, small multiples", _gradients),
-    Kind("forest", 4, "means by role with intervals, and shrunken", _forests),
+    Kind(
+        "gradient",
+        4,
+        "means by role and stage, small multiples",
+        _by_measure("gradient", "Means by role and stage", _gradient),
+    ),
+    Kind(
+        "forest", 4, "means by role with intervals, and shrunken", _by_measure("forest", "Means by role", roles.forest)
+    ),
     Kind("dumbbell", 4, "two measures by role", _one(roles.dumbbell)),
     Kind("spread", 4, "corrected spread of roles and of stages", _one(spread.specify)),
     Kind("range", 4, "observed and shrunken ranges", _one(spread.ranges)),
@@ -126,7 +126,7 @@ KINDS = (
     Kind("gatekeepers", 7, "who can stop a decision and who must agree, self less others", _one(influence.gates)),
     Kind("ranks", 8, "rank sets and tiers by stage of adoption", _ranks),
     Kind("change", 8, "change since an earlier wave, by role", _one(change.change)),
-    Kind("waves", 8, "means by role in each wave", _levels),
+    Kind("waves", 8, "means by role in each wave", _by_measure("waves", "Means by role and wave", change.levels)),
     Kind("multiverse", 9, "specification curves of claims", _curves),
 )
 
