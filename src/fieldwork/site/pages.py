@@ -49,7 +49,7 @@ _NAVIGATION = (
     ("search.html", "Search"),
 )
 _FOLDERS = ("findings", "chapters", "roles", "stages")
-_FORMS = {"svg": "SVG", "pdf": "PDF", "png": "PNG, 600 dpi", "csv": "data (CSV)", "txt": "alternative text"}
+_FORMS = {"svg": "SVG", "pdf": "PDF", "png": "PNG", "csv": "data (CSV)", "txt": "alternative text"}
 _PER_ROLE = 40  # respondents per role below which spread and order mostly stay undecided (measures.md, 2.8)
 
 
