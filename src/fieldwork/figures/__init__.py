@@ -16,7 +16,7 @@ import pandas as pd
 from fieldwork.chapter import guarded
 from fieldwork.figures import curve, gradient, spread
 from fieldwork.figures.published import Published, published
-from fieldwork.figures.registry import KINDS, describe, figure, published_of
+from fieldwork.figures.registry import KINDS, describe, figure, history_of, published_of
 from fieldwork.figures.saving import FORMATS, publisher_name, save
 from fieldwork.figures.spec import Absence, Figure, Spec, numbered
 from fieldwork.figures.style import BOOK, STYLES, Style
@@ -41,6 +41,7 @@ __all__ = [
     "draw_all",
     "figure",
     "gradient",
+    "history_of",
     "numbered",
     "publish_all",
     "published_of",

@@ -255,7 +255,7 @@ def _points(axes: Axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows
             axes.scatter(
                 [x], [y], s=12 * style.unit**2, color=ink.estimate, edgecolor=ink.pale, linewidth=0.6, zorder=4
             )
-        wide = 2 * inch * width_of(str(row["short"]), size.small, "bold")
+        wide = 2 * inch * (width_of(str(row["short"]), size.small, "bold") + 0.05)
         place = _free(x, y, wide, high, taken, reach, 2 * inch)
         taken.append(_box(*place, wide, high))
         if math.hypot(place[0] - x, place[1] - y) > 2 * inch * 0.3:

@@ -28,7 +28,7 @@ from fieldwork.figures.spec import Absence, Figure, Spec
 from fieldwork.figures.style import BOOK, Style
 from fieldwork.study import Study
 
-__all__ = ["KINDS", "Kind", "describe", "figure", "published_of"]
+__all__ = ["KINDS", "Kind", "describe", "figure", "history_of", "published_of"]
 
 Made = Spec | Absence
 
@@ -151,15 +151,19 @@ def published_of(study: str | Path = ".", wave: str = "", *, out: str | Path = "
     Raises RunError where the wave was not run.
     """
     chapter = Chapter.open("figures", study, wave, out)
-    history = []
-    for before in chapter.study.earlier:
-        if (before.reports / "estimates.parquet").is_file():
-            table = Chapter.open("figures", chapter.study.folder, before.wave).read("estimates", folder="reports")
-            history.append((before.wave, table))
     return _of(
         chapter.read("estimates", folder="reports"), chapter,
-        multiverse=_found(chapter, "multiverse"), history=tuple(history),
+        multiverse=_found(chapter, "multiverse"), history=history_of(chapter),
     )  # fmt: skip
+
+
+def history_of(chapter: Chapter) -> tuple[tuple[str, pd.DataFrame], ...]:
+    """Return what earlier waves have published, oldest first: wave and estimates of each that was run to its end."""
+    found = []
+    for wave in chapter.waves()[:-1]:
+        if wave.chapter is not None and wave.chapter.path("estimates.parquet", "reports").is_file():
+            found.append((wave.name, wave.chapter.read("estimates", folder="reports")))
+    return tuple(found)
 
 
 def _found(chapter: Chapter, name: str) -> pd.DataFrame | None:

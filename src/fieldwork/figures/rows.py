@@ -204,7 +204,9 @@ class RowChart:
         heights = [max(lane, 1.18 * size.label / 72 * len(label) + 0.035) for label in labels]
         printed = [self._printed(panel, style) for panel in self.panels]
         gap = 0.15 * unit
-        room = width - left - bases - tails - sum(printed) - gap * (len(self.panels) - 1) - 0.08
+        # The label of the last tick stands half beyond a panel with nothing at its right.
+        edge = 0.08 if printed[-1] or self.tails else 0.16 * unit
+        room = width - left - bases - tails - sum(printed) - gap * (len(self.panels) - 1) - edge
         share = room / sum(panel.weight for panel in self.panels)
         places, x = [], left + bases
         for panel, numbers in zip(self.panels, printed, strict=True):
