@@ -60,9 +60,11 @@ def _picture(spec: Spec) -> bytes:
 
 HEAD = """# Figures
 
-Every kind of figure that a run makes, at the book's size of 4.5 inches, in colour and as a grey print has it. Made by `python -m benchmarks.gallery`, from simulated studies.
+Every kind of figure that a run makes, at the book's size of 4.5 inches, in colour and as a grey print has it. Made by
+`python -m benchmarks.gallery`, from simulated studies.
 
-One specification draws each in five house styles: `book`, `page` (5 x 7.5 inches at most), `grey`, `web` and `slide` (16:9). In a notebook, one call takes any of them:
+One specification draws each in five house styles: `book`, `page` (5 x 7.5 inches at most), `grey`, `web` and `slide`
+(16:9). In a notebook, one call takes any of them:
 
 ```python
 from fieldwork.figures import figure
@@ -70,7 +72,8 @@ from fieldwork.figures import figure
 figure("alignment", study="..", style="slide")
 ```
 
-Numbers are those of the book: chapters as the notebooks have them, and a figure that a wave does not allow keeps its number. `fieldwork publish` writes them all, named as a publisher asks (`Quaie_Figure_06_01.pdf`).
+Numbers are those of the book: chapters as the notebooks have them, and a figure that a wave does not allow keeps its
+number. `fieldwork publish` writes them all, named as a publisher asks (`Quaie_Figure_06_01.pdf`).
 """
 
 

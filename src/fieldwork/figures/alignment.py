@@ -258,7 +258,8 @@ def _points(axes: Axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows
         wide = 2 * inch * (width_of(str(row["short"]), size.small, "bold") + 0.05)
         place = _free(x, y, wide, high, taken, reach, 2 * inch)
         taken.append(_box(*place, wide, high))
-        if math.hypot(place[0] - x, place[1] - y) > 2 * inch * 0.3:
+        # A name that had to move off its point is tied to it.
+        if max(abs(place[0] - x) - wide / 2, abs(place[1] - y) - high / 2) > 2 * inch * 0.11:
             axes.plot([x, place[0]], [y, place[1]], color=ink.reference, linewidth=0.5, zorder=1.5)
         axes.text(*place, row["short"], size=size.small, color=ink.text, ha="center", va="center", weight="bold", zorder=6,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4})  # fmt: skip

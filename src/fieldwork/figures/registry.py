@@ -159,11 +159,11 @@ def published_of(study: str | Path = ".", wave: str = "", *, out: str | Path = "
 
 def history_of(chapter: Chapter) -> tuple[tuple[str, pd.DataFrame], ...]:
     """Return what earlier waves have published, oldest first: wave and estimates of each that was run to its end."""
-    found = []
-    for wave in chapter.waves()[:-1]:
-        if wave.chapter is not None and wave.chapter.path("estimates.parquet", "reports").is_file():
-            found.append((wave.name, wave.chapter.read("estimates", folder="reports")))
-    return tuple(found)
+    return tuple(
+        (wave.name, wave.chapter.read("estimates", folder="reports"))
+        for wave in chapter.waves()[:-1]
+        if wave.chapter is not None and wave.chapter.path("estimates.parquet", "reports").is_file()
+    )
 
 
 def _found(chapter: Chapter, name: str) -> pd.DataFrame | None:
