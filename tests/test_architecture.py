@@ -201,7 +201,11 @@ def called(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_no_code_from_data_and_no_network(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not [name for name in imports(tree) if within(name, UNPICKLING)], "interchange is Parquet, CSV, JSON"
+    # Dask's messages to its own workers are pickles; no file of ours is, and none is read.
+    allowed = {"cloudpickle"} if relative(path) == "src/fieldwork/run/cluster.py" else set()
+    assert not [name for name in imports(tree) if within(name, UNPICKLING - allowed)], (
+        "interchange is Parquet, CSV, JSON"
+    )
     assert not PICKLING_WORDS & set(words(tree)), "interchange is Parquet, CSV, JSON"
     assert not EXECUTING & set(called(tree)), "no text is ever run as code"
     # A pair of sockets between a process and its child, made by `socketpair`, reaches nobody else.

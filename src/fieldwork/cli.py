@@ -18,7 +18,7 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +27,7 @@ import fieldwork
 from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest, refused
 
 if TYPE_CHECKING:
+    from fieldwork.run.crew import Crew
     from fieldwork.run.plan import Judge
     from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
@@ -153,6 +154,12 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="run chapters although they are current")
     words = "start every chapter's process from nothing; slower, and the same results"
     sub.add_argument("--isolated", action="store_true", help=words)
+    _add_cluster(sub)
+
+
+def _add_cluster(sub: argparse.ArgumentParser) -> None:
+    words = "run on the workers of the Dask scheduler at this address, as tcp://host:8786; --workers is theirs to say"
+    sub.add_argument("--cluster", default="", metavar="ADDRESS", help=words)
 
 
 def _add_explain(sub: argparse.ArgumentParser) -> None:
@@ -185,6 +192,7 @@ def _add_organisations(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="ORGANISATION", help=words)
     sub.add_argument("--workers", type=_positive, metavar="N", help="reports at one time (default: one per core)")
     sub.add_argument("--force", action="store_true", help="make reports although they are current")
+    _add_cluster(sub)
 
 
 def _add_publish(sub: argparse.ArgumentParser) -> None:
@@ -397,7 +405,10 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
         print(f"no delivery of {listed(without, limit=20)}: analyses over waves go without", flush=True)
     had = {turn.study.wave for turn, _ in turns if runner.manifest_path(turn.judge.pipeline).is_file()}
     results: dict[str, runner.Result] = {}
-    with progress.follow(_told_by_wave(expected, wave), workers, out) as on_event:
+    with (
+        _crew(options.cluster, desk.study.folder) as crew,
+        progress.follow(_told_by_wave(expected, wave), crew.size if crew else workers, out) as on_event,
+    ):
         for turn, names in turns:
             turn.register()
             results[turn.study.wave] = runner.run(
@@ -407,6 +418,7 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
                 force=options.force and turn is desk,
                 isolated=options.isolated,
                 barred=_barred(turn, names, results),
+                crew=crew,
                 on_event=_by_wave(on_event, turn.study.wave, wave),
             )
     index = desk.study.reports / "index.html"
@@ -426,6 +438,21 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
         if not failures:
             print(_shown(index if index.is_file() else desk.study.reports))
     return 1 if failures else 0
+
+
+@contextlib.contextmanager
+def _crew(address: str, study: Path) -> Iterator[Crew | None]:
+    """Give the workers of a scheduler; None where this machine does the work."""
+    if not address:
+        yield None
+        return
+    from fieldwork.run.cluster import Cluster  # noqa: PLC0415 - an optional part
+
+    crew = Cluster(address, study)
+    try:
+        yield crew
+    finally:
+        crew.end()
 
 
 def _tell_failures(results: Mapping[str, Any], own: str, options: argparse.Namespace) -> int:
@@ -755,8 +782,9 @@ def _organisations(options: argparse.Namespace) -> int:
 
             def follow(judge: Judge) -> Callable[[Event], None]:
                 expected = {step.name: store.seconds(study.wave, step.name) for step in judge.pipeline.steps}
-                return stack.enter_context(progress.follow(expected, workers, out))
+                return stack.enter_context(progress.follow(expected, crew.size if crew else workers, out))
 
+            crew = stack.enter_context(_crew(options.cluster, study.folder))
             made = organisations.report(
                 study,
                 _chapters(study.folder).parent,
@@ -764,6 +792,7 @@ def _organisations(options: argparse.Namespace) -> int:
                 only=options.only,
                 workers=workers,
                 force=options.force,
+                crew=crew,
                 follow=follow,
             )
     finally:

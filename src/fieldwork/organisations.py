@@ -23,6 +23,7 @@ from fieldwork.study import valid_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fieldwork.run.crew import Crew
     from fieldwork.run.runner import Event, Result
     from fieldwork.run.store import Store
     from fieldwork.study import Study
@@ -110,6 +111,7 @@ def report(
     only: Iterable[str] = (),
     workers: int = 2,
     force: bool = False,
+    crew: Crew | None = None,
     follow: Callable[[Judge], Callable[[Event], None]] = lambda _: lambda _: None,
 ) -> Reports:
     """Run the diagnostic of every organisation that consented, and say of every other what is missing.
@@ -122,7 +124,8 @@ def report(
     Parameters
     ----------
     notebooks : folder of the notebook. store : past results of the study. only : pseudonyms; all organisations if empty.
-    follow : makes a listener for what happens, given the steps.
+    crew : who runs the notebooks, in place of `workers` processes of this machine. follow : makes a listener for what
+    happens, given the steps.
 
     Raises RunError where the wave's published estimates are not there yet.
     """
@@ -142,7 +145,7 @@ def report(
     for name in able:
         make_folders(folder / name / "any", study.folder)
     with store.lock():
-        result = runner.run(judge, workers=workers, force=force, on_event=follow(judge))
+        result = runner.run(judge, workers=workers, force=force, crew=crew, on_event=follow(judge))
         removed = _removed(study, store, table, whole=not list(only))
         pages = RestrictedPages(study)
         failed = {failure.step for failure in result.failures}

@@ -20,17 +20,18 @@ from fieldwork.errors import FieldworkError, RunError, listed
 from fieldwork.provenance import RESTRICTED, flush, make_folders, manifest_text, sha256_file, write_manifest
 from fieldwork.run.fingerprint import reasons
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
-from fieldwork.run.processes import Processes
 from fieldwork.run.spec import PLACES_OFFERED
 from fieldwork.run.store import Record
-from fieldwork.run.worker import Failure, Made, Task, renew, work
+from fieldwork.run.worker import Failure, Made, Task, renew
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
+    from fieldwork.run.crew import Crew
     from fieldwork.run.fingerprint import Fingerprint
     from fieldwork.run.notebook import Value
     from fieldwork.run.spec import Pipeline, Step
+    from fieldwork.run.store import Store
 
 __all__ = ["Event", "Result", "manifest", "manifest_path", "run"]
 
@@ -87,7 +88,6 @@ class _Run:
         self.wave = judge.pipeline.wave
         self.forced = forced
         self.tell = on_event
-        self.processes = Processes()
         self.steps: tuple[Step, ...] = ()
         self.open = False
         self.done: dict[str, list[str]] = {"ran": [], "restored": [], "current": []}
@@ -111,13 +111,13 @@ class _Run:
                 self.waiting.append(unit)
         return done
 
-    def submit(self, pool: ThreadPoolExecutor, workers: int) -> None:
+    def submit(self, crew: Crew) -> None:
         """Start queued steps while a worker is free."""
-        while self.waiting and len(self.under_way) < workers:
+        while self.waiting and len(self.under_way) < crew.size:
             unit = self.waiting.pop(0)
             task = self.task(unit)
             self.tell(Event("started", unit.step.name, "; ".join(unit.reasons)))
-            self.under_way[pool.submit(self.work, task)] = (unit, task)
+            self.under_way[self.send(crew, unit, task)] = (unit, task)
 
     def collect(self) -> list[str]:
         """Wait a moment for steps to end, publish them, and return those that succeeded."""
@@ -216,11 +216,13 @@ class _Run:
             isolated=self.isolated,
         )
 
-    def work(self, task: Task) -> Made | Failure:
+    def send(self, crew: Crew, unit: Unit, task: Task) -> Future[Made | Failure]:
         def on_cell(number: int, total: int) -> None:
             self.tell(Event("cell", task.step.name, part=number / max(total, 1)))
 
-        return work(task, self.processes, on_cell, self.store.sockets())
+        inputs = unit.fingerprint.inputs if unit.fingerprint is not None else {}
+        # A label with a placeholder names a file outside the study.
+        return crew.submit(task, {label: sha for label, sha in inputs.items() if not label.startswith("{")}, on_cell)
 
     def close(self, unit: Unit, task: Task, outcome: Made | Failure) -> bool:
         """Publish what a step made, or report its failure; return whether it succeeded."""
@@ -291,7 +293,7 @@ class _Run:
     def publish(self, task: Task, made: Made) -> None:
         self.begin(task.step, made.outputs)
         for label, digest in made.outputs.items():
-            staged, final = task.stage / label, self.study / label
+            staged, final = (made.stage or task.stage) / label, self.study / label
             if make_folders(final, self.study):
                 staged.chmod(0o600)
             self.store.put(staged, digest)
@@ -319,6 +321,7 @@ def run(
     force: bool = False,
     isolated: bool = False,
     barred: Mapping[str, str] | None = None,
+    crew: Crew | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Run what is out of date and put back what is missing.
@@ -337,6 +340,9 @@ def run(
         Start every chapter's process from nothing, instead of forking it from one that has the libraries loaded.
     barred : mapping
         Steps that are not to be tried, with the cause: what they need of an earlier wave could not be made.
+    crew : Crew
+        Who runs the chapters, in place of `workers` processes of this machine; it is the caller's to end, except after an
+        error.
     on_event : callable
         Told what happens; called from workers' threads as well.
 
@@ -353,7 +359,7 @@ def run(
     with state.store.lock():
         state.store.clear_stage({(state.study / output.label).parent for step in wanted for output in step.outputs})
         try:
-            _loop(state, sorter, [step.name for step in wanted], workers, set(barred or {}))
+            _loop(state, sorter, [step.name for step in wanted], crew or workers, set(barred or {}))
             state.hold_to_account()
         finally:
             # The memo saves time and no more: that it cannot be written must not hide why a run ended.
@@ -374,32 +380,33 @@ def run(
 
 
 def _loop(
-    state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], workers: int, barred: set[str]
+    state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], given: Crew | int, barred: set[str]
 ) -> None:
-    pool: ThreadPoolExecutor | None = None
+    crew = None if isinstance(given, int) else given
+    whole = False
     try:
         while sorter.is_active():
             fresh = sorted(sorter.get_ready(), key=order.index)
             sorter.done(*state.admit(name for name in fresh if name not in barred))
-            if state.waiting and pool is None:
-                pool = _pool(workers)
-            if pool is not None:
-                state.submit(pool, workers)
+            if state.waiting and crew is None and isinstance(given, int):
+                crew = _local(state.store, given)
+            if crew is not None:
+                state.submit(crew)
             if state.under_way:
                 sorter.done(*state.collect())
             elif not fresh:
                 # What is left follows from a failure.
                 break
+        whole = True
     finally:
-        state.processes.stop()
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if crew is not None and (isinstance(given, int) or not whole):
+            crew.end()
 
 
-def _pool(workers: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not needed when all is current
+def _local(store: Store, workers: int) -> Crew:
+    from fieldwork.run.crew import Local  # noqa: PLC0415 - threads and processes are not needed when all is current
 
-    return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chapter")
+    return Local(store, workers)
 
 
 def _skipped(

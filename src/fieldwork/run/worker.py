@@ -75,11 +75,13 @@ class Made:
     step : str          Name.
     outputs : dict      SHA-256 of each output file, by label.
     seconds : float     How long it took.
+    stage : Path        Where they lie, if not in the folder that the task named.
     """
 
     step: str
     outputs: dict[str, str]
     seconds: float
+    stage: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
