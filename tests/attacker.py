@@ -145,3 +145,341 @@ def released_twice(one, two, *, threshold=10):
     return found + [
         ("held", *each) for each in recovered(told, one[1], threshold=threshold) if tuple(each) not in before
     ]
+
+
+# ---------------------------------------------------------------------------------- all tables of all waves at once
+
+SCALE = {"scale_point": (1.0, 5.0), "proportion": (0.0, 1.0), "index": (0.0, 1.0)}
+AXES = ("role", "stage", "segment")
+PLACE = ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+PINNED = 0.1  # of a scale: the p% rule, read for an answer instead of a turnover
+
+
+def facts(published, exact, bases=None):
+    """Merge what is published with what is so: columns `n_exact`, `estimate_exact`, `hits`, `smallest`, `shown`."""
+    both = published.merge(exact[[*PLACE, "estimate", "n"]], on=PLACE, suffixes=("", "_exact"), validate="one_to_one")
+    if bases is None:
+        both["hits"], both["smallest_n"], both["adds_up"] = np.nan, np.nan, ""
+    else:
+        key = [name for name in PLACE if name in bases.columns]
+        both = both.merge(
+            bases[[*key, "hits", "smallest_n", "adds_up"]], on=key, how="left", validate="one_to_one"
+        )
+    number = {name: both[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in
+              ("n_exact", "estimate_exact", "hits", "smallest_n")}  # fmt: skip
+    both = both.assign(**number, adds_up=both["adds_up"].fillna(""), shown=both["status"].isin(SHOWN))
+    both["hits"] = np.where(np.isnan(both["hits"]), np.round(both["n_exact"] * both["estimate_exact"]), both["hits"])
+    both["family"] = both["segment"].str.extract("^([^=]+)=", expand=False).fillna("")
+    both["name"] = both["statistic"].replace({**ALIASES, "mean": "role_mean"})
+    both = both[(both["status"] != "not_assessable") & both["n_exact"].notna()]
+    return both.reset_index(drop=True)
+
+
+def parents(rows):
+    """Yield (place of a row, places of the rows that it is the sum of), along each of role, stage and segment.
+
+    Segments of one question divide the whole, as roles and stages do. Rows of two roles are no part of it.
+    """
+    able = rows[(rows["unit"].isin(["scale_point", "proportion"]) | (rows["name"] == "mean_cited")) & (rows["role_2"] == "")]
+    able = able[(able["segment"] == "") | (able["family"] != "")]
+    able = able[~able["statistic"].str.contains("range|_sd|shrunken|bounds|model")]  # in points of the scale, and no means
+    for _, table in able.groupby(["wave", "construct", "measure", "name", "item"], sort=False):
+        at = {(r.role, r.stage, r.segment): r.Index for r in table.itertuples()}
+        families = sorted(set(table["family"]) - {""})
+        for key, whole in at.items():
+            for axis in range(3):
+                if key[axis]:
+                    continue
+                for family in families if axis == 2 else [""]:
+                    parts = [
+                        place for other, place in at.items()
+                        if other[axis] and all(other[j] == key[j] for j in range(3) if j != axis)
+                        and (axis < 2 or other[2].startswith(f"{family}="))
+                    ]  # fmt: skip
+                    if axis == 2 and (len(parts) < 2 or rows.at[whole, "n_exact"] - rows.loc[parts, "n_exact"].sum() >= 10):
+                        continue  # people of no segment, about whom nothing is known, are no equation
+                    if parts:
+                        yield whole, parts
+
+
+class System:
+    """Unknown amounts with linear equations among them; what is known already is put in."""
+
+    def __init__(self):
+        self.truth, self.known, self.rows = {}, set(), []
+
+    def variable(self, name, truth, *, known):
+        self.truth.setdefault(name, float(truth))
+        if known:
+            self.known.add(name)
+
+    def equation(self, terms, slack=0.0):
+        """The attacker knows what these terms add to, to within `slack`."""
+        self.rows.append((dict(terms), slack))
+
+    def intervals(self, wanted=None):
+        """Return name -> (least, largest) of every unknown that some equation speaks of; others are free."""
+        names = sorted({n for terms, _ in self.rows for n in terms if n not in self.known}, key=str)
+        column = {name: j for j, name in enumerate(names)}
+        rows = []
+        for terms, slack in self.rows:
+            unknown = {n: c for n, c in terms.items() if n in column}
+            if unknown:
+                rows.append((unknown, sum(c * self.truth[n] for n, c in unknown.items()), slack))
+        out = {}
+        for part in self._components(rows, column):
+            mine = sorted({n for k in part for n in rows[k][0]}, key=str)
+            place = {name: j for j, name in enumerate(mine)}
+            A = np.zeros((len(part), len(mine)))
+            for i, k in enumerate(part):
+                for name, c in rows[k][0].items():
+                    A[i, place[name]] = c
+            b, slack = (np.array([rows[k][j] for k in part], dtype=float) for j in (1, 2))
+            sharp = slack == 0
+            for name in mine:
+                if wanted is not None and name not in wanted:
+                    continue
+                out[name] = self._ends(A, b, slack, sharp, place[name])
+        return out
+
+    def _ends(self, A, b, slack, sharp, place):
+        aim = np.zeros(A.shape[1])
+        aim[place] = 1.0
+        loose = ~sharp
+        extra = {}
+        if loose.any():
+            extra = {"A_ub": np.vstack([A[loose], -A[loose]]),
+                     "b_ub": np.concatenate([b[loose] + slack[loose], slack[loose] - b[loose]])}  # fmt: skip
+        if sharp.any():
+            extra |= {"A_eq": A[sharp], "b_eq": b[sharp]}
+        ends = []
+        for sign in (1.0, -1.0):
+            solved = linprog(sign * aim, **extra, bounds=(0, None), method="highs")
+            ends.append(sign * solved.fun if solved.fun is not None else np.inf)
+        return tuple(ends)
+
+    @staticmethod
+    def _components(rows, column):
+        root = list(range(len(rows)))
+
+        def find(k):
+            while root[k] != k:
+                root[k] = root[root[k]]
+                k = root[k]
+            return k
+
+        first = {}
+        for k, (terms, _, _) in enumerate(rows):
+            for name in terms:
+                root[find(k)] = find(first.setdefault(name, k))
+        parts = {}
+        for k in range(len(rows)):
+            parts.setdefault(find(k), []).append(k)
+        return list(parts.values())
+
+
+def counted(rows):
+    """Every linear relation among counts of people, and among counts of those who gave an answer, of all tables given."""
+    system = System()
+    for r in rows.itertuples():
+        system.variable(("n", r.Index), r.n_exact, known=r.shown)
+        if r.unit == "proportion":
+            system.variable(("hits", r.Index), r.hits, known=r.shown)
+            system.variable(("misses", r.Index), r.n_exact - r.hits, known=r.shown)
+            system.equation({("hits", r.Index): 1, ("misses", r.Index): 1, ("n", r.Index): -1})
+    for whole, parts in parents(rows):
+        kinds = ("n", "hits", "misses") if rows.at[whole, "unit"] == "proportion" else ("n",)
+        for kind in kinds:
+            system.equation({(kind, whole): -1, **{(kind, part): 1 for part in parts}})
+    # A base is known where any row of the same people is shown: shares of one question have one base.
+    for _, same in rows[rows["unit"] == "proportion"].groupby(
+        ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment"], sort=False
+    ):
+        bases = same["n_exact"]
+        if len(same) > 1 and bases.nunique() == 1 and same["shown"].any():
+            system.known |= {("n", place) for place in same.index}
+    sets = {}
+    for r in rows.itertuples():
+        for name in filter(None, r.adds_up.split(";")):
+            sets.setdefault((r.wave, r.construct, name), []).append(r.Index)
+    for places in sets.values():
+        system.equation({("hits", place): 1 for place in places})
+    _told_by_differences(rows, system)
+    _told_by_sums(rows, system)
+    return system
+
+
+def _told_by_differences(rows, system):
+    """A shown difference of a group from the others tells how many in all gave the answer, where the bases are known."""
+    of = ["wave", "construct", "measure", "item"]
+    shares = rows[rows["statistic"].isin(["share", "prevalence", "ready_share"])]
+    place = {(*key, r.role, r.segment): r.Index for r, key in
+             zip(shares.itertuples(), shares[of].itertuples(index=False, name=None), strict=True)}  # fmt: skip
+    for r in rows[rows["statistic"].isin(["risk_difference", "prevalence_ratio"]) & rows["shown"]].itertuples():
+        key = (r.wave, r.construct, r.measure, r.item)
+        mine = place.get((*key, r.role, r.segment))
+        if mine is None or (r.role == "" and r.segment == ""):
+            continue
+        whole = place.get((*key, "", ""))
+        total = ("hits", whole) if whole is not None else ("whole", *key, r.family)
+        n = rows.at[mine, "n_exact"]
+        if whole is None:
+            parts = [p for (*k, role, _), p in place.items() if tuple(k) == key and role == r.role
+                     and rows.at[p, "family"] == r.family]  # fmt: skip
+            system.variable(total, sum(rows.at[p, "hits"] for p in parts), known=False)
+            system.equation({total: -1, **{("hits", p): 1 for p in parts}})
+        base = rows.at[whole, "n_exact"] if whole is not None else r.n_exact
+        if base <= n:
+            continue
+        # difference = h/n - (H - h)/(N - n); ratio = (h/n) / ((H - h)/(N - n)); either way one equation in h and H.
+        h, H = system.truth["hits", mine], system.truth[total]
+        others = (H - h) / (base - n)
+        k = 1.0 if r.statistic == "risk_difference" else (h / n) / others if others > 0 else None
+        if k is not None:
+            system.equation({("hits", mine): 1 / n + k / (base - n), total: -k / (base - n)})
+
+
+def _told_by_sums(rows, system):
+    """The mean number of answers of a group is the sum of its shares; an answer that stands alone is no part of it."""
+    of = ["wave", "construct", "measure"]
+    part_of = set(rows.loc[rows["statistic"] == "location_quotient", [*of, "item"]].itertuples(index=False, name=None))
+    cited = rows[rows["statistic"] == "prevalence"]
+    cited = cited[np.array([key in part_of for key in cited[[*of, "item"]].itertuples(index=False, name=None)], dtype=bool)]
+    groups = cited.groupby([*of, "role", "stage", "segment"], sort=False).groups
+    for r in rows[(rows["statistic"] == "mean_cited") & rows["shown"]].itertuples():
+        places = groups.get((r.wave, r.construct, r.measure, r.role, r.stage, r.segment), ())
+        if len(places):
+            system.equation({("hits", place): 1 for place in places})
+
+
+def jointly(published, exact, bases=None, *, threshold=10, limit=3):
+    """List the held rows whose count, or whose people on one side of a share, all published tables together determine."""
+    rows = facts(published, exact, bases)
+    system = counted(rows)
+    held = set(rows.index[~rows["shown"]])
+    wanted = {name for name in system.truth if name[0] in {"n", "hits", "misses"} and name[1] in held}
+    found = []
+    for name, (low, high) in sorted(system.intervals(wanted - system.known).items(), key=str):
+        kind, place = name
+        few = rows.at[place, "n_exact"] < threshold
+        if (kind == "n") != few and rows.at[place, "unit"] == "proportion":
+            continue
+        least = threshold if kind == "n" else limit
+        if high < least - 1e-6 or high - low < least / 2 - 1e-6:
+            found.append((kind, *rows.loc[place, PLACE], round(low, 3), round(high, 3)))
+    return found
+
+
+def valued(rows):
+    """Every relation among means: margins, ranges, spreads, gaps and changes, as slopes at the truth, to the printed decimal.
+
+    An attacker who is near the truth gets from a curve what its slope gives: the range of a set of means is the slope of its
+    two ends, their standard deviation one of all. Printed numbers are known to half their last decimal.
+    """
+    system = System()
+    means = rows[rows["unit"].isin(["scale_point", "proportion"]) | rows["statistic"].isin(["ridit"])]
+    for r in means.itertuples():
+        system.variable(("v", r.Index), r.estimate_exact, known=False)
+        if r.shown:
+            system.equation({("v", r.Index): 1}, 0.005)
+    for whole, parts in parents(rows):
+        if rows.loc[[whole, *parts], "n_exact"].gt(0).all():
+            n = rows.loc[parts, "n_exact"]
+            system.variable(("v", whole), rows.at[whole, "estimate_exact"], known=False)
+            for part in parts:
+                system.variable(("v", part), rows.at[part, "estimate_exact"], known=False)
+            system.equation(
+                {("v", whole): -1, **{("v", p): n[p] / n.sum() for p in parts}}
+            )
+    level = {}
+    for r in rows[rows["role_2"].eq("")].itertuples():
+        level.setdefault((r.wave, r.measure, r.statistic, r.role, r.stage, r.segment), []).append(r.Index)
+    for r in rows[rows["shown"]].itertuples():
+        _slope(rows, system, level, r)
+    return system
+
+
+def _slope(rows, system, level, r):
+    def at(statistic, role, stage="", segment="", wave=None):
+        found = level.get((wave or r.wave, r.measure, statistic, role, stage, segment), [])
+        return found[0] if found else None
+
+    if r.statistic in {"range_raw", "role_sd_corrected"} and not r.role:
+        name, axis = "role_mean", "role"
+    elif r.statistic in {"stage_range_raw", "stage_sd_corrected"} and not r.stage:
+        name, axis = "stage_mean", "stage"
+    else:
+        name = ""
+    if name:
+        cells = rows[(rows["wave"] == r.wave) & (rows["construct"] == r.construct) & (rows["measure"] == r.measure)
+                     & (rows["statistic"] == name) & (rows["segment"] == r.segment) & (rows["item"] == r.item) & rows[axis].ne("")]  # fmt: skip
+        if axis == "role":
+            cells = cells[cells["stage"] == r.stage]
+        cells = cells[cells["n_exact"] >= (r.smallest_n if np.isfinite(r.smallest_n) else 0)]
+        value = cells["estimate_exact"]
+        if len(value) < 2:
+            return
+        if "range" in r.statistic:
+            system.equation({("v", value.idxmax()): 1, ("v", value.idxmin()): -1}, 0.005)
+        elif value.std() > 0:
+            slopes = (value - value.mean()) / (len(value) * value.std(ddof=0))
+            system.equation({("v", p): s for p, s in slopes.items()}, 0.005)
+        return
+    pair = None
+    if r.statistic == "naive_gap" and " v " in r.segment:
+        one, two = r.segment.split(" v ")
+        pair = at("role_mean", r.role, one), at("role_mean", r.role_2, two)
+    elif r.statistic == "role_mean_bounds":
+        pair = at("role_mean", r.role, r.stage), None
+    elif r.statistic in {"mean_change", "shift"} and r.role:
+        name = {"shift": "ridit"}.get(r.statistic, "role_mean")
+        waves = sorted(set(rows["wave"]))
+        if waves.index(r.wave):
+            pair = at(name, r.role, wave=r.wave), at(name, r.role, wave=waves[waves.index(r.wave) - 1])
+            if None in pair:
+                return
+    if pair and pair[0] is not None and ("v", pair[0]) in system.truth:
+        other = {("v", pair[1]): -1} if pair[1] is not None else {}
+        system.equation({("v", pair[0]): 1, **other}, 0.01)
+
+
+def pinned(published, exact, bases=None):
+    """List the held means that all published numbers together pin to less than a tenth of their scale, rounding counted."""
+    rows = facts(published, exact, bases)
+    system = valued(rows)
+    held = {("v", place) for place in rows.index[~rows["shown"]]}
+    found = []
+    for name, (low, high) in sorted(system.intervals(held).items(), key=str):
+        if rows.at[name[1], "unit"] == "proportion":
+            continue  # counted in people: `jointly`
+        least, most = SCALE[rows.at[name[1], "unit"]]
+        # A mean lies on its scale whatever the equations say.
+        low, high = max(low, least), min(high, most)
+        if high - low < PINNED * (most - least):
+            found.append((*rows.loc[name[1], PLACE], round(low, 3), round(high, 3)))
+    return found
+
+
+def over_releases(one, two, *, few=10):
+    """List whose answers two releases of a wave give away together: each a pair of published and exact estimates.
+
+    In every table that stands in both, what a shown margin gained less what its shown cells gained is what its hidden cells
+    gained: people who came late, a few of them, whose answers the sums of both releases then tell. So are all equations of
+    gains together, which are taken to be never negative.
+    """
+    first, second = (facts(published, exact) for published, exact in (one, two))
+    rows = second.merge(first[[*PLACE, "n_exact", "shown"]], on=PLACE, suffixes=("", "_1"))
+    rows["gain"], rows["both"] = rows["n_exact"] - rows["n_exact_1"], rows["shown"] & rows["shown_1"]
+    system, found = System(), []
+    for r in rows.itertuples():
+        system.variable(("gain", r.Index), r.gain, known=r.both)
+    for whole, parts in parents(rows):
+        system.equation({("gain", whole): -1, **{("gain", part): 1 for part in parts}})
+        hidden = [part for part in parts if not rows.at[part, "both"]]
+        left = rows.loc[hidden, "gain"].sum()
+        if rows.at[whole, "both"] and hidden and 0 < left < few:
+            found.append(("margin", *rows.loc[whole, PLACE], left))
+    for name, (low, high) in sorted(system.intervals().items(), key=str):
+        if high - low < 0.5 and 0.5 < low < few:
+            found.append(("cell", *rows.loc[name[1], PLACE], low))
+    return found

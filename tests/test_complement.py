@@ -192,7 +192,7 @@ class TestReleases:
         return schema.frame([{**base, "role": "a", "n": n}, {**base, "role": "b", "n": 60}], schema.ESTIMATES)
 
     def released(self, n):
-        key = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_mean"}
+        key = {"wave": "w", "construct": "c", "measure": "m", "statistic": "role_mean", "release": "one"}
         return schema.frame(
             [{**key, "role": "a", "n": n, "shown": True}, {**key, "role": "b", "n": 60, "shown": True}], schema.RELEASED
         )

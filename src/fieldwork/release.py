@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def bases_of(published: pd.DataFrame, internal: Iterable[pd.DataFrame]) -> pd.Da
     """Return the exact base of every row that a release shows or holds back, as `schema.RELEASED`.
 
     What is published carries bases to the nearest 5 and none where a row is held back; the exact ones are those of the
-    chapters' own estimates. Rows that are not assessable, and those without a base, give nothing away and are left out.
+    chapters' own estimates. Each row carries the digest of its release. Rows that are not assessable, and those without a base, give nothing away and are left out.
 
     Parameters
     ----------
@@ -69,7 +70,14 @@ def bases_of(published: pd.DataFrame, internal: Iterable[pd.DataFrame]) -> pd.Da
             hint="fieldwork run",
         )
     kept = joined[joined["status"].isin([*_SHOWN, "suppressed"]) & joined["n"].notna()]
-    return schema.conform(kept.assign(shown=kept["status"].isin(_SHOWN))[schema.RELEASED.names], schema.RELEASED)
+    marked = kept.assign(shown=kept["status"].isin(_SHOWN), release=_digest(out))
+    return schema.conform(marked[schema.RELEASED.names], schema.RELEASED)
+
+
+def _digest(published: pd.DataFrame) -> str:
+    """Name a release by what it shows: the same table, the same name, and rows of one release are known to belong together."""
+    text = published.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
 
 
 def record(study: Study) -> Release:

@@ -135,6 +135,7 @@ RELEASED = Table(
         ),
         Column("n", "Int64", "exact base of the row when it was released"),
         Column("shown", "boolean", "whether the release showed the row; else it held it back"),
+        Column("release", "string", "digest of the published estimates that were released, twelve digits of SHA-256"),
     ),
 )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.disclosure.complement import ELSEWHERE, SUMS, lines_of, protect
+from fieldwork.disclosure.complement import ELSEWHERE, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
 __all__ = ["Policy", "publish"]
@@ -81,7 +81,7 @@ def publish(
         new = assessed & rule & ~held
         out.loc[new, "reason"] = reason
         held |= new
-    with_it = assessed & _complementary(out, behind, held, policy) & ~held
+    with_it = assessed & _complementary(out, behind, held, policy, _earlier(out, released)) & ~held
     out.loc[with_it, "reason"] = WITH_IT
     held |= with_it
     few = (behind.n < policy.minimum_respondents) | (behind.organisations < policy.minimum_organisations)
@@ -231,16 +231,66 @@ def _since(out: pd.DataFrame, own: Floats, before: pd.DataFrame, smallest: int) 
     return moved, hidden
 
 
-def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy) -> Flags:
+def _earlier(out: pd.DataFrame, released: pd.DataFrame | None) -> tuple[tuple[Floats, Flags], ...]:
+    """Each earlier release of the same wave: exact base of every row (rows,), NaN where it had none, and whether it was shown."""
+    if released is None or not len(released):
+        return ()
+    key = list(schema.ESTIMATE_KEY)
+    made = []
+    for _, one in schema.conform(released, schema.RELEASED).groupby("release", sort=True):
+        joined = out[key].merge(one[[*key, "n", "shown"]].drop_duplicates(key), on=key, how="left")
+        n = joined["n"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        made.append((n, joined["shown"].fillna(value=False).to_numpy(dtype=bool)))
+    return tuple(made)
+
+
+def _gained(lines: Lines, own: Floats, held: Flags, earlier: tuple[tuple[Floats, Flags], ...], smallest: int) -> list[int]:
+    """List the margins that, with an earlier release, would tell of a few people in the cells that one of the two holds back.
+
+    What a shown margin gained, less what its cells gained that both releases show, is what its other cells gained together. One
+    cell may be told by several margins: where the equations of both tables determine its gain, the margin with fewest of the
+    other cells goes.
+    """
+    gone: list[int] = []
+    for n, shown in earlier:
+        open_now = ~lines.untold(held) & ~lines.untold(~shown)
+        gain = own[lines.cells] - n[lines.cells]
+        unknown = held[lines.cells] | ~shown[lines.cells]
+        among = lines.member & unknown
+        for line in np.flatnonzero(open_now & among.any(axis=1)):
+            told = lines.telling[line] if lines.together else lines.margins[[line]]
+            left = (own[told] - n[told]).sum() - gain[lines.member[line] & ~unknown].sum()
+            if 0 < abs(left) < smallest:
+                gone.append(int(line))
+        still = np.array([line for line in np.flatnonzero(open_now) if line not in gone], dtype=np.int64)
+        cells = np.flatnonzero(unknown & np.isfinite(gain))
+        A = lines.member[np.ix_(still, cells)].astype(np.float64)
+        if not len(cells) or not A.any():
+            continue
+        # A cell is determined where the equations leave no direction in which it could move.
+        loose = np.abs(np.eye(len(cells)) - np.linalg.pinv(A) @ A).max(axis=0) > 1e-9
+        for place in np.flatnonzero(~loose & (np.abs(gain[cells]) > 0) & (np.abs(gain[cells]) < smallest)):
+            through = still[A[:, place] > 0]
+            gone.append(int(min(through, key=lambda line: (among[line].sum(), line))))
+    return sorted(set(gone))
+
+
+def _complementary(
+    out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy, earlier: tuple[tuple[Floats, Flags], ...] = ()
+) -> Flags:
     """Return what must go with the held rows: further cells and margins, and rows that would give a held cell away."""
     held = held.copy()
     dear = 1.0 + 9.0 * _contrasted(out)
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
+    tables, curves = tuple(lines_of(out)), np.zeros(len(held), dtype=bool)
+    assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
     while True:
         before = held.copy()
-        for lines in lines_of(out):
+        for lines in tables:
+            for line in _gained(lines, behind.own, held, earlier, policy.smallest_difference) if earlier else []:
+                lines.silence(held, line, behind.own)
             if not held[lines.cells].any():
                 continue
             counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
@@ -254,16 +304,19 @@ def _complementary(out: pd.DataFrame, behind: _Behind, held: Flags, policy: Poli
                     lines,
                     count[lines.cells],
                     held[lines.cells],
-                    held[lines.margins],
+                    lines.untold(held),
                     threshold=threshold,
                     cost=(behind.own * dear)[lines.cells],
                 )
                 held[lines.cells[cells]] = True
-                held[lines.margins[margins]] = True
+                for line in np.flatnonzero(margins):
+                    lines.silence(held, int(line), behind.own)
+        # What is held because it is a function of many cells is no cell: it takes nothing along.
+        curves |= curved(out, held & assessed, behind.own, behind.n) & ~held
         held |= _tied(out, held & own)
         _hold_alternatives(behind, held, policy)
         if (held == before).all():
-            return held
+            return held | curves
 
 
 def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy) -> None:

@@ -14,19 +14,29 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
-__all__ = ["ALIASES", "ELSEWHERE", "SUMS", "Lines", "feasible", "lines_of", "protect"]
+__all__ = ["ALIASES", "ELSEWHERE", "SUMS", "Lines", "curved", "feasible", "lines_of", "protect"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-# One quantity under two names: the mean of a role and the mean of a stage are margins of the same table.
-ALIASES = {"stage_mean": "role_mean"}
+# One quantity under three names: the mean of a role, of a stage and of all are margins of the same table.
+ALIASES = {"stage_mean": "role_mean", "mean": "role_mean"}
 # Rows that sum over all answers of a question: beside all shares but one they give that one away.
 SUMS = ("mean_cited", "location_quotient", "role_effective_number")
 # Rows that speak of all roles but the one that they name.
 ELSEWHERE = ("prevalence_max_other",)
+# Rows that are functions of all means of an axis at once: with all means but one they give that one, or a few choices of it.
+_CURVES = {
+    "role": ("range_raw", "range_shrunken", "role_sd_corrected", "role_mean_shrunken", "range_difference", "gradient_ratio_log"),
+    "stage": (
+        "stage_range_raw", "stage_range_shrunken", "stage_sd_corrected", "range_difference", "gradient_ratio_log"
+    ),
+}  # fmt: skip
+# Rows that tell another one in other words, in whichever construct: a mean by its two bounds, a share of wins by strengths.
+_TWINS = {"role_mean_bounds": ("role_mean",), "precedence_strength": ("precedence",)}
 _UNITS = ("scale_point", "proportion")
+_FEW = 10  # people of a whole whom no segment holds, and about whom nothing else is known
 _COUNTS = ("mean_cited",)  # means that are in neither unit
 
 
@@ -40,49 +50,145 @@ class Lines:
     margins : (L,) int   Rows that are sums of cells.
     member : (L, C) bool Cells of each margin.
     axis : (L,) int      0 for the margin of a role, 1 for that of a stage, 2 for the row of all.
+    told : of arrays     All rows that tell each margin, where it is no row itself; empty: the margins are rows.
+    together : bool      These rows tell it only together: they add up to it.
     """
 
     cells: Ints
     margins: Ints
     member: Flags
     axis: Ints
+    told: tuple[Ints, ...] = ()
+    together: bool = False
+
+    def untold(self, held: Flags) -> Flags:
+        """Return which margins (L,) no shown row tells, where `held` (rows,) are the rows that are held back."""
+        enough = np.any if self.together else np.all
+        return np.array([bool(enough(held[rows])) for rows in self.telling], dtype=np.bool_)
+
+    def silence(self, held: Flags, line: int, cost: Floats) -> None:
+        """Hold back, in place, what tells a margin; where its rows tell it only together, the cheapest of them."""
+        rows = self.telling[line]
+        held[rows[np.argmin(cost[rows])] if self.together else rows] = True
+
+    @property
+    def telling(self) -> tuple[Ints, ...]:
+        """All rows that tell each margin."""
+        return self.told or tuple(self.margins[k : k + 1] for k in range(len(self.margins)))
 
 
 def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
     """Yield the additive tables among the estimates.
 
-    Rows of one construct, measure, statistic (`stage_mean` counts as `role_mean`), segment, item and second role form a
-    table over role and stage when they are means or shares. A role's row is the sum of its role x stage rows, the row
-    of all the sum of the roles (or of the stages, where there are no roles). Tables without a margin relate nothing and are
-    left out.
+    Rows of one construct, measure, statistic (`stage_mean` counts as `role_mean`), item and second role form tables over two
+    of role, stage and segment, at each value of the third, when they are means or shares. Segments `question=answer` of one
+    question divide the whole where there are two or more and they lack fewer than ten people of it; others stand for
+    themselves. A role's row is the sum of its role x stage rows, the row of all
+    the sum of the roles (or of the stages, where there are no roles); so for segments. Where shares of segments have no row
+    of the whole, but a difference of each from the others (`risk_difference`) tells it, the first such row stands for it.
+    Tables without a margin relate nothing and are left out.
     """
     data = estimates.reset_index(drop=True)
     able = data["unit"].isin(_UNITS) | data["statistic"].isin(_COUNTS)
+    able &= ~data["statistic"].isin([*(name for names in _CURVES.values() for name in names), *_TWINS])
     able &= (data["status"] != "not_assessable") & (data["role_2"] == "")
-    keyed = data.loc[able, ["construct", "measure", "statistic", "segment", "item", "role", "stage"]].copy()
+    keyed = data.loc[able, ["construct", "measure", "statistic", "segment", "item", "role", "stage", "n"]].copy()
     keyed["statistic"] = keyed["statistic"].replace(ALIASES)
     for _, table in keyed.groupby(["construct", "measure", "statistic", "segment", "item"], sort=False):
-        role, stage = table["role"].to_numpy(), table["stage"].to_numpy()
-        place = table.index.to_numpy(dtype=np.int64)
-        crossed = (role != "") & (stage != "")
-        by_role, by_stage = (role != "") & (stage == ""), (role == "") & (stage != "")
-        inner = crossed if crossed.any() else (by_role if by_role.any() else by_stage)
-        if not inner.any():
-            continue
-        # Where roles and stages have rows but no crossing, each set of them adds to the row of all on its own.
-        for cells in [inner] if crossed.any() or not by_stage.any() or not by_role.any() else [by_role, by_stage]:
-            outer = np.flatnonzero(
-                ~cells & ((role == "") | (stage == "")) & (crossed.any() | ((role == "") & (stage == "")))
-            )
-            member = np.array(
-                [
-                    ((role[m] == "") | (role[cells] == role[m])) & ((stage[m] == "") | (stage[cells] == stage[m]))
-                    for m in outer
-                ]
-            ).reshape(len(outer), int(cells.sum()))
-            axis = np.where(role[outer] != "", 0, np.where(stage[outer] != "", 1, 2))
-            if member.any():
-                yield Lines(place[cells], place[outer], member, axis)
+        yield from _crossed(table, "role", "stage")
+    family = keyed["segment"].str.extract("^([^=]+)=", expand=False).fillna("")
+    for name in sorted(set(family) - {""}):
+        among = keyed[(family == name) | (keyed["segment"] == "")]
+        for first, third in (("role", "stage"), ("stage", "role")):
+            for _, table in among.groupby(["construct", "measure", "statistic", "item", third], sort=False):
+                if (table["segment"] != "").any():
+                    yield from _crossed(_divided(table, first), first, "segment")
+        yield from _told_by_differences(keyed[family == name])
+
+
+def _divided(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Return a table without the wholes that its segments do not add up to, but for a few people who named none."""
+    parts, whole = table[table["segment"] != ""], table[table["segment"] == ""]
+    held, among = whole[axis], parts.groupby(axis)["n"]
+    lacking = whole["n"].fillna(0) - held.map(among.sum()).fillna(0)
+    divides = (held.map(among.size()).fillna(0) >= 2) & (lacking < _FEW)
+    return pd.concat([parts, whole[divides]]).sort_index()
+
+
+def _crossed(table: pd.DataFrame, first: str, second: str) -> Iterator[Lines]:
+    one, two = table[first].to_numpy(), table[second].to_numpy()
+    place = table.index.to_numpy(dtype=np.int64)
+    crossed = (one != "") & (two != "")
+    by_one, by_two = (one != "") & (two == ""), (one == "") & (two != "")
+    inner = crossed if crossed.any() else (by_one if by_one.any() else by_two)
+    if not inner.any():
+        return
+    # Where both have rows but no crossing, each set of them adds to the row of all on its own.
+    for cells in [inner] if crossed.any() or not by_two.any() or not by_one.any() else [by_one, by_two]:
+        outer = np.flatnonzero(~cells & ((one == "") | (two == "")) & (crossed.any() | ((one == "") & (two == ""))))
+        member = np.array(
+            [((one[m] == "") | (one[cells] == one[m])) & ((two[m] == "") | (two[cells] == two[m])) for m in outer]
+        ).reshape(len(outer), int(cells.sum()))
+        axis = np.where(one[outer] != "", 0, np.where(two[outer] != "", 1, 2))
+        if member.any():
+            yield Lines(place[cells], place[outer], member, axis)
+    if crossed.any():
+        yield from _margins(place[by_one], place[by_two], place[(one == "") & (two == "")])
+
+
+def _margins(by_one: Ints, by_two: Ints, total: Ints) -> Iterator[Lines]:
+    """Yield what the margins of a crossed table add up to: the row of all, or the margins of the other axis."""
+    for cells, others in ((by_one, by_two), (by_two, by_one)):
+        whole = np.ones((1, len(cells)), dtype=bool)
+        if len(cells) and len(total):
+            yield Lines(cells, total, whole, np.array([2]))
+        if len(cells) and len(others):
+            yield Lines(cells, others[:1], whole, np.array([2]), (others,), together=True)
+
+
+def _told_by_differences(keyed: pd.DataFrame) -> Iterator[Lines]:
+    """Yield the shares of segments that their differences from the others add up, whether the whole has a row or not."""
+    for _, table in keyed.groupby(["construct", "measure", "item", "role", "stage"], sort=False):
+        cells = table.index[table["statistic"] == "share"].to_numpy(dtype=np.int64)
+        told = table.index[table["statistic"] == "risk_difference"].to_numpy(dtype=np.int64)
+        if len(cells) and len(told):
+            yield Lines(cells, told[:1], np.ones((1, len(cells)), dtype=bool), np.array([2]), (told,))
+
+
+def curved(estimates: pd.DataFrame, held: Flags, count: Floats, thinnest: Floats) -> Flags:
+    """Return which rows (rows,) would give a held cell away though they are no sum.
+
+    A range is the mean of its two ends, and a standard deviation one equation in the means: with the means that are shown, and
+    the margins, either gives a held one. A spread rests on the cells that have the base of its thinnest group; where one of
+    those is held, the spread goes with it, and so do shrunken means, which lean on all, and ratios and differences of spreads.
+    The bounds of a mean without non-response give the mean. Strengths of coming first give each role's number of wins, to which
+    its pairs add up: a held pair takes all strengths with it.
+
+    Parameters
+    ----------
+    held : (rows,) bool. count : (rows,) respondents of the row itself. thinnest : (rows,) those of the thinnest group behind it.
+    """
+    found = np.zeros(len(estimates), dtype=bool)
+    statistic = estimates["statistic"].to_numpy(dtype=object)
+    for axis, other in (("role", "stage"), ("stage", "role")):
+        key = ["construct", "measure", "segment", "item", other]
+        cells = held & (statistic == f"{axis}_mean") & (estimates["role_2"] == "").to_numpy(dtype=bool)
+        cells &= (estimates[axis] != "").to_numpy(dtype=bool)
+        largest: dict[tuple[str, ...], float] = {}
+        for place, name in zip(np.flatnonzero(cells), estimates.loc[cells, key].itertuples(index=False, name=None), strict=True):
+            largest[name] = max(largest.get(name, 0.0), float(count[place]))
+        if largest:
+            curves = np.isin(statistic, _CURVES[axis])
+            names = estimates[key].itertuples(index=False, name=None)
+            reach = np.array([largest.get(name, -1.0) for name in names])
+            found |= curves & (reach >= thinnest)
+    for twin, originals in _TWINS.items():
+        key = ["measure", "stage", "segment", "item"] + ([] if twin == "precedence_strength" else ["role"])
+        gone = set(estimates.loc[held & np.isin(statistic, originals), key].itertuples(index=False, name=None))
+        if gone:
+            told = np.array([name in gone for name in estimates[key].itertuples(index=False, name=None)])
+            found |= (statistic == twin) & told
+    return found
 
 
 def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: Flags, cell: int) -> tuple[float, float]:
