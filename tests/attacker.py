@@ -152,6 +152,7 @@ def released_twice(one, two, *, threshold=10):
 SCALE = {"scale_point": (1.0, 5.0), "proportion": (0.0, 1.0), "index": (0.0, 1.0)}
 AXES = ("role", "stage", "segment")
 PLACE = ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+CHANGES = {"mean_change": "role_mean", "shift": "ridit"}
 PINNED = 0.1  # of a scale: the p% rule, read for an answer instead of a turnover
 
 
@@ -162,9 +163,7 @@ def facts(published, exact, bases=None):
         both["hits"], both["smallest_n"], both["adds_up"] = np.nan, np.nan, ""
     else:
         key = [name for name in PLACE if name in bases.columns]
-        both = both.merge(
-            bases[[*key, "hits", "smallest_n", "adds_up"]], on=key, how="left", validate="one_to_one"
-        )
+        both = both.merge(bases[[*key, "hits", "smallest_n", "adds_up"]], on=key, how="left", validate="one_to_one")
     number = {name: both[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in
               ("n_exact", "estimate_exact", "hits", "smallest_n")}  # fmt: skip
     both = both.assign(**number, adds_up=both["adds_up"].fillna(""), shown=both["status"].isin(SHOWN))
@@ -180,9 +179,13 @@ def parents(rows):
 
     Segments of one question divide the whole, as roles and stages do. Rows of two roles are no part of it.
     """
-    able = rows[(rows["unit"].isin(["scale_point", "proportion"]) | (rows["name"] == "mean_cited")) & (rows["role_2"] == "")]
+    able = rows[
+        (rows["unit"].isin(["scale_point", "proportion"]) | (rows["name"] == "mean_cited")) & (rows["role_2"] == "")
+    ]
     able = able[(able["segment"] == "") | (able["family"] != "")]
-    able = able[~able["statistic"].str.contains("range|_sd|shrunken|bounds|model")]  # in points of the scale, and no means
+    able = able[
+        ~able["statistic"].str.contains("range|_sd|shrunken|bounds|model")
+    ]  # in points of the scale, and no means
     for _, table in able.groupby(["wave", "construct", "measure", "name", "item"], sort=False):
         at = {(r.role, r.stage, r.segment): r.Index for r in table.itertuples()}
         families = sorted(set(table["family"]) - {""})
@@ -196,7 +199,9 @@ def parents(rows):
                         if other[axis] and all(other[j] == key[j] for j in range(3) if j != axis)
                         and (axis < 2 or other[2].startswith(f"{family}="))
                     ]  # fmt: skip
-                    if axis == 2 and (len(parts) < 2 or rows.at[whole, "n_exact"] - rows.loc[parts, "n_exact"].sum() >= 10):
+                    if axis == 2 and (
+                        len(parts) < 2 or rows.at[whole, "n_exact"] - rows.loc[parts, "n_exact"].sum() >= 10
+                    ):
                         continue  # people of no segment, about whom nothing is known, are no equation
                     if parts:
                         yield whole, parts
@@ -227,7 +232,7 @@ class System:
             if unknown:
                 rows.append((unknown, sum(c * self.truth[n] for n, c in unknown.items()), slack))
         out = {}
-        for part in self._components(rows, column):
+        for part in self._components(rows):
             mine = sorted({n for k in part for n in rows[k][0]}, key=str)
             place = {name: j for j, name in enumerate(mine)}
             A = np.zeros((len(part), len(mine)))
@@ -259,7 +264,7 @@ class System:
         return tuple(ends)
 
     @staticmethod
-    def _components(rows, column):
+    def _components(rows):
         root = list(range(len(rows)))
 
         def find(k):
@@ -344,7 +349,9 @@ def _told_by_sums(rows, system):
     of = ["wave", "construct", "measure"]
     part_of = set(rows.loc[rows["statistic"] == "location_quotient", [*of, "item"]].itertuples(index=False, name=None))
     cited = rows[rows["statistic"] == "prevalence"]
-    cited = cited[np.array([key in part_of for key in cited[[*of, "item"]].itertuples(index=False, name=None)], dtype=bool)]
+    cited = cited[
+        np.array([key in part_of for key in cited[[*of, "item"]].itertuples(index=False, name=None)], dtype=bool)
+    ]
     groups = cited.groupby([*of, "role", "stage", "segment"], sort=False).groups
     for r in rows[(rows["statistic"] == "mean_cited") & rows["shown"]].itertuples():
         places = groups.get((r.wave, r.construct, r.measure, r.role, r.stage, r.segment), ())
@@ -388,9 +395,7 @@ def valued(rows):
             system.variable(("v", whole), rows.at[whole, "estimate_exact"], known=False)
             for part in parts:
                 system.variable(("v", part), rows.at[part, "estimate_exact"], known=False)
-            system.equation(
-                {("v", whole): -1, **{("v", p): n[p] / n.sum() for p in parts}}
-            )
+            system.equation({("v", whole): -1, **{("v", p): n[p] / n.sum() for p in parts}})
     level = {}
     for r in rows[rows["role_2"].eq("")].itertuples():
         level.setdefault((r.wave, r.measure, r.statistic, r.role, r.stage, r.segment), []).append(r.Index)
@@ -400,47 +405,48 @@ def valued(rows):
 
 
 def _slope(rows, system, level, r):
-    def at(statistic, role, stage="", segment="", wave=None):
-        found = level.get((wave or r.wave, r.measure, statistic, role, stage, segment), [])
-        return found[0] if found else None
-
-    if r.statistic in {"range_raw", "role_sd_corrected"} and not r.role:
-        name, axis = "role_mean", "role"
-    elif r.statistic in {"stage_range_raw", "stage_sd_corrected"} and not r.stage:
-        name, axis = "stage_mean", "stage"
-    else:
-        name = ""
-    if name:
-        cells = rows[(rows["wave"] == r.wave) & (rows["construct"] == r.construct) & (rows["measure"] == r.measure)
-                     & (rows["statistic"] == name) & (rows["segment"] == r.segment) & (rows["item"] == r.item) & rows[axis].ne("")]  # fmt: skip
-        if axis == "role":
-            cells = cells[cells["stage"] == r.stage]
-        cells = cells[cells["n_exact"] >= (r.smallest_n if np.isfinite(r.smallest_n) else 0)]
-        value = cells["estimate_exact"]
-        if len(value) < 2:
-            return
-        if "range" in r.statistic:
-            system.equation({("v", value.idxmax()): 1, ("v", value.idxmin()): -1}, 0.005)
-        elif value.std() > 0:
-            slopes = (value - value.mean()) / (len(value) * value.std(ddof=0))
-            system.equation({("v", p): s for p, s in slopes.items()}, 0.005)
+    """Put what a shown row, which is no mean, says of means into the system."""
+    if (r.statistic in {"range_raw", "role_sd_corrected"} and not r.role) or r.statistic in {
+        "stage_range_raw",
+        "stage_sd_corrected",
+    }:
+        _spread(rows, system, r)
         return
-    pair = None
+
+    def at(statistic, role, stage="", wave=""):
+        return next(iter(level.get((wave or r.wave, r.measure, statistic, role, stage, ""), ())), None)
+
+    terms = {}
     if r.statistic == "naive_gap" and " v " in r.segment:
         one, two = r.segment.split(" v ")
-        pair = at("role_mean", r.role, one), at("role_mean", r.role_2, two)
-    elif r.statistic == "role_mean_bounds":
-        pair = at("role_mean", r.role, r.stage), None
-    elif r.statistic in {"mean_change", "shift"} and r.role:
-        name = {"shift": "ridit"}.get(r.statistic, "role_mean")
+        terms = {at("role_mean", r.role, one): 1, at("role_mean", r.role_2, two): -1}
+    elif r.statistic == "role_mean_bounds" and not r.segment:
+        terms = {at("role_mean", r.role, r.stage): 1}
+    elif r.statistic in CHANGES and r.role and not r.segment:
         waves = sorted(set(rows["wave"]))
-        if waves.index(r.wave):
-            pair = at(name, r.role, wave=r.wave), at(name, r.role, wave=waves[waves.index(r.wave) - 1])
-            if None in pair:
-                return
-    if pair and pair[0] is not None and ("v", pair[0]) in system.truth:
-        other = {("v", pair[1]): -1} if pair[1] is not None else {}
-        system.equation({("v", pair[0]): 1, **other}, 0.01)
+        before = waves[: waves.index(r.wave)][-1:]
+        terms = {
+            at(CHANGES[r.statistic], r.role, wave=wave): sign
+            for wave, sign in ((r.wave, 1), *((w, -1) for w in before))
+        }
+        terms = terms if before else {}
+    if terms and all(("v", place) in system.truth for place in terms):
+        system.equation({("v", place): sign for place, sign in terms.items()}, 0.01)
+
+
+def _spread(rows, system, r):
+    axis, name = ("stage", "stage_mean") if r.statistic.startswith("stage") else ("role", "role_mean")
+    same = (rows["wave"] == r.wave) & (rows["construct"] == r.construct) & (rows["measure"] == r.measure)
+    same &= (rows["statistic"] == name) & (rows["segment"] == r.segment) & (rows["item"] == r.item) & rows[axis].ne("")
+    cells = rows[same & (rows["n_exact"] >= (r.smallest_n if np.isfinite(r.smallest_n) else 0))]
+    value = cells.loc[cells["stage"] == r.stage, "estimate_exact"] if axis == "role" else cells["estimate_exact"]
+    if len(value) < 2 or not value.std() > 0:
+        return
+    if "range" in r.statistic:
+        system.equation({("v", value.idxmax()): 1, ("v", value.idxmin()): -1}, 0.005)
+    else:
+        slopes = (value - value.mean()) / (len(value) * value.std(ddof=0))
+        system.equation({("v", p): slope for p, slope in slopes.items()}, 0.005)
 
 
 def pinned(published, exact, bases=None):
@@ -454,9 +460,9 @@ def pinned(published, exact, bases=None):
             continue  # counted in people: `jointly`
         least, most = SCALE[rows.at[name[1], "unit"]]
         # A mean lies on its scale whatever the equations say.
-        low, high = max(low, least), min(high, most)
-        if high - low < PINNED * (most - least):
-            found.append((*rows.loc[name[1], PLACE], round(low, 3), round(high, 3)))
+        ends = max(low, least), min(high, most)
+        if ends[1] - ends[0] < PINNED * (most - least):
+            found.append((*rows.loc[name[1], PLACE], *(round(end, 3) for end in ends)))
     return found
 
 

@@ -155,3 +155,52 @@ def test_what_tells_a_held_share_goes_with_it_and_takes_nothing_along():
     assert alternatives(2, 9, 12, 17, tells="m||a") == ["suppressed", "suppressed", "ok", "ok", "suppressed"]
     assert alternatives(2, 9, 12, 17, tells="m||d") == ["suppressed", "suppressed", "ok", "ok", "ok"]
     assert alternatives(2, 9, 12, 17, tells="m||d;m||b") == ["suppressed", "suppressed", "ok", "ok", "suppressed"]
+
+
+# ------------------------------------------------------------------------------------------- what is behind a row
+
+
+def behind(*rows, policy=None, released=None, **columns):
+    table = schema.frame(rows, schema.ESTIMATES)
+    bases = table[[name for name in schema.ESTIMATE_KEY if name != "wave"]].assign(
+        **{"smallest_n": table["n"], "adds_up": "", "tells": "", "alike": False, **columns}
+    )
+    return publish(
+        table, policy or Policy(), schema.conform(bases.reindex(columns=schema.BASES.names), schema.BASES), released
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "minimum", "status"), [(29, 10, "suppressed"), (30, 10, "ok"), (44, 15, "suppressed"), (45, 15, "ok")]
+)
+def test_a_group_that_answers_alike_needs_three_times_the_minimum(n, minimum, status):
+    published = behind(row(n=n), policy=Policy(minimum_respondents=minimum), alike=True)
+    assert published.loc[0, "status"] == status
+
+
+@pytest.mark.parametrize(
+    ("n", "weight", "status"), [(29, 3.1, "suppressed"), (29, 3.0, "flagged"), (30, 3.1, "ok"), (12, 1.4, "flagged")]
+)
+def test_one_respondent_of_a_small_group_weighs_at_most_three_times_the_median(n, weight, status):
+    assert behind(row(n=n), largest_weight=weight).loc[0, "status"] == status
+
+
+def test_a_mean_of_respondents_who_weigh_the_same_has_one_decimal():
+    plain, weighted = behind(row(), largest_weight=1.0), behind(row(), largest_weight=1.2)
+    assert plain.loc[0, ["estimate", "conf_low", "conf_high", "std_error"]].tolist() == [3.5, 3.2, 3.7, 0.123]
+    assert weighted.loc[0, ["estimate", "conf_low", "conf_high"]].tolist() == [3.46, 3.21, 3.7]
+    spread = behind(row(statistic="role_sd_corrected"), largest_weight=1.0)
+    share = behind(row(unit="proportion", statistic="share", estimate=0.456), largest_weight=1.0)
+    assert (spread.loc[0, "estimate"], share.loc[0, "estimate"]) == (3.46, 0.46)
+
+
+@pytest.mark.parametrize(("before", "status"), [([False], "suppressed"), ([False, True], "ok"), ([True], "ok")])
+def test_a_change_goes_with_the_level_that_an_earlier_wave_held_back(before, status):
+    """The level of this wave less the change is that of the wave before."""
+    level = {"construct": "role_shift", "measure": "m", "statistic": "ridit", "unit": "index"}
+    rows = [row(**level, role="a", wave="w2"), row(**level | {"statistic": "shift"}, role="a", wave="w2")]
+    key = {name: rows[0].get(name, "") for name in schema.ESTIMATE_KEY} | {"wave": "w1"}
+    register = [{**key, "n": 40, "shown": shown, "release": str(k)} for k, shown in enumerate(before)]
+    published = behind(*rows, released=schema.frame(register, schema.RELEASED)).set_index("statistic")
+    assert published.loc["shift", "status"] == status
+    assert published.loc["ridit", "status"] == "ok"

@@ -28,7 +28,7 @@ def based(table, **columns):
     """Bases of rows that rest on themselves; `columns` say what else is behind them."""
     bases = table[KEY].assign(
         smallest_n=table["n"], smallest_organisations=table["n_organisations"], hits=pd.NA, alike=False, adds_up="",
-        tells="", largest_share=pd.NA, two_largest_share=pd.NA,
+        tells="", largest_share=pd.NA, two_largest_share=pd.NA, largest_weight=pd.NA,
     )  # fmt: skip
     for name, values in columns.items():
         bases[name] = values
@@ -138,7 +138,11 @@ class TestSegments:
     def test_segments_add_up_within_each_role(self):
         base = {"statistic": "role_mean", "unit": "scale_point", "estimate": 3.0}
         counts = {"a": (6, 30), "b": (40, 50)}
-        rows = [{**base, "role": role, "segment": f"act={k}", "n": n} for role, each in counts.items() for k, n in enumerate(each)]
+        rows = [
+            {**base, "role": role, "segment": f"act={k}", "n": n}
+            for role, each in counts.items()
+            for k, n in enumerate(each)
+        ]
         rows += [{**base, "role": role, "n": sum(each)} for role, each in counts.items()]
         table = estimates(*rows)
         assert jointly(primary_only(table), table)

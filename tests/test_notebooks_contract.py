@@ -275,3 +275,19 @@ def test_words_with_a_stroke_are_no_path():
     assert not is_path("role / stage")
     assert not is_path("04_gradient.parquet")
     assert not is_path("..")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_gate_forgets_what_was_released(path):
+    """A page of a chapter that does not know the register would show what the published estimates hold back."""
+    text = "\n".join(
+        source(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
+    )
+    calls = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "publish"
+    ]
+    assert all("chapter.released()" in map(ast.unparse, call.args) for call in calls)
+    chapters = (path.parent / "chapters.toml").read_text(encoding="utf-8").split("[[chapter]]")
+    mine = next((each for each in chapters if f'name = "{path.stem}"\n' in each), "")
+    for wave in ("wave", "earlier_wave"):
+        assert not calls or f"{{study}}/released/{{{wave}}}.parquet?" in mine

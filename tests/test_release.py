@@ -197,3 +197,24 @@ def test_what_is_out_of_date_is_not_released(study, capsys):
     assert told["title"] == "what is published is not what a run would make now"
     assert told["got"] == "a runs: it has not run before"
     assert not (study / "released").exists()
+
+
+def test_a_chapter_knows_the_releases_of_earlier_waves_too(opened):
+    made = record(opened.study)
+    before = made.path.with_name("2025Q4.parquet")
+    old = opened.released().assign(wave="2025Q4")
+    (opened.study.folder / "data/raw/2025Q4").mkdir()
+    (opened.study.folder / "study.toml").write_text(
+        '[study]\nname = "toy"\ntitle = "Toy"\nprovenance = "simulated"\n[waves]\norder = ["2025Q4", "2026Q1"]\n'
+    )
+    chapter = Chapter.open("04_gradient", opened.study.folder, "2026Q1")
+    schema.conform(old, schema.RELEASED).to_parquet(before)
+    assert set(chapter.released()["wave"]) == {"2025Q4", "2026Q1"}
+    assert record(chapter.study).added == 0
+    assert set(pd.read_parquet(made.path)["wave"]) == {"2026Q1"}
+
+
+def test_rows_of_a_release_carry_its_digest(opened):
+    first = pd.read_parquet(record(opened.study).path)
+    assert first["release"].str.fullmatch("[0-9a-f]{12}").all()
+    assert len(set(first["release"])) == 1

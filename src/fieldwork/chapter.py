@@ -195,18 +195,20 @@ class Chapter:
         record: dict[str, Any] = self.read_json("registered")
         return record
 
-    @property
-    def _register(self) -> Path:
-        return self.study.folder / RELEASED / f"{self.wave}.parquet"
+    def _register(self, wave: str = "") -> Path:
+        return self.study.folder / RELEASED / f"{wave or self.wave}.parquet"
 
     def released(self) -> pd.DataFrame | None:
-        """Return the register of what releases of the wave have shown and held back, `schema.RELEASED`; None: no release.
+        """Return what releases of the wave, and of those before it, have shown and held back; None: no release.
 
-        It holds exact bases and is never shown. Raises DataError where the file is damaged.
+        Columns of `schema.RELEASED`, one register after the other. It holds exact bases and is never shown. Raises
+        DataError where a file is damaged.
         """
-        path = self._register
-        if not path.is_file():
-            return None
+        waves = [*(study.wave for study in self.study.earlier), self.wave]
+        found = [self._read_released(path) for path in map(self._register, waves) if path.is_file()]
+        return pd.concat(found, ignore_index=True) if found else None
+
+    def _read_released(self, path: Path) -> pd.DataFrame:
         try:
             return schema.conform(pq.read_table(path).to_pandas(types_mapper=_TYPES.get), schema.RELEASED)
         except (pa.ArrowException, OSError, DataError) as error:
@@ -220,7 +222,7 @@ class Chapter:
 
     def save_released(self, register: pd.DataFrame) -> Path:
         """Save the register of releases of the wave, in a folder of the study that is closed to all but its owner."""
-        path = self._register
+        path = self._register()
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
         write_whole(path, _parquet(schema.conform(register, schema.RELEASED), path.name), closed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def bases_of(published: pd.DataFrame, internal: Iterable[pd.DataFrame]) -> pd.Da
     """Return the exact base of every row that a release shows or holds back, as `schema.RELEASED`.
 
     What is published carries bases to the nearest 5 and none where a row is held back; the exact ones are those of the
-    chapters' own estimates. Each row carries the digest of its release. Rows that are not assessable, and those without a base, give nothing away and are left out.
+    chapters' own estimates. Each row carries the digest of its release. Rows that are not assessable, and
+    those without a base, give nothing away and are left out.
 
     Parameters
     ----------
@@ -76,8 +78,8 @@ def bases_of(published: pd.DataFrame, internal: Iterable[pd.DataFrame]) -> pd.Da
 
 def _digest(published: pd.DataFrame) -> str:
     """Name a release by what it shows: the same table, the same name, and rows of one release are known to belong together."""
-    text = published.to_csv(index=False, lineterminator="\n")
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+    rows = published.astype(object).where(published.notna(), None).to_numpy().tolist()
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode("utf-8")).hexdigest()[:12]
 
 
 def record(study: Study) -> Release:
@@ -90,6 +92,7 @@ def record(study: Study) -> Release:
     published = chapter.read("estimates", folder="reports")
     bases = bases_of(published, [chapter.read(name) for name in dict.fromkeys(published["chapter"])])
     before = chapter.released()
+    before = None if before is None else before[before["wave"] == study.wave]
     whole = bases if before is None else pd.concat([before, bases], ignore_index=True)
     whole = whole.drop_duplicates().sort_values(schema.RELEASED.names, kind="stable")
     path = chapter.save_released(whole)

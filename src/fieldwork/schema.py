@@ -121,6 +121,7 @@ BASES = Table(
         ),
         Column("largest_share", "Float64", "share of the weight that the largest organisation carries"),
         Column("two_largest_share", "Float64", "share of the weight that the two largest organisations carry"),
+        Column("largest_weight", "Float64", "largest weight of one respondent behind the row, over the median of them"),
     ),
 )
 

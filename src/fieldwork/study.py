@@ -42,6 +42,7 @@ DISCLOSURE = (
     "two_largest_organisations",
     "p_percent",
     "smallest_difference",
+    "largest_weight",
 )
 
 # Rows of the methods statement that a study fills in; what the pipeline can count it counts itself (measures.md, 3).

@@ -98,8 +98,8 @@ class SurveyDesign:
     role: Axis | None = None
     stage: Axis | None = None
 
-    def concentration(self, roles: str = "", stage: str = "") -> tuple[float, float]:
-        """Share of the weight of a group that its largest organisation carries, and its two largest.
+    def concentration(self, roles: str = "", stage: str = "") -> tuple[float, float, float]:
+        """Share of the weight of a group that its largest organisation carries, and its two largest; its heaviest respondent.
 
         `roles` is one label or several joined by `+`, `stage` one label; empty: all. nan for an empty group and for labels
         that are not the survey's.
@@ -110,17 +110,21 @@ class SurveyDesign:
                 continue
             wanted = labels.split("+")
             if axis_ is None or not set(wanted) <= set(axis_.labels):
-                return math.nan, math.nan
+                return math.nan, math.nan, math.nan
             places = [axis_.labels.index(label) for label in wanted]
             inside &= np.isin(axis_.index(self.responses[axis_.name]), places)
         return self.carried(inside)
 
-    def carried(self, inside: npt.NDArray[np.bool_]) -> tuple[float, float]:
-        """Share of the weight of some respondents (n,) bool that their largest organisation carries, and its two largest."""
+    def carried(self, inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+        """Share of the weight of some respondents (n,) bool that their largest organisation carries, and its two largest.
+
+        Third: the largest weight of one respondent among them, over the median.
+        """
         if not inside.any():
-            return math.nan, math.nan
+            return math.nan, math.nan, math.nan
         by_size = np.sort(np.bincount(self.cluster[inside], self.weight[inside]))[::-1]
-        return float(by_size[0] / by_size.sum()), float(by_size[:2].sum() / by_size.sum())
+        largest, two = float(by_size[0] / by_size.sum()), float(by_size[:2].sum() / by_size.sum())
+        return largest, two, float(self.weight[inside].max() / np.median(self.weight[inside]))
 
 
 def survey_design(

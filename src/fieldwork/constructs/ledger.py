@@ -23,6 +23,7 @@ __all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "Wanted", "counted", "int
 
 LEAST = 10  # people of whom a number is told, measures.md 2.8
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
+_CARRIED = ("largest_share", "two_largest_share", "largest_weight")  # columns of the bases
 NIL = 1e-9  # a standard error below this is rounding of an exact zero
 CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
 
@@ -99,7 +100,7 @@ class Ledger:
         smallest: tuple[int, int] | None = None,
         hits: int | None = None,
         alike: bool = False,
-        carried: tuple[float, float] | None = None,
+        carried: tuple[float, float, float] | None = None,
         adds_up: str = "",
         tells: str = "",
         **fields: Any,  # noqa: ANN401
@@ -107,9 +108,10 @@ class Ledger:
         """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
 
         `hits` is the number of respondents behind a share, `alike` says that all of them gave one answer. `carried` is the
-        share of the row's weight that its largest organisation carries, and its two largest, where those who answered are not
-        the holders of the row's role. Shares of the alternatives of one question add to one, so that a single one that is held
-        back could be worked out: `adds_up` names the sets (apart by `;`) that the row is a member of. `tells` names the shares,
+        share of the row's weight that its largest organisation carries, and its two largest, and the weight of its
+        heaviest respondent over the median, where those who answered are not the holders of the row's role. Shares of the
+        alternatives of one question add to one, so that a single one that is held back could be worked out: `adds_up` names
+        the sets (apart by `;`) that the row is a member of. `tells` names the shares,
         each as measure|segment|item, that it would give away: it is held back with any of them. `fields` are columns of the
         estimates table; what is not finite is stored as missing.
         """
@@ -135,7 +137,7 @@ class Ledger:
             organisations = pd.NA
         base = {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
         if carried is not None:
-            base["largest_share"], base["two_largest_share"] = map(_finite, carried)
+            base.update(zip(_CARRIED, map(_finite, carried), strict=True))
         self.bases.append({**base, "adds_up": adds_up, "tells": tells})
         if draws is not None:
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
@@ -178,7 +180,7 @@ class Ledger:
     def table(self) -> Estimates:
         """Return what was collected."""
         columns = [*(name for name in schema.ESTIMATE_KEY if name != "wave"), "draws"]
-        carried: dict[tuple[str, str], tuple[float, float]] = {}
+        carried: dict[tuple[str, str], tuple[float, float, float]] = {}
         for row in self.bases:
             if "largest_share" in row:
                 continue
@@ -186,7 +188,7 @@ class Ledger:
                 if (roles, row["stage"]) not in carried:
                     carried[roles, row["stage"]] = self.design.concentration(roles, row["stage"])
             shares = [carried[roles, row["stage"]] for roles in (row["role"], row["role_2"] or row["role"])]
-            row["largest_share"], row["two_largest_share"] = (_finite(max(each)) for each in zip(*shares, strict=True))
+            row.update(zip(_CARRIED, (_finite(max(each)) for each in zip(*shares, strict=True)), strict=True))
         bases = schema.frame(self.bases, schema.BASES)
         return Estimates(schema.frame(self.rows, schema.ESTIMATES), pd.DataFrame(self.drawn, columns=columns), bases)
 

@@ -21,6 +21,14 @@ __all__ = ["Policy", "publish"]
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "p_value", "p_adjusted")
 BASES = ("n", "n_organisations", "n_effective")
 SMALL_BASE = 30
+NIL = 1e-9
+MEANS = ("role_mean", "stage_mean", "mean", "mean_change", "mean_change_panel", "naive_gap", "mean_rank")
+CHANGES = {
+    "mean_change": "role_mean",
+    "gap_change": "role_mean",
+    "shift": "ridit",
+}  # and the level that a change starts from
+_OF_MEANS = 2  # decimals of a weighted mean
 WITH_IT = "held back: without it, what is held back beside it could be worked out"
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -38,15 +46,19 @@ def publish(
     A row is `suppressed`, with every number and base emptied, when
 
     - it rests on fewer respondents or organisations than the policy's minimum, in the thinnest group behind it;
-    - it is a share with fewer than three people on one side, or says of a group of fewer than 30 that all answered alike;
-    - one organisation, or two, carry too much of the weight behind it: (n, k) and p% rules;
+    - it is a share with fewer than three people on one side, or says of a group of fewer than 30 (three times the minimum) that
+      all answered alike;
+    - one organisation, or two, carry too much of the weight behind it: (n, k) and p% rules; or one respondent of a small group;
     - without it a held-back cell could be worked out from its margins (`complement`), and with that cell every row of the
       same role, stage, answer and measure, every contrast that rests on the cell, and every sum over the answers beside it;
     - it is a share of a set that adds to one, of which a single share, or one of too few people, would be held back; or a
       held share could be worked out from it;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it, or the whole or a segment of it, was released before on a base that differs by 1 to 9 people, whose answers would be
-      the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out.
+      the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out;
+    - with an earlier release its table would tell what a few people in held cells answered: a margin that gained less, or more,
+      than its shown cells by 1 to 9 people;
+    - it is a change since a wave whose release held the level back that it would give, less this wave's own.
 
     Parameters
     ----------
@@ -54,12 +66,15 @@ def publish(
     policy : thresholds.
     bases : columns of `schema.BASES`, what the row itself does not tell: thinnest group, people behind a share, answers
         alike, concentration; without it the row's own base is taken.
-    released : columns of `schema.RELEASED`, the exact bases of every row that an earlier release of the wave has shown, or held
-        back (`fieldwork release` records them).
+    released : columns of `schema.RELEASED`, the exact bases of every row that earlier releases of the wave, and of the waves
+        before it, have shown, or held back (`fieldwork release` records them).
 
     A row on fewer than 30 respondents is `flagged`. Rows that are `not_assessable` keep their reason; their bases are emptied
     below the minimum, and where the survey names organisations and the row does not count them. Precision: bases to the
-    nearest 5; estimates and intervals to 2 decimals (shares: whole per cent); standard errors to 3; p-values to 4. A survey
+    nearest 5; estimates and intervals to 2 decimals (shares: whole per cent); standard errors to 3; p-values to 4. Means of
+    respondents who all weigh the same, and their intervals, to 1: with n people, a mean of d decimals gives the exact sum of
+    their answers for every n up to 10^d, where no private weights stand between. Spreads, ratios and indices are no such sums
+    and keep 2. A survey
     that names no organisations has no organisation rule: `n_organisations` is empty there.
 
     Returns a new frame with the columns of `schema.ESTIMATES`, sorted by its key.
@@ -84,6 +99,9 @@ def publish(
     with_it = assessed & _complementary(out, behind, held, policy, _earlier(out, released)) & ~held
     out.loc[with_it, "reason"] = WITH_IT
     held |= with_it
+    of_before = assessed & _levels_of_before(out, released) & ~held
+    out.loc[of_before, "reason"] = WITH_IT
+    held |= of_before
     few = (behind.n < policy.minimum_respondents) | (behind.organisations < policy.minimum_organisations)
     out.loc[held, "status"] = "suppressed"
     out.loc[held, ["conf_level", *NUMBERS, *BASES]] = pd.NA
@@ -96,7 +114,11 @@ def publish(
     out.loc[small, "status"] = "flagged"
     note = f"small base: fewer than {SMALL_BASE} respondents"
     out.loc[small, "reason"] = [f"{reason}; {note}" if reason else note for reason in out.loc[small, "reason"]]
-    return _rounded(out).sort_values(list(schema.ESTIMATE_KEY), kind="stable").reset_index(drop=True)
+    return (
+        _rounded(out, _plain_means(out, behind))
+        .sort_values(list(schema.ESTIMATE_KEY), kind="stable")
+        .reset_index(drop=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,7 @@ class _Behind:
     n, organisations : thinnest group; inf where not known. own : the row's own base.
     hits, misses : people on either side of a share. alike : 1 where all gave one answer.
     largest, two_largest : share of the weight that one and two organisations carry; 0 where not known.
+    heaviest : largest weight of one respondent over the median of them; NaN where not known.
     sets : rows of each set of shares that adds to one. tells : row, and the rows that could be worked out from it.
     """
 
@@ -119,6 +142,7 @@ class _Behind:
     alike: Floats
     largest: Floats
     two_largest: Floats
+    heaviest: Floats
     sets: tuple[Ints, ...]
     tells: tuple[tuple[int, Ints], ...]
 
@@ -131,6 +155,7 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
     n, organisations = own, numbers(out["n_organisations"], np.inf)
     hits = np.round(numbers(out["estimate"], 0.0) * n)
     alike, largest, two_largest = np.zeros(len(out)), np.zeros(len(out)), np.zeros(len(out))
+    heaviest = np.full(len(out), np.nan)
     sets: tuple[Ints, ...] = ()
     tells: tuple[tuple[int, Ints], ...] = ()
     if bases is not None:
@@ -142,8 +167,9 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
         hits = np.where(told, numbers(joined["hits"], 0.0), hits)
         alike = joined["alike"].fillna(value=False).to_numpy(dtype=np.float64)
         largest, two_largest = numbers(joined["largest_share"], 0.0), numbers(joined["two_largest_share"], 0.0)
+        heaviest = joined["largest_weight"].to_numpy(dtype=np.float64, na_value=np.nan)
         sets, tells = tuple(_places(joined["adds_up"]).values()), _told(out, joined["tells"])
-    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest, sets, tells)
+    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest, heaviest, sets, tells)
 
 
 def _places(names: pd.Series) -> dict[str, Ints]:
@@ -179,8 +205,8 @@ def _primary(out: pd.DataFrame, behind: _Behind, policy: Policy) -> Iterator[tup
     share = (out["unit"] == "proportion").to_numpy() & out["estimate"].notna().to_numpy()
     lonely = share & ((behind.hits < policy.minimum_of_share) | (behind.misses < policy.minimum_of_share))
     yield lonely, f"held back: fewer than {policy.minimum_of_share} people gave, or did not give, this answer"
-    alike = behind.alike.astype(bool) & (behind.n < SMALL_BASE)
-    yield alike, f"held back: fewer than {SMALL_BASE} respondents, who all answered alike"
+    alike = behind.alike.astype(bool) & (behind.n < policy.small)
+    yield alike, f"held back: fewer than {policy.small} respondents, who all answered alike"
     rest = 1.0 - behind.two_largest
     dominated = (
         (behind.largest > policy.largest_organisation + 1e-9)
@@ -188,6 +214,8 @@ def _primary(out: pd.DataFrame, behind: _Behind, policy: Policy) -> Iterator[tup
         | ((behind.two_largest > 0) & (rest < policy.p_percent / 100.0 * behind.largest))
     )
     yield dominated, "held back: one or two organisations carry too much of its weight"
+    heavy = (behind.heaviest > policy.largest_weight + 1e-9) & (behind.n < policy.small)
+    yield heavy, f"held back: one respondent weighs more than {policy.largest_weight:g} times the median"
 
 
 def _differences(
@@ -205,6 +233,27 @@ def _differences(
         yield moved, f"held back: an earlier release of it differs by fewer than {policy.smallest_difference} people"
         # The same words as beside the held cell itself: a release that changes nothing changes no byte.
         yield hidden, WITH_IT
+
+
+def _levels_of_before(out: pd.DataFrame, released: pd.DataFrame | None) -> Flags:
+    """Return the changes of a role since an earlier wave whose releases never showed the level that they start from."""
+    if released is None or not len(released):
+        return np.zeros(len(out), dtype=bool)
+    rows = schema.conform(released, schema.RELEASED)
+    rows = rows[~rows["wave"].isin(out["wave"].unique()) & (rows["stage"] == "") & (rows["role_2"] == "")]
+    key = ["wave", "measure", "statistic", "role", "segment"]
+    shown = set(rows.loc[rows["shown"], key].itertuples(index=False, name=None))
+    never = {name[1:] for name in rows[key].itertuples(index=False, name=None) if name not in shown}
+    each = out[["measure", "statistic", "role", "role_2", "segment"]].itertuples(index=False, name=None)
+    return np.array(
+        [
+            any((measure, CHANGES[statistic], name, segment) in never for name in (role, role_2) if name)
+            if statistic in CHANGES
+            else False
+            for measure, statistic, role, role_2, segment in each
+        ],
+        dtype=np.bool_,
+    )
 
 
 def _since(out: pd.DataFrame, own: Floats, before: pd.DataFrame, smallest: int) -> tuple[Flags, Flags]:
@@ -232,19 +281,23 @@ def _since(out: pd.DataFrame, own: Floats, before: pd.DataFrame, smallest: int) 
 
 
 def _earlier(out: pd.DataFrame, released: pd.DataFrame | None) -> tuple[tuple[Floats, Flags], ...]:
-    """Each earlier release of the same wave: exact base of every row (rows,), NaN where it had none, and whether it was shown."""
+    """Each earlier release of the same wave: exact base of every row (rows,), NaN where it had none, and whether shown."""
     if released is None or not len(released):
         return ()
     key = list(schema.ESTIMATE_KEY)
-    made = []
+    made: list[tuple[Floats, Flags]] = []
     for _, one in schema.conform(released, schema.RELEASED).groupby("release", sort=True):
         joined = out[key].merge(one[[*key, "n", "shown"]].drop_duplicates(key), on=key, how="left")
-        n = joined["n"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-        made.append((n, joined["shown"].fillna(value=False).to_numpy(dtype=bool)))
+        if joined["n"].isna().all():
+            continue  # of another wave
+        n = np.asarray(joined["n"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+        made.append((n, np.asarray(joined["shown"].fillna(value=False), dtype=np.bool_)))
     return tuple(made)
 
 
-def _gained(lines: Lines, own: Floats, held: Flags, earlier: tuple[tuple[Floats, Flags], ...], smallest: int) -> list[int]:
+def _gained(
+    lines: Lines, own: Floats, held: Flags, earlier: tuple[tuple[Floats, Flags], ...], smallest: int
+) -> list[int]:
     """List the margins that, with an earlier release, would tell of a few people in the cells that one of the two holds back.
 
     What a shown margin gained, less what its cells gained that both releases show, is what its other cells gained together. One
@@ -289,8 +342,8 @@ def _complementary(
     while True:
         before = held.copy()
         for lines in tables:
-            for line in _gained(lines, behind.own, held, earlier, policy.smallest_difference) if earlier else []:
-                lines.silence(held, line, behind.own)
+            for gained in _gained(lines, behind.own, held, earlier, policy.smallest_difference):
+                lines.silence(held, gained, behind.own)
             if not held[lines.cells].any():
                 continue
             counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
@@ -401,12 +454,19 @@ def _cells(
     return [(construct, measure, name, stage, segment, item) for name in roles]
 
 
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+def _plain_means(out: pd.DataFrame, behind: _Behind) -> Flags:
+    """Return which rows are means of answers of people who all weigh the same, or differences of such means."""
+    of_answers = (out["statistic"].isin(MEANS) & out["unit"].eq("scale_point")).to_numpy(dtype=bool)
+    return np.asarray(of_answers & (np.abs(behind.heaviest - 1.0) < NIL), dtype=np.bool_)
+
+
+def _rounded(table: pd.DataFrame, plain: Flags) -> pd.DataFrame:
     decimals = {"estimate": 2, "conf_low": 2, "conf_high": 2, "std_error": 3, "p_value": 4, "p_adjusted": 4}
     for name, places in decimals.items():
         values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
         # Adding zero turns -0.0 into 0.0, which would print as "-0".
-        table[name] = pd.array(np.round(values, places) + 0.0, dtype="Float64")
+        shown = np.where(plain & (places == _OF_MEANS), np.round(values, 1), np.round(values, places))
+        table[name] = pd.array(shown + 0.0, dtype="Float64")
         table[name] = table[name].mask(np.isnan(values))
     for name in BASES:
         values = table[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)

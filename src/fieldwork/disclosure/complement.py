@@ -28,7 +28,9 @@ SUMS = ("mean_cited", "location_quotient", "role_effective_number")
 ELSEWHERE = ("prevalence_max_other",)
 # Rows that are functions of all means of an axis at once: with all means but one they give that one, or a few choices of it.
 _CURVES = {
-    "role": ("range_raw", "range_shrunken", "role_sd_corrected", "role_mean_shrunken", "range_difference", "gradient_ratio_log"),
+    "role": (
+        "range_raw", "range_shrunken", "role_sd_corrected", "role_mean_shrunken", "range_difference", "gradient_ratio_log"
+    ),
     "stage": (
         "stage_range_raw", "stage_range_shrunken", "stage_sd_corrected", "range_difference", "gradient_ratio_log"
     ),
@@ -166,7 +168,7 @@ def curved(estimates: pd.DataFrame, held: Flags, count: Floats, thinnest: Floats
 
     Parameters
     ----------
-    held : (rows,) bool. count : (rows,) respondents of the row itself. thinnest : (rows,) those of the thinnest group behind it.
+    held : (rows,) bool. count : (rows,) respondents of the row itself. thinnest : (rows,) those of its thinnest group.
     """
     found = np.zeros(len(estimates), dtype=bool)
     statistic = estimates["statistic"].to_numpy(dtype=object)
@@ -175,7 +177,9 @@ def curved(estimates: pd.DataFrame, held: Flags, count: Floats, thinnest: Floats
         cells = held & (statistic == f"{axis}_mean") & (estimates["role_2"] == "").to_numpy(dtype=bool)
         cells &= (estimates[axis] != "").to_numpy(dtype=bool)
         largest: dict[tuple[str, ...], float] = {}
-        for place, name in zip(np.flatnonzero(cells), estimates.loc[cells, key].itertuples(index=False, name=None), strict=True):
+        for place, name in zip(
+            np.flatnonzero(cells), estimates.loc[cells, key].itertuples(index=False, name=None), strict=True
+        ):
             largest[name] = max(largest.get(name, 0.0), float(count[place]))
         if largest:
             curves = np.isin(statistic, _CURVES[axis])

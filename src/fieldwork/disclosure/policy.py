@@ -10,7 +10,11 @@ from fieldwork.errors import StudyError, listed
 
 __all__ = ["Policy"]
 
-_LARGEST = ("largest_organisation", "two_largest_organisations")  # thresholds that are tightened by lowering them
+_LARGEST = (
+    "largest_organisation",
+    "two_largest_organisations",
+    "largest_weight",
+)  # thresholds that are tightened by lowering them
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,13 @@ class Policy:
                                        p% rule, which says how well the second could work out the first (10).
     smallest_difference : int          People by which two published sets must differ, or not at all: nested segments, and
                                        releases of one wave (10).
+    largest_weight : float             Weight of one respondent, over the median of the cell, in a cell of fewer than three
+                                       times the minimum (3): a small mean must not be one person's view. In larger cells the
+                                       cap on weights leaves one respondent too little to be read from a mean.
+
+    What other bodies write as an inequality ("<5%", ">95%") is held back here whole: in a group of ten it says as much as the
+    number. Coefficients of models have no threshold of their own: rows made of cells, and predicted cell means, fall under
+    that of the cells.
 
     >>> Policy().minimum_respondents
     10
@@ -41,6 +52,12 @@ class Policy:
     two_largest_organisations: float = 0.5
     p_percent: int = 10
     smallest_difference: int = 10
+    largest_weight: float = 3.0
+
+    @property
+    def small(self) -> int:
+        """Base below which nobody may be said to answer as all others do, nor weigh much: three times the minimum."""
+        return 3 * self.minimum_respondents
 
     @classmethod
     def from_study(cls, thresholds: Mapping[str, object]) -> Policy:
@@ -80,7 +97,7 @@ def _refuse_looser_share(name: str, value: object, largest: float) -> None:
     raise StudyError(
         f"the gate may be tightened, not loosened: {name}",
         where="study.toml, [disclosure]",
-        expected=f"a share above 0 and of at most {largest:.4g}",
+        expected=f"a number above 0 and of at most {largest:.4g}",
         got=repr(value),
         hint=f"set {name} = {largest:.4g} or lower",
     )
