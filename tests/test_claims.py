@@ -55,7 +55,7 @@ def claim(name="H1", *measures, family="secondary", margin=0.5, more=""):
     return CLAIM.format(id=name, family=family, more=more) + parts
 
 
-def judged(path, values, *, n=100, survey=None, draws=2000, registered=None):
+def judged(path, values, *, n=100, few=(), survey=None, draws=2000, registered=None):
     """Judge a register on estimates that are normal with the given mean and standard error, by measure."""
     register = Register.load(path)
     rng = np.random.default_rng(1)
@@ -65,11 +65,13 @@ def judged(path, values, *, n=100, survey=None, draws=2000, registered=None):
         curve = mean + se * rng.standard_normal(draws)
         rows.append(
             {**key, "wave": "w", "unit": "scale_point", "estimate": mean, "std_error": se, "conf_low": mean - 1.96 * se,
-             "conf_high": mean + 1.96 * se, "conf_level": 0.95, "n": n, "n_organisations": 40, "status": "ok"}
+             "conf_high": mean + 1.96 * se, "conf_level": 0.95, "n": 9 if measure in few else n, "n_organisations": 40, "status": "ok"}
         )  # fmt: skip
         empty = dict.fromkeys(("role", "role_2", "stage", "segment", "item"), "")
         drawn.append({**key, **empty, "draws": curve})
-    tested = against_margins(register, schema.frame(rows, schema.ESTIMATES), pd.DataFrame(drawn), registered=registered)
+    made = schema.frame(rows, schema.ESTIMATES)
+    passed = publish(made, Policy())
+    tested = against_margins(register, made, pd.DataFrame(drawn), registered=registered, published=passed)
     published = publish(tested.estimates, Policy())
     return {r["id"]: r for r in judge(register, tested, published, survey=survey, registered=registered)}
 
@@ -99,6 +101,21 @@ def test_every_part_must_hold(tmp_path):
     assert held["estimate"] == 0.7
     assert held["reason"] == "the interval contains the margin of 0.5 (prep)"
     assert judged(path, {"conf": (1.2, 0.2), "prep": (-0.7, 0.2)})["H1"]["verdict"] == "contradicted"
+
+
+def test_what_is_held_back_moves_no_number_that_is_shown(tmp_path):
+    """The p-value of a claim is the largest of its parts': beside a shown part it would be the held one's."""
+    of_family = (claim("H1", "conf", "prep", family="primary"), claim("H2", "amb", family="primary"))
+    path = written(tmp_path, *of_family, family=("H1", "H2"))
+    shown = {"conf": (1.2, 0.2), "amb": (1.0, 0.25)}
+    one, other = (judged(path, {**shown, "prep": prep}, few={"prep"}) for prep in ((0.6, 0.2), (1.9, 0.4)))
+    assert one == other
+    conf, prep = one["H1"]["parts"]
+    assert conf["p_value"] is not None
+    assert (conf["p_adjusted"], prep["p_value"], prep["p_adjusted"], prep["p_equivalence"]) == (None,) * 4
+    assert one["H1"]["verdict"] == "not_assessable"
+    assert one["H1"]["reason"].startswith("prep: held back: fewer than 10 respondents")
+    assert one["H2"]["parts"][0]["p_adjusted"] == pytest.approx(2 * one["H2"]["parts"][0]["p_value"], abs=2e-4)
 
 
 def test_holm_counts_the_whole_family(tmp_path):

@@ -222,3 +222,12 @@ def test_nothing_is_recovered_from_random_tables_with_segments(seed, roles, stag
         )  # fmt: skip
     table = estimates(*rows)
     assert jointly(publish(table, Policy()), table) == []
+
+
+def test_what_was_held_with_a_function_of_many_cells_is_held_alone_again():
+    """A second release of the same people shows what the first one showed: what a strength or a spread is held for stays."""
+    spreads = TestSpreads()
+    table, bases = spreads.rows("range_raw")
+    one = publish(table, Policy(), bases)
+    again = publish(table, Policy(), bases, bases_of(one, [table]))
+    pd.testing.assert_frame_equal(again, one)

@@ -103,6 +103,7 @@ def against_margins(
     draws: pd.DataFrame,
     *,
     registered: Mapping[str, Any] | None = None,
+    published: pd.DataFrame | None = None,
 ) -> Tested:
     """Test each claim's parts: p = share of confidence draws that are not beyond the margin.
 
@@ -113,8 +114,13 @@ def against_margins(
     the p-value of a bound is therefore counted at half. Its bounds are the ends of the confidence curve at alpha and
     1 - alpha, exact where the curve is that of an exact interval.
 
+    A claim of which the gate holds back a judged part is not tested: its p-value is the largest of its parts', and beside the
+    p-values of the shown parts it would be that of the held one. In its family it counts as p = 1, like any other that could
+    not be tested.
+
     Parameters
     ----------
+    published : the same rows behind the gate; None: nothing is held back.
     estimates : internal estimates. draws : the key, and `draws`, confidence draws of each row that has them.
     registered : the record of the first run on data of the wave; None or empty where no run made one.
     """
@@ -122,6 +128,7 @@ def against_margins(
         tuple(key): np.asarray(curve, dtype=np.float64)
         for key, curve in zip(draws[list(KEY)].itertuples(index=False, name=None), draws["draws"], strict=True)
     }
+    held = _held(published)
     p_own: dict[str, float] = {}
     p_part: dict[tuple[str, int], float] = {}
     p_at: dict[tuple[str, float], float] = {}
@@ -132,16 +139,18 @@ def against_margins(
         known = [(i, part, curve) for i, part, curve in parts if curve is not None]
         if claim.awaits or not parts or len(known) < len(parts):
             continue
-        for i, part, curve in known:
+        shown = [(i, part, curve) for i, part, curve in known if part.key not in held]
+        for i, part, curve in shown:
             p_part[claim.id, i] = confidence_p(curve, part.margin, direction=part.direction)
             if claim.rule == "bound":
                 bounds[claim.id, i] = _bounds(curve, register.alpha)
-        p_own[claim.id] = max(p_part[claim.id, i] for i, _, _ in known)
-        for margin in claim.margins:
-            p_at[claim.id, margin] = max(
-                confidence_p(c, _margin(claim, part, margin), direction=part.direction) for _, part, c in known
-            )
-        for i, part, curve in known:
+        if len(shown) == len(parts):
+            p_own[claim.id] = max(p_part[claim.id, i] for i, _, _ in shown)
+            for margin in claim.margins:
+                p_at[claim.id, margin] = max(
+                    confidence_p(c, _margin(claim, part, margin), direction=part.direction) for _, part, c in shown
+                )
+        for i, part, curve in shown:
             for margin in {part.margin, *(_margin(claim, part, m) for m in claim.margins)}:
                 p = _equivalence(curve, part, margin)
                 if p is not None:
@@ -154,6 +163,14 @@ def against_margins(
     floor = 1.0 / (1 + min((len(curve) for curve in curves.values()), default=1))
     table = _with_p(register, estimates, p_part, adjusted, sizes)
     return Tested(table, p_part, adjusted, floor, by_margin, equivalence, bounds)
+
+
+def _held(published: pd.DataFrame | None) -> frozenset[tuple[str, ...]]:
+    """Return the keys of the rows that the gate holds back."""
+    if published is None:
+        return frozenset()
+    rows = published.loc[published["status"] == "suppressed", list(KEY)]
+    return frozenset(rows.itertuples(index=False, name=None))
 
 
 def _bounds(curve: Floats, alpha: float) -> tuple[float, float]:
@@ -240,8 +257,9 @@ def _with_p(
             continue
         name, number = using[0]
         out.loc[row, "p_value"] = p_part[name, number]
-        out.loc[row, "p_adjusted"] = adjusted[name]
-        out.loc[row, "adjustment"] = _adjustment(register, name, sizes)
+        if name in adjusted:
+            out.loc[row, "p_adjusted"] = adjusted[name]
+            out.loc[row, "adjustment"] = _adjustment(register, name, sizes)
     return out
 
 

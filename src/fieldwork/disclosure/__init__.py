@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.disclosure.complement import ELSEWHERE, SUMS, Lines, curved, lines_of, protect
+from fieldwork.disclosure.complement import ELSEWHERE, FUNCTIONS, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
 __all__ = ["Policy", "publish"]
@@ -332,12 +332,14 @@ def _complementary(
     out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy, earlier: tuple[tuple[Floats, Flags], ...] = ()
 ) -> Flags:
     """Return what must go with the held rows: further cells and margins, and rows that would give a held cell away."""
-    held = held.copy()
+    # What is held because it is a function of many cells is no cell: it takes nothing along, in this release or the next.
+    function = out["statistic"].isin([*FUNCTIONS, *CHANGES]).to_numpy(dtype=bool)
+    held, curves = held & ~function, held & function
     dear = 1.0 + 9.0 * _contrasted(out)
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
-    tables, curves = tuple(lines_of(out)), np.zeros(len(held), dtype=bool)
+    tables = tuple(lines_of(out))
     assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
     while True:
         before = held.copy()
@@ -364,7 +366,6 @@ def _complementary(
                 held[lines.cells[cells]] = True
                 for line in np.flatnonzero(margins):
                     lines.silence(held, int(line), behind.own)
-        # What is held because it is a function of many cells is no cell: it takes nothing along.
         curves |= curved(out, held & assessed, behind.own, behind.n) & ~held
         held |= _tied(out, held & own)
         _hold_alternatives(behind, held, policy)

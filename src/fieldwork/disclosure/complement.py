@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
-__all__ = ["ALIASES", "ELSEWHERE", "SUMS", "Lines", "curved", "feasible", "lines_of", "protect"]
+__all__ = ["ALIASES", "ELSEWHERE", "FUNCTIONS", "SUMS", "Lines", "curved", "feasible", "lines_of", "protect"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,6 +37,8 @@ _CURVES = {
 }  # fmt: skip
 # Rows that tell another one in other words, in whichever construct: a mean by its two bounds, a share of wins by strengths.
 _TWINS = {"role_mean_bounds": ("role_mean",), "precedence_strength": ("precedence",)}
+# Rows that speak of many cells at once: held back, they take nothing along.
+FUNCTIONS = frozenset((*(name for names in _CURVES.values() for name in names), *_TWINS))
 _UNITS = ("scale_point", "proportion")
 _FEW = 10  # people of a whole whom no segment holds, and about whom nothing else is known
 _COUNTS = ("mean_cited",)  # means that are in neither unit
@@ -92,7 +94,7 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
     """
     data = estimates.reset_index(drop=True)
     able = data["unit"].isin(_UNITS) | data["statistic"].isin(_COUNTS)
-    able &= ~data["statistic"].isin([*(name for names in _CURVES.values() for name in names), *_TWINS])
+    able &= ~data["statistic"].isin(FUNCTIONS)
     able &= (data["status"] != "not_assessable") & (data["role_2"] == "")
     keyed = data.loc[able, ["construct", "measure", "statistic", "segment", "item", "role", "stage", "n"]].copy()
     keyed["statistic"] = keyed["statistic"].replace(ALIASES)
