@@ -4,6 +4,8 @@ The attacker here knows more than the public: the exact counts and means of ever
 named no role or no stage. What stays hidden from them stays hidden from everyone.
 """
 
+import re
+
 import numpy as np
 from scipy.optimize import linprog
 
@@ -99,6 +101,12 @@ def from_contrasts(published):
     return found
 
 
+def since(r, waves):
+    """The wave that a change starts from: the one that its reason names, else the first that is known."""
+    named = re.search(r"since ([^\s;]+)", str(r.reason))
+    return named[1] if named else waves[0]
+
+
 def across_waves(published):
     """List the held-back rows that a shown change and the other wave's shown row give away."""
     found = []
@@ -109,7 +117,9 @@ def across_waves(published):
     waves = sorted(published["wave"].unique())
     level = {"shift": "ridit", "mean_change": "role_mean"}
     for r in published[published["statistic"].isin(level) & published["status"].isin(SHOWN)].itertuples():
-        ends = [state.get((w, r.construct, r.measure, level[r.statistic], r.role, "")) for w in (waves[0], r.wave)]
+        ends = [
+            state.get((w, r.construct, r.measure, level[r.statistic], r.role, "")) for w in (since(r, waves), r.wave)
+        ]
         if sorted(map(str, ends)) == ["False", "True"]:
             found.append((r.wave, r.measure, r.statistic, r.role))
     return found
@@ -424,7 +434,7 @@ def _slope(rows, system, level, r):
         terms = {at("role_mean", r.role, r.stage): 1}
     elif r.statistic in CHANGES and r.role and not r.segment:
         waves = sorted(set(rows["wave"]))
-        before = waves[: waves.index(r.wave)][-1:]
+        before = [wave for wave in (since(r, waves),) if wave in waves and wave != r.wave]
         terms = {
             at(CHANGES[r.statistic], r.role, wave=wave): sign
             for wave, sign in ((r.wave, 1), *((w, -1) for w in before))

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from fieldwork import schema
+from fieldwork.disclosure import WITH_IT, Policy, publish
+from tests import attacker, surfaces
 from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +53,73 @@ def finished(tmp_path_factory):
 
 def estimates(folder, wave):
     return pd.read_parquet(folder / f"reports/{wave}/estimates.parquet")
+
+
+def published_and_exact(folder, wave):
+    """What is published of a wave, what the chapters estimated, and their bases."""
+    published = estimates(folder, wave)
+    chapters = sorted(set(published["chapter"]))
+    read = [
+        pd.concat([pd.read_parquet(folder / f"data/processed/{wave}/{each}{what}.parquet") for each in chapters])
+        for what in ("", ".bases")
+    ]
+    return published, read[0].reset_index(drop=True), read[1].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def both(finished):
+    """The two published waves as one table each: published, exact, bases."""
+    folder, _ = finished
+    waves = [(wave, *published_and_exact(folder, wave)) for wave in WAVES[2:]]
+    bases = pd.concat([each[3].assign(wave=each[0]) for each in waves], ignore_index=True)
+    return *(pd.concat([each[k] for each in waves], ignore_index=True) for k in (1, 2)), bases
+
+
+def test_an_attacker_recovers_no_held_cell_of_two_waves(both):
+    """All tables of both waves at once; a gate that looked at each row alone would lose some of them."""
+    published, exact, bases = both
+    assert (published["status"] == "suppressed").sum() > 100
+    assert attacker.everything(published, exact) == []
+    assert attacker.jointly(published, exact, bases) == []
+    assert attacker.pinned(published, exact, bases) == []
+    alone = published.assign(status=published["status"].mask(published["reason"].eq(WITH_IT), "ok"))
+    assert len(attacker.jointly(alone, exact, bases)) > 10
+
+
+def test_no_published_file_carries_what_the_gate_held_back(finished, both):
+    folder, _ = finished
+    exact = both[1]
+    for wave in WAVES[2:]:
+        place = folder / "reports" / wave
+        held, published = surfaces.held_rows(place, exact[exact["wave"] == wave])
+        assert len(held) > 50
+        found, files = surfaces.precise(place, held)
+        assert (found, files > 100) == ([], True)
+        found, read = surfaces.attached(place, held)
+        assert (found, read > 50) == ([], True)
+        found, known = surfaces.drawn(place, held, published)
+        assert (found, known > 200) == ([], True)
+        explored = surfaces.explored(place)
+        assert (any(explored), len(explored) > 50) == (False, True)
+        found, parts = surfaces.multiverse(place, held)
+        assert (found, parts > 0) == ([], True)
+
+
+def test_the_page_of_a_chapter_holds_back_what_the_estimates_hold_back(finished):
+    """Each chapter shows what its own gate passes: it must be no more than passes the gate of all."""
+    folder, _ = finished
+    published, exact, bases = published_and_exact(folder, "2026Q4")
+    key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
+    shown = set(published.loc[published["status"].isin(["ok", "flagged"]), key].itertuples(index=False, name=None))
+    for chapter in sorted(set(published["chapter"]) - {"03b_measurement", "04_gradient"}):
+        own = exact[exact["chapter"] == chapter].reset_index(drop=True)
+        mine = bases.merge(own[key], on=key)
+        passed = publish(own, Policy(), mine)
+        told = passed[passed["status"].isin(["ok", "flagged"])]
+        assert set(told[key].itertuples(index=False, name=None)) <= shown
+    page = (folder / "reports/2026Q4/chapters/03b_measurement.html").read_text(encoding="utf-8")
+    assert "Bounds of role means" not in page
+    assert "Bounds of role means" in (folder / "reports/2026Q4/chapters/04_gradient.html").read_text(encoding="utf-8")
 
 
 def test_the_wave_without_a_delivery_is_named_wherever_it_matters(finished):

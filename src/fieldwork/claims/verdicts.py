@@ -146,10 +146,7 @@ def against_margins(
                 bounds[claim.id, i] = _bounds(curve, register.alpha)
         if len(shown) == len(parts):
             p_own[claim.id] = max(p_part[claim.id, i] for i, _, _ in shown)
-            for margin in claim.margins:
-                p_at[claim.id, margin] = max(
-                    confidence_p(c, _margin(claim, part, margin), direction=part.direction) for _, part, c in shown
-                )
+            p_at |= {(claim.id, margin): _p_at(claim, shown, margin) for margin in claim.margins}
         for i, part, curve in shown:
             for margin in {part.margin, *(_margin(claim, part, m) for m in claim.margins)}:
                 p = _equivalence(curve, part, margin)
@@ -163,6 +160,11 @@ def against_margins(
     floor = 1.0 / (1 + min((len(curve) for curve in curves.values()), default=1))
     table = _with_p(register, estimates, p_part, adjusted, sizes)
     return Tested(table, p_part, adjusted, floor, by_margin, equivalence, bounds)
+
+
+def _p_at(claim: Claim, parts: Sequence[tuple[int, Part, Floats]], margin: float) -> float:
+    """P-value of a claim at another margin of its range: the largest of its parts'."""
+    return max(confidence_p(c, _margin(claim, part, margin), direction=part.direction) for _, part, c in parts)
 
 
 def _held(published: pd.DataFrame | None) -> frozenset[tuple[str, ...]]:

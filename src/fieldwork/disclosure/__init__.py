@@ -214,7 +214,8 @@ def _primary(out: pd.DataFrame, behind: _Behind, policy: Policy) -> Iterator[tup
         | ((behind.two_largest > 0) & (rest < policy.p_percent / 100.0 * behind.largest))
     )
     yield dominated, "held back: one or two organisations carry too much of its weight"
-    heavy = (behind.heaviest > policy.largest_weight + 1e-9) & (behind.n < policy.small)
+    # Weights are told of those whom the row speaks of, so its own base is what they are held against.
+    heavy = (behind.heaviest > policy.largest_weight + 1e-9) & (behind.own < policy.small)
     yield heavy, f"held back: one respondent weighs more than {policy.largest_weight:g} times the median"
 
 
