@@ -12,7 +12,7 @@ import pytest
 
 from fieldwork import schema
 from fieldwork.disclosure import WITH_IT, Policy, publish
-from tests import attacker, surfaces
+from tests import attacker, payloads, surfaces
 from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,7 @@ def finished(tmp_path_factory):
     )  # fmt: skip
     shorten(folder, replicates=100)
     shutil.rmtree(folder / "data/raw/2026Q2")
+    payloads.plant(folder)
     with (folder / "instruments/2026Q4.toml").open("a", encoding="utf-8") as file:
         file.write('\n[items.conf.waves."2026Q4"]\nversion = "2"\nwording = "How sure are you?"\n')
     said = {wave: fieldwork("run", "--wave", wave, study=folder) for wave in WAVES[2:]}
@@ -103,6 +104,16 @@ def test_no_published_file_carries_what_the_gate_held_back(finished, both):
         assert (any(explored), len(explored) > 50) == (False, True)
         found, parts = surfaces.multiverse(place, held)
         assert (found, parts > 0) == ([], True)
+
+
+def test_no_label_and_no_file_name_lives_in_what_is_written(finished):
+    """Formulas, markup, templates and typesetting in labels, in the title and in the name of a delivered file stay text."""
+    folder, _ = finished
+    pages, said = payloads.alive_in_pages(folder / "reports")
+    assert pages == []
+    assert said == set(payloads.LABELS.values()) | {payloads.TITLE}
+    assert payloads.alive_in_cells(folder) == ([], True)
+    assert payloads.alive_in_pictures(folder / "reports") == ([], True)
 
 
 def test_the_page_of_a_chapter_holds_back_what_the_estimates_hold_back(finished):
