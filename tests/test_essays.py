@@ -1,5 +1,6 @@
 """Essays: every number from a published record, or no essay; and documents that readers, screen readers and a press can use."""
 
+import base64
 import copy
 import hashlib
 import io
@@ -22,9 +23,9 @@ from pypdf import PdfReader
 from fieldwork.claims import Register
 from fieldwork.errors import EssayError
 from fieldwork.essays import build
-from fieldwork.essays.document import parse
+from fieldwork.essays.document import pandoc, parse
 from fieldwork.essays.facts import gather
-from fieldwork.essays.forms import as_blocks, as_html, as_list, as_typst
+from fieldwork.essays.forms import as_blocks, as_html, as_list, as_markdown, as_typst
 from fieldwork.essays.making import sources_of
 from fieldwork.essays.render import render
 from fieldwork.essays.source import lint, read
@@ -437,6 +438,24 @@ def test_markup_in_labels_stays_text_in_every_form():
     assert _compile(text, {}, stamp=0, format="pdf").startswith(b"%PDF")
 
 
+def test_labels_are_no_markup_in_lists_to_paste():
+    """A list of a table is Markdown: what a label says is read, not done."""
+    hostile = [
+        "<script>alert(7)</script>",
+        "[x](javascript:alert(7))",
+        "![x](http://x.example) www.x.example",
+        "`a` *b* _c_ ~d~ $e$ &lt;",
+        "# h",
+        "+ p",
+    ]
+    for label in hostile:
+        made = pandoc(["-f", "gfm+tex_math_dollars", "-t", "json"], f"- {as_markdown(label)}\n".encode())
+        text = json.dumps(json.loads(made)["blocks"])
+        kinds = set(re.findall('"t": ?"([A-Za-z]+)"', text))
+        assert kinds <= {"BulletList", "Plain", "Str", "Space"}, label
+    assert as_markdown("a\n- b") == "a - b"
+
+
 def test_a_table_wider_than_a_page_is_refused(study):
     claims = '{{ table.estimates(construct="adoption_gradient", measure=["conf", "prep"], statistic=["role_mean", "role_sd_corrected"], role=["", "r1"], stage=["", "s1"], name="wide", title="Wide") }}'
     write(study, claims + "\n")
@@ -496,6 +515,15 @@ def test_html_is_inert_and_every_picture_has_its_text(made):
         assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "link", "object", "form"})
         assert all(image["alt"] and image["src"].startswith("data:image/png") for image in page.all("img"))
         assert len(page.all("h1")) == 1
+        (policy,) = [
+            meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert policy.startswith("default-src 'none'; style-src 'unsafe-hashes' 'sha256-")
+        assert not re.search(r"unsafe-(inline|eval)|https?:|\*", policy)
+        styles = [*re.findall(r"<style[^>]*>(.*?)</style>", text, re.DOTALL)]
+        styles += [attrs["style"] for _, attrs in page.tags if "style" in attrs]
+        for style in styles:
+            assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
         ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
         assert len(ids) == len(set(ids))
         assert all(link["href"][1:] in ids for link in page.all("a") if link["href"].startswith("#"))

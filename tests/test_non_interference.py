@@ -52,7 +52,14 @@ def test_no_number_of_a_held_row_reaches_a_published_one(seed, roles, stages, si
     counts = rng.poisson(size, (roles, stages)) + 1
     rows = means(counts, rng.uniform(1.0, 5.0, counts.shape), std_error=0.2, conf_low=1.0, conf_high=5.0)
     shares = [
-        {"statistic": "share", "unit": "proportion", "role": f"r{r}", "item": "yes", "n": int(n), "estimate": rng.uniform()}
+        {
+            "statistic": "share",
+            "unit": "proportion",
+            "role": f"r{r}",
+            "item": "yes",
+            "n": int(n),
+            "estimate": rng.uniform(),
+        }
         for r, n in enumerate(counts.sum(axis=1))
     ]
     table = estimates(*rows, *shares)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,10 @@ import pytest
 
 from fieldwork import schema
 from fieldwork.disclosure import WITH_IT, Policy, publish
+from fieldwork.figures import publish_all, published_of
+from fieldwork.publish import PARTS
+from fieldwork.publish import publish as put_together
+from fieldwork.study import Study
 from tests import attacker, payloads, surfaces
 from tests.quick import shorten
 
@@ -106,14 +111,54 @@ def test_no_published_file_carries_what_the_gate_held_back(finished, both):
         assert (found, parts > 0) == ([], True)
 
 
-def test_no_label_and_no_file_name_lives_in_what_is_written(finished):
-    """Formulas, markup, templates and typesetting in labels, in the title and in the name of a delivered file stay text."""
+@pytest.fixture(scope="module")
+def publication(finished):
+    """What goes out of the house for the last wave, with an essay, and one figure of the book for all of them."""
     folder, _ = finished
-    pages, said = payloads.alive_in_pages(folder / "reports")
-    assert pages == []
-    assert said == set(payloads.LABELS.values()) | {payloads.TITLE}
-    assert payloads.alive_in_cells(folder) == ([], True)
-    assert payloads.alive_in_pictures(folder / "reports") == ([], True)
+
+    def one_figure(study, out):
+        drawn = published_of(study.folder, study.wave)
+        return publish_all(drawn, out / "book", study.name, styles=("web",), names=("gradient",))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PARTS, "book", one_figure)
+        return put_together(Study.open(folder, "2026Q4"), folder / "publication/2026Q4", draft=True).folder
+
+
+def test_no_payload_lives_in_what_is_written(finished, publication):
+    """Formulas, markup, templates and typesetting in labels, titles, answers, ids, columns and the name of a file stay text."""
+    folder, _ = finished
+    written = folder / "reports", publication
+    texts = set(payloads.LABELS.values()) | {payloads.TITLE}
+    assert payloads.alive_in_pages(*written) == ([], texts)
+    loose, pages = payloads.loose_policies(*written)
+    assert (loose, pages > 200) == ([], True)
+    assert payloads.alive_in_cells(*written, folder / "data/processed") == ([], True)
+    assert payloads.alive_in_pictures(folder / "reports/2026Q4") == ([], True)
+    assert payloads.alive_in_pictures(publication / "book") == ([], True)
+    live, outputs = payloads.alive_in_notebooks(folder / "reports/2026Q4")
+    assert (live, outputs > 20) == ([], True)
+    shown = {payloads.LABELS[name] for name in ("Chief Marketing Officer", "Too little evidence to commit capital")}
+    live, read = payloads.alive_in_markdown(publication)
+    assert live == []
+    assert shown <= read
+    live, word, pdf = payloads.alive_in_documents(publication)
+    assert live == []
+    assert all(text in word for text in shown)
+    assert "alert(7)" in pdf
+    assert not payloads.alive_in_documents(folder / "reports/2026Q4/figures")[0]
+    for path in publication.rglob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_no_payload_is_a_path(finished, publication):
+    """Nothing is written beside the study, and no file bears a name that a delivery gave."""
+    folder, _ = finished
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    names = {path.name for path in folder.rglob("*") if "raw" not in path.parts} | {
+        path.name for path in publication.rglob("*")
+    }
+    assert not [name for name in names if re.search(r"[<>|\x00-\x1f=@]|alert|passwd", name)]
 
 
 def test_the_page_of_a_chapter_holds_back_what_the_estimates_hold_back(finished):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import html
 import io
 import json
@@ -50,6 +51,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 _READER = "markdown-raw_html-raw_tex-raw_attribute-tex_math_dollars-implicit_figures+smart"
 _WEB_WIDTH = 1350  # pixels: 4.5 inches at 300 to the inch
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
+_STYLED = re.compile(r'<[^<>]*\sstyle="([^"]*)"')
 _WARNED = re.compile(r"^\[WARNING\] (.*)$", re.MULTILINE)
 
 
@@ -265,8 +268,20 @@ def to_html(tree: Tree, essay: Essay, *, tables: Mapping[str, bytes] | None = No
     whole = exhibits_in(tree, essay, shown)
     blocks = [*_lead(essay), *whole["blocks"]]
     body = pandoc(["-f", "json", "-t", "html5", "--wrap=none"], _json({**whole, "blocks": blocks, "meta": {}})).decode()
-    page = (TEMPLATES / "essay.html").read_text(encoding="utf-8")
-    return page.replace("$title$", html.escape(essay.source.title)).replace("$body$", body)
+    head, _, foot = (TEMPLATES / "essay.html").read_text(encoding="utf-8").partition("$body$")
+    head = head.replace("$title$", html.escape(essay.source.title))
+    # The policy is of the page as it stands, so it is written into it last.
+    start, _, rest = (head + body + foot).partition("$policy$")
+    return start + _policy(rest) + rest
+
+
+def _policy(page: str) -> str:
+    """Return what a page may do: show the pictures inside it, and styles that stand in it now, each by its hash."""
+    styles = [*_STYLE.findall(page), *map(html.unescape, _STYLED.findall(page))]
+    hashes = {base64.b64encode(hashlib.sha256(each.encode()).digest()).decode("ascii") for each in styles}
+    listed = " ".join(f"'sha256-{each}'" for each in sorted(hashes))
+    # `unsafe-hashes` lets a hash stand for the style attribute of an element; it allows no style without one.
+    return f"default-src 'none'; style-src 'unsafe-hashes' {listed}; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _image(png: bytes, alt: str) -> str:

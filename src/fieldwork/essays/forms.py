@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from fieldwork.tables import Cell, Column, Table
 
-__all__ = ["as_blocks", "as_html", "as_list", "as_typst", "fits", "notes_of", "quoted"]
+__all__ = ["as_blocks", "as_html", "as_list", "as_markdown", "as_typst", "fits", "notes_of", "quoted"]
 
 Block = dict[str, Any]
 
 _PAGE = 96  # characters of 8 or 9 points across the text block
 _LINES = 40  # of a table on a page of 6 x 9 inches
+# What Markdown takes for more than a character, anywhere and at the start of a line.
+_ACTIVE = re.compile(r"[\\`*_<\[$~&]|:(?=//)|(?<=www)\.|^[#+\-=>]")
 _ALIGNED = {"number": "AlignRight", "text": "AlignLeft", "label": "AlignLeft"}
 
 
@@ -162,6 +165,15 @@ def as_list(table: Table) -> list[str]:
         ]
         lines.append(f"{_one_line(row[first], marks)}: {'; '.join(told)}")
     return lines + [f"[{mark}] {note}" if mark else note for mark, note in notes]
+
+
+def as_markdown(text: str) -> str:
+    r"""Return a text as one line of Markdown that says the same and does nothing: labels come from an instrument.
+
+    >>> as_markdown("[x](javascript:y) <b> R&D, 5%")
+    '\\[x](javascript:y) \\<b> R\\&D, 5%'
+    """
+    return _ACTIVE.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _one_line(cell: Cell, marks: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ import fieldwork
 from fieldwork.errors import EssayError
 from fieldwork.essays.document import parse, picture, to_html, to_markdown
 from fieldwork.essays.facts import gather
-from fieldwork.essays.forms import as_list
+from fieldwork.essays.forms import as_list, as_markdown
 from fieldwork.essays.render import Essay, render
 from fieldwork.essays.source import lint, read
 from fieldwork.essays.typeset import table_picture, to_pdf
@@ -147,7 +147,8 @@ def _files(essay: Essay, sources: Path | None) -> Iterator[tuple[str, bytes]]:
         yield f"{name}/{each.id}.png", pictures[each.name]
         yield f"{name}/{each.id}.txt", f"{each.alt}\n".encode()
         if each.table is not None:
-            lines = [f"{each.heading}. {each.title}", "", *(f"- {line}" for line in as_list(each.table))]
+            lines = [as_markdown(f"{each.heading}. {each.title}"), ""]
+            lines += [f"- {as_markdown(line)}" for line in as_list(each.table)]
             yield f"{name}/{each.id}.md", ("\n".join(lines) + "\n").encode()
 
 
