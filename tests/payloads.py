@@ -149,7 +149,7 @@ def loose_policies(*folders):
             if not policy.startswith("default-src 'none';") or re.search(r"unsafe-(inline|eval)|https?:|\*|//", policy):
                 found.append((path.name, policy))
             sources = re.sub(r"'[^']*'", "", policy.partition("style-src")[2])
-            found += [(path.name, each) for each in re.findall(r"\S+:", sources) if each != "data:"]
+            found += [(path.name, each) for each in re.findall(r"\S+:", sources) if each not in {"data:", "file:"}]
             for text in page.inline:
                 digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
                 if f"'sha256-{digest}'" not in policy:

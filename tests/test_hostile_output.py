@@ -3,10 +3,12 @@
 import csv
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from pypdf import PdfWriter
 
 from fieldwork.chapter import Chapter
 from fieldwork.clean import clean
@@ -17,6 +19,7 @@ from fieldwork.intake import delivered, read_deliveries
 from fieldwork.organisations import listing
 from fieldwork.site.chapters import sanitised
 from fieldwork.study import Study
+from tests import payloads
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "fieldwork"
@@ -157,3 +160,37 @@ def test_the_guard_leaves_numbers_alone(taken):
     chapter = taken[0]
     chapter.save(pd.DataFrame({"a": ["-97", "1.5", "+3"]}), "n.csv")
     assert chapter.path("n.csv").read_text(encoding="utf-8").split() == ["a", "-97", "1.5", "+3"]
+
+
+def test_the_readers_of_written_files_see_what_lives(tmp_path):
+    """What test_whole_study_waves looks for in a whole output, alive."""
+    (tmp_path / "a.html").write_text(
+        "<style>p{}</style><p onclick=x>a</p><img src=http://x.example><script>alert(7)</script>"
+    )
+    live, _ = payloads.alive_in_pages(tmp_path)
+    assert [each[1] for each in live] == ["p", "img", "script"]
+    assert [told for _, told in payloads.loose_policies(tmp_path)[0]] == ["", "p{}", "alert(7)"]
+    policy = (
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline' https://x\">"
+    )
+    (tmp_path / "a.html").write_text(policy)
+    assert len(payloads.loose_policies(tmp_path)[0]) == 2
+    (tmp_path / "a.csv").write_text('a,b\n-1,"\t=1"\n')
+    assert payloads.alive_in_cells(tmp_path)[0] == [("a.csv", "\t=1")]
+    (tmp_path / "a.svg").write_text('<svg xmlns:x="http://x"><script/><a x:href="http://x"/><g onload="x"/></svg>')
+    assert len(payloads.alive_in_pictures(tmp_path)[0]) == 3
+    (tmp_path / "a.md").write_text(
+        "- [x](javascript:alert(7)) <img src=x onerror=alert(7)> <script>alert(7)</script>\n"
+    )
+    assert {each[1] for each in payloads.alive_in_markdown(tmp_path)[0]} >= {"a", "script", "img"}
+    writer = PdfWriter()
+    writer.add_blank_page(10, 10)
+    writer.add_js("app.alert(7)")
+    writer.write(tmp_path / "a.pdf")
+    word = '<w:p xmlns:w="http://w"><w:instrText>DDEAUTO c</w:instrText></w:p>'
+    link = '<Relationships><Relationship TargetMode="External" Target="http://x"/></Relationships>'
+    with zipfile.ZipFile(tmp_path / "a.docx", "w") as packed:
+        packed.writestr("word/document.xml", word)
+        packed.writestr("word/_rels/document.xml.rels", link)
+    assert {each[0] for each in payloads.alive_in_documents(tmp_path)[0]} == {"a.pdf", "a.docx"}
+    assert len([each for each in payloads.alive_in_documents(tmp_path)[0] if each[0] == "a.docx"]) == 2
