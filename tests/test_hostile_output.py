@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pypdf import PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
 from fieldwork.chapter import Chapter
 from fieldwork.clean import clean
@@ -185,7 +186,8 @@ def test_the_readers_of_written_files_see_what_lives(tmp_path):
     assert {each[1] for each in payloads.alive_in_markdown(tmp_path)[0]} >= {"a", "script", "img"}
     writer = PdfWriter()
     writer.add_blank_page(10, 10)
-    writer.add_js("app.alert(7)")
+    does = {NameObject("/S"): NameObject("/JavaScript"), NameObject("/JS"): TextStringObject("app.alert(7)")}
+    writer.root_object[NameObject("/OpenAction")] = writer._add_object(DictionaryObject(does))
     writer.write(tmp_path / "a.pdf")
     word = '<w:p xmlns:w="http://w"><w:instrText>DDEAUTO c</w:instrText></w:p>'
     link = '<Relationships><Relationship TargetMode="External" Target="http://x"/></Relationships>'

@@ -74,7 +74,8 @@ def test_an_attacker_recovers_no_held_cell_of_two_waves(both):
     assert attacker.everything(published, exact) == []
     assert attacker.jointly(published, exact, bases) == []
     assert attacker.pinned(published, exact, bases) == []
-    assert len(attacker.jointly(attack.row_by_row(published), exact, bases)) > 10
+    some = published[published["measure"].isin(["conf", "prep"])]
+    assert len(attacker.jointly(attack.row_by_row(some), exact, bases)) > 10
 
 
 def test_no_published_file_carries_what_the_gate_held_back(finished, both):
