@@ -74,7 +74,7 @@ def test_an_attacker_recovers_no_held_cell_of_two_waves(both):
     assert attacker.everything(published, exact) == []
     assert attacker.jointly(published, exact, bases) == []
     assert attacker.pinned(published, exact, bases) == []
-    some = published[published["measure"].isin(["conf", "prep"])]
+    some = published[published["measure"].isin(["blk", "obj_rank"])]
     assert len(attacker.jointly(attack.row_by_row(some), exact, bases)) > 10
 
 

@@ -104,9 +104,12 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
     for name in sorted(set(family) - {""}):
         among = keyed[(family == name) | (keyed["segment"] == "")]
         for first, third in (("role", "stage"), ("stage", "role")):
-            for _, table in among.groupby(["construct", "measure", "statistic", "item", third], sort=False):
-                if (table["segment"] != "").any():
-                    yield from _crossed(_divided(table, first), first, "segment")
+            table_of = ["construct", "measure", "statistic", "item", third]
+            # Most tables have no segment of this question; to look at each of them costs more than all the rest.
+            places = pd.MultiIndex.from_frame(among[table_of])
+            divided = among[places.isin(places[(among["segment"] != "").to_numpy(dtype=bool)])]
+            for _, table in divided.groupby(table_of, sort=False):
+                yield from _crossed(_divided(table, first), first, "segment")
         yield from _told_by_differences(keyed[family == name])
 
 
