@@ -1,5 +1,6 @@
 """Nothing that a delivery says runs in what is written: spreadsheets, pages, terminals, paths, notebooks."""
 
+import ast
 import csv
 import json
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from papermill.translators import PythonTranslator
 from pypdf import PdfWriter
 from pypdf.generic import DictionaryObject, NameObject, TextStringObject
 
@@ -134,6 +136,29 @@ def test_a_parameter_is_a_name_that_a_chapter_has(taken, capsys, name):
         assert "Traceback" not in said.err
         assert "ParameterError" in said.err or "UsageError" in said.err
     assert not list(folder.rglob("*.ipynb"))
+
+
+VALUES = [
+    '"; import os',
+    '\\"; import os #',
+    "'\"\n1/0",
+    "\\",
+    "{{ 7*7 }}",
+    "\r\n!ls",
+    "%run x",
+    '"""',
+    "\u2028x",
+    "$(ls)",
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_the_value_of_a_parameter_is_one_text_in_the_cell(value):
+    """What papermill writes into the notebook is an assignment of that text, whatever the text says."""
+    code = PythonTranslator.codify({"raw": value})
+    (assigned,) = ast.parse(code).body
+    assert ast.unparse(assigned.targets[0]) == "raw"
+    assert ast.literal_eval(assigned.value) == value
 
 
 def test_every_csv_that_is_written_is_guarded():
