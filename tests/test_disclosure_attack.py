@@ -180,7 +180,7 @@ def test_a_held_margin_is_not_what_the_other_margins_lack():
 
 @pytest.mark.parametrize(("mean", "share"), [(14, 0.2), (40, 0.06), (40, 0.2)])
 def test_no_few_people_are_left_over_between_two_releases(mean, share):
-    for seed in range(2):
+    for seed in range(6):
         one, two = two_releases(seed, mean=mean, share=share)
         assert over_releases(one, two) == []
         assert jointly(*two) == []
@@ -261,22 +261,3 @@ def test_what_was_held_with_a_function_of_many_cells_is_held_alone_again():
     one = publish(table, Policy(), bases)
     again = publish(table, Policy(), bases, bases_of(one, [table]))
     pd.testing.assert_frame_equal(again, one)
-
-
-def test_what_goes_with_a_held_share_is_what_the_fewest_people_said():
-    """A share of a group that is small, but which most of it gave, is the last to go for the sake of another."""
-    hits = np.array([[27, 2, 9, 5], [6, 26, 5, 5], [6, 1, 4, 24], [4, 3, 19, 3], [10, 7, 14, 6]])
-    rows = [
-        {"statistic": "share", "unit": "proportion", "segment": f"team={r}", "item": f"i{s}", "n": int(hits[r].sum()),
-         "estimate": hits[r, s] / hits[r].sum()}
-        for r, s in product(range(5), range(4))
-    ]  # fmt: skip
-    more = [row | {"statistic": "risk_difference"} for row in rows]
-    table = estimates(*rows, *more)
-    sets = [f"{row['segment']};{row['item']}" for row in rows] + [""] * len(more)
-    bases = based(table, hits=[int(each) for each in hits.ravel()] * 2, adds_up=sets)
-    published = publish(table, Policy(), bases)
-    gone = held(published[published["statistic"] == "share"], "segment", "item")
-    assert {("team=0", "i1"), ("team=2", "i1")} < gone
-    assert not gone & {("team=0", "i0"), ("team=1", "i1"), ("team=2", "i3"), ("team=3", "i2")}
-    assert jointly(published, table, bases.assign(wave="w")) == []

@@ -340,9 +340,6 @@ def _complementary(
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
-    # What is lost with a cell: its respondents, and with a share those on the smaller side of it.
-    share = (out["unit"] == "proportion").to_numpy(dtype=bool)
-    cost = np.where(share, np.minimum(behind.hits, behind.misses), behind.own) * dear
     tables = tuple(lines_of(out))
     assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
     while True:
@@ -365,7 +362,7 @@ def _complementary(
                     held[lines.cells],
                     lines.untold(held),
                     threshold=threshold,
-                    cost=cost[lines.cells],
+                    cost=(behind.own * dear)[lines.cells],
                 )
                 held[lines.cells[cells]] = True
                 for line in np.flatnonzero(margins):
