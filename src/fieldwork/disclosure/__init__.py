@@ -347,6 +347,11 @@ def _complementary(
         for lines in tables:
             for gained in _gained(lines, behind.own, held, earlier, policy.smallest_difference):
                 lines.silence(held, gained, behind.own)
+            # A margin is the sum of its cells: where all of them are shown, to hold it back holds nothing.
+            for line in np.flatnonzero(lines.untold(held) & lines.member.any(axis=1)):
+                mine = lines.cells[lines.member[line]]
+                if not lines.told and not held[mine].any():
+                    held[mine[np.argmin((behind.own * dear)[mine])]] = True
             if not held[lines.cells].any():
                 continue
             counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
