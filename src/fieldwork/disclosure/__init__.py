@@ -347,11 +347,7 @@ def _complementary(
         for lines in tables:
             for gained in _gained(lines, behind.own, held, earlier, policy.smallest_difference):
                 lines.silence(held, gained, behind.own)
-            # A margin is the sum of its cells: where all of them are shown, to hold it back holds nothing.
-            for line in np.flatnonzero(lines.untold(held) & lines.member.any(axis=1)):
-                mine = lines.cells[lines.member[line]]
-                if not lines.told and not held[mine].any():
-                    held[mine[np.argmin((behind.own * dear)[mine])]] = True
+            _hold_a_cell_of_held_margins(lines, held, behind.own * dear)
             if not held[lines.cells].any():
                 continue
             counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
@@ -377,6 +373,16 @@ def _complementary(
         _hold_alternatives(behind, held, policy)
         if (held == before).all():
             return held | curves
+
+
+def _hold_a_cell_of_held_margins(lines: Lines, held: Flags, cost: Floats) -> None:
+    """Hold back, in place, the cheapest cell of a held margin whose cells are all shown: it would be their sum."""
+    if lines.told:
+        return
+    for line in np.flatnonzero(lines.untold(held) & lines.member.any(axis=1)):
+        mine = lines.cells[lines.member[line]]
+        if not held[mine].any():
+            held[mine[np.argmin(cost[mine])]] = True
 
 
 def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy) -> None:
