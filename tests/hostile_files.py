@@ -6,7 +6,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
+_KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 STYLES = f'<styleSheet {_MAIN}><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>'
+
+
+def _types(sheets):
+    parts = {"/xl/workbook.xml": f"{_KIND}.sheet.main+xml", "/xl/styles.xml": f"{_KIND}.styles+xml"}
+    parts |= {f"/xl/worksheets/sheet{n}.xml": f"{_KIND}.worksheet+xml" for n in range(1, sheets + 1)}
+    named = "".join(f'<Override PartName="{part}" ContentType="{kind}"/>' for part, kind in parts.items())
+    usual = '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    return f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">{usual}{named}</Types>'
 
 
 def letters(column):
@@ -39,18 +49,24 @@ def sheet(rows, *, start=1, head=""):
     return f'<?xml version="1.0" encoding="UTF-8"?>{head}<worksheet {_MAIN}><sheetData>{"".join(lines)}</sheetData></worksheet>'
 
 
-def workbook(sheets, *, date1904=False, extra=()):
+def workbook(sheets, *, date1904=False, extra=(), styles=STYLES):
     """Bytes of an .xlsx with sheets by name, each rows of cells or XML as it stands."""
     names = "".join(f'<sheet name={quoteattr(name)} sheetId="{n}" r:id="rId{n}"/>' for n, name in enumerate(sheets, 1))
     book = f'<workbook {_MAIN} xmlns:r="{_RELATION}"><workbookPr date1904="{int(date1904)}"/><sheets>{names}</sheets></workbook>'
     relations = "".join(
-        f'<Relationship Id="rId{n}" Target="worksheets/sheet{n}.xml"/>' for n in range(1, len(sheets) + 1)
+        f'<Relationship Id="rId{n}" Type="{_RELATION}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        for n in range(1, len(sheets) + 1)
     )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", _types(len(sheets)))
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships {_PACKAGE}><Relationship Id="r" Type="{_RELATION}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        )
         archive.writestr("xl/workbook.xml", book)
-        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships>{relations}</Relationships>")
-        archive.writestr("xl/styles.xml", STYLES)
+        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships {_PACKAGE}>{relations}</Relationships>")
+        archive.writestr("xl/styles.xml", styles)
         for number, content in enumerate(sheets.values(), 1):
             archive.writestr(
                 f"xl/worksheets/sheet{number}.xml", content if isinstance(content, str) else sheet(content)

@@ -19,7 +19,7 @@ from fieldwork.intake import check_files, read_deliveries
 from fieldwork.intake.columnar import read_parquet
 from fieldwork.intake.workbook import read_workbook
 from fieldwork.study import Study
-from tests.hostile_files import FORMS, QUALTRICS, SURVEYMONKEY, qualtrics, sheet, surveymonkey, workbook
+from tests.hostile_files import FORMS, QUALTRICS, STYLES, SURVEYMONKEY, qualtrics, sheet, surveymonkey, workbook
 
 CASES = Path(__file__).parent / "cases" / "deliveries"
 HEAD = "resp_id,org_id,wave,role,conf,weeks,stall,start,comments"
@@ -324,6 +324,18 @@ def test_a_sheet_that_is_listed_and_not_there_stops_the_reading(take):
     with pytest.raises(DataError, match="the workbook is damaged") as caught:
         take({"a.xlsx": out.getvalue()})
     assert caught.value.got == "no content of sheet two"
+
+
+def test_a_workbook_of_styles_is_read_in_the_memory_of_its_answers(take):
+    # 200,000 styles pack to 10 KB, below every bound of the archive: a reader that makes an object of each takes 150 MB.
+    styles = STYLES.replace("</cellXfs>", '<xf numFmtId="0"/>' * 200_000 + "</cellXfs>")
+    content = workbook({"S": [[*ROWS[0], "start"], [*ROWS[1], ("date", 46054.5)]]}, styles=styles)
+    tracemalloc.start()
+    cleaned = take({"a.xlsx": content})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cleaned.responses["start"].tolist() == ["2026-02-01T12:00:00"]
+    assert peak < 64 << 20
 
 
 def test_an_archive_that_lies_about_its_size_gives_no_more_than_it_says(take):

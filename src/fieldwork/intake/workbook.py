@@ -3,6 +3,11 @@
 An .xlsx file is a zip archive of XML. Its table of contents is held against bounds before anything is unpacked, the XML is
 read as a stream, and a document type, by which entities are declared, is refused. Formulas are not run: their stored value
 counts, and a row with a formula that has none is set aside.
+
+Why no library: python-calamine 0.9.1 reads a cell `#N/A` as a blank, has no sign of a formula without a value, and ends the
+whole process at a stray cell in the last corner, for it lays out all 17 thousand million cells. openpyxl 3.1.5 with defusedxml
+holds the styles as objects: a workbook of 69 KB with 1.6 million of them takes 25 s and 1.2 GB behind the same look at the
+archive (3 s here); it tells a formula without a value by a second reading only, and is four times as slow for it.
 """
 
 from __future__ import annotations
