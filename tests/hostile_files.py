@@ -1,8 +1,15 @@
 """Deliveries written by hand for the tests: workbooks cell by cell, and the exports of survey tools line by line."""
 
 import io
+import tempfile
 import zipfile
+from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyreadstat
 
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -74,6 +81,23 @@ def workbook(sheets, *, date1904=False, extra=(), styles=STYLES):
         for name, content in extra:
             archive.writestr(name, content)
     return out.getvalue()
+
+
+def parquet(columns):
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def spss(columns, *, labels=(), missing=(), questions=(), packed=False, **options):
+    """Bytes of an SPSS file: columns by name, labels of values, values declared missing, labels of variables."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.zsav" if packed else "a.sav")
+        pyreadstat.write_sav(
+            pd.DataFrame(columns), path, variable_value_labels=dict(labels), missing_ranges=dict(missing),
+            column_labels=dict(questions), compress=packed, **options,
+        )  # fmt: skip
+        return path.read_bytes()
 
 
 QUALTRICS = """[personal]

@@ -3,13 +3,14 @@
 import io
 import random
 import shutil
+import struct
 import tracemalloc
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from fieldwork.clean import clean
@@ -19,7 +20,18 @@ from fieldwork.intake import check_files, read_deliveries
 from fieldwork.intake.columnar import read_parquet
 from fieldwork.intake.workbook import read_workbook
 from fieldwork.study import Study
-from tests.hostile_files import FORMS, QUALTRICS, STYLES, SURVEYMONKEY, qualtrics, sheet, surveymonkey, workbook
+from tests.hostile_files import (
+    FORMS,
+    QUALTRICS,
+    STYLES,
+    SURVEYMONKEY,
+    parquet,
+    qualtrics,
+    sheet,
+    spss,
+    surveymonkey,
+    workbook,
+)
 
 CASES = Path(__file__).parent / "cases" / "deliveries"
 HEAD = "resp_id,org_id,wave,role,conf,weeks,stall,start,comments"
@@ -48,12 +60,6 @@ def take(tmp_path):
     return run
 
 
-def parquet(frame):
-    out = io.BytesIO()
-    pq.write_table(pa.table(frame), out)
-    return out.getvalue()
-
-
 def row(role="CEO", conf="4", weeks="", stall="", start="", comments="", who="r1"):
     return f"{who},o1,w1,{role},{conf},{weeks},{stall},{start},{comments}"
 
@@ -67,6 +73,9 @@ def semi(text):
 
 
 CP1252 = '[[delivery]]\nencoding = "cp1252"\n'
+
+SPSS = {"resp_id": ["001", "1E5"], "org_id": ["o", "o"], "wave": ["w1", "w1"], "role": [1.0, 2.0]}
+ROLES = {1: "Chief Executive Officer", 2: "CFO"}
 
 # name of the case: file, addition to the instrument, column, what is read of it
 READ = {
@@ -107,6 +116,18 @@ READ = {
     ),
     "Parquet with missing cells": (
         "a.parquet", parquet({"resp_id": ["1", "2"], "org_id": ["o", "o"], "wave": ["w1", "w1"], "role": pa.array(["CEO", "CFO"]).dictionary_encode(), "conf": pa.array([None, 5])}), "", "conf", [pd.NA, 5],
+    ),
+    "SPSS by label": ("a.sav", spss(SPSS | {"conf": [4.0, 1.0]}, labels={"role": ROLES, "conf": {4: "Very high", 1: "LOW"}}), "", "conf", [5, 2]),
+    "SPSS keeps ids": ("a.sav", spss(SPSS, labels={"role": ROLES}), "", "resp_id", ["001", "1E5"]),
+    "SPSS by the words, whatever the numbers": ("a.sav", spss(SPSS, labels={"role": {1: "Finance Director", 2: "CEO"}}), "", "role", ["CFO", "CEO"]),
+    "SPSS by the instrument's codes": ("a.sav", spss(SPSS, labels={"role": {1: "one", 2: "two"}}), '[[delivery]]\nvalues_as = "codes"\n', "role", ["CEO", "CFO"]),
+    "SPSS packed": ("a.zsav", spss(SPSS, labels={"role": ROLES}, packed=True), "", "role", ["CEO", "CFO"]),
+    "SPSS with missing cells": ("a.sav", spss(SPSS | {"conf": [None, 5.0]}, labels={"role": ROLES}), "", "conf", [pd.NA, 5]),
+    "SPSS dates": ("a.sav", spss(SPSS | {"start": [pd.Timestamp("2026-02-01 12:00"), pd.NaT]}, labels={"role": ROLES}), "", "start", ["2026-02-01T12:00:00", pd.NA]),
+    "SPSS days": ("a.sav", spss(SPSS | {"start": [date(2026, 2, 1), date(2026, 12, 31)]}, labels={"role": ROLES}), "", "start", ["2026-02-01", "2026-12-31"]),
+    "SPSS in other letters": ("a.sav", spss(SPSS | {"comments": ["größer", ""]}, labels={"role": ROLES}), "", "comments", ["größer", pd.NA]),
+    "SPSS declares a number missing": (
+        "a.sav", spss(SPSS | {"stall": [1.0, 1.0], "weeks": [20.0, 3.5]}, labels={"role": ROLES}, missing={"weeks": [20]}), "", "weeks", [pd.NA, 3.5],
     ),
     "Qualtrics by number": ("a.csv", qualtrics("0,1.2.3.4,1,a@b.com,R_1,o1,1,4,1,"), QUALTRICS, "blk_cost", [0]),
     "Qualtrics by label": ("a.csv", qualtrics("IP Address,1.2.3.4,True,a@b.com,R_1,o1,Chief Executive Officer,High,Returns,"), QUALTRICS, "conf", [4]),
@@ -163,7 +184,11 @@ STOPPED = {
     "half a Parquet file": ({"a.parquet": parquet({"resp_id": ["1"]})[:-20]}, "", "damaged", "again"),
     "lists in Parquet": ({"a.parquet": parquet({"resp_id": [["1", "2"]]})}, "", "no texts", "';'"),
     "a gzip file": ({"a.csv.gz": b"\x1f\x8b\x08"}, "", "not read", "unpack"),
-    "SPSS": ({"a.sav": b"$FL2"}, "", "not read", "CSV with value labels"),
+    "half an SPSS file": ({"a.sav": spss(SPSS)[:-30]}, "", "SPSS file is damaged", "CSV UTF-8 with value labels"),
+    "text named .sav": ({"a.sav": PLAIN}, "", "SPSS file is damaged", "CSV UTF-8"),
+    "an SPSS file of 8,000,000,000 cases": ({"a.sav": spss(SPSS)[:68] + struct.pack("<4i", 1000, 1, 0, 2**31 - 1) + spss(SPSS)[84:]}, "", "unpacks to more", "again"),
+    "an SPSS file that unpacks to 500 times its size": ({"a.zsav": spss({"a": [1.0] * 5_000_000}, packed=True)}, "", "unpacks to more", "CSV"),
+    "Parquet of one value ten million times": ({"a.parquet": parquet({"a": pa.array([1] * 40_000_000, pa.int8())})}, "", "unpacks to more", "parts"),
     "too many columns": ({"a.csv": "," * 20_000 + "\n"}, "", "too wide", "one column per answer"),
     "a line without an end": ({"a.csv": PLAIN + "x" * (34 << 20)}, "", "a line is too long", "one line per respondent"),
     "Qualtrics without its mapping": ({"a.csv": qualtrics("0,,1,,R_1,o1,1,4,1,")}, QUALTRICS.partition("[[delivery]]")[0], "lacks the columns", "rename ResponseId to resp_id"),
@@ -194,6 +219,9 @@ ASIDE = {
     "a spreadsheet's error": ({"a.xlsx": workbook({"S": [*ROWS, ["003", "o1", "w1", "CEO", "#N/A"]]})}, "", 2, {"value_unknown": 1}),
     "a cell beside the table": ({"a.xlsx": workbook({"S": [*ROWS, ["003", "o1", "w1", "CEO", 4, None, "x"]]})}, "", 2, {"long_row": 1}),
     "short and long rows": ({"a.csv": csv(row(), "r2,o1", row(who="r3") + ",more")}, "", 1, {"short_row": 1, "long_row": 1}),
+    "labels of SPSS that are no answers": ({"a.sav": spss(SPSS, labels={"role": {1: "CEO", 2: "Head of beans"}})}, "", 1, {"role_unknown": 1}),
+    "a code of SPSS without a label that is no answer": ({"a.sav": spss(SPSS | {"conf": [4.0, 17.0]}, labels={"role": ROLES})}, "", 1, {"value_out_of_range": 1}),
+    "a day of SPSS beyond the calendar": ({"a.sav": spss(SPSS | {"start": [13e9, 9e99]}, labels={"role": ROLES}, variable_format={"start": "DATE11"})}, "", 1, {"date_unreadable": 1}),
     "a NUL character": ({"a.csv": csv(row(), row(who="r2", comments="\0"))}, "", 1, {"nul_byte": 1}),
     "unknown role and stage": ({"a.csv": csv(row(), row(who="r2", role="CFOO"), row(who="r3", conf="9"))}, "", 1, {"role_unknown": 1, "value_out_of_range": 1}),
     "decimal comma undeclared": ({"a.tsv": csv(row(), row(who="r2", stall="yes", weeks="@")).replace(",", "\t").replace("@", "1,5")}, "", 1, {"value_unknown": 1}),
@@ -215,6 +243,33 @@ def test_set_aside_with_a_reason(take, case):
     assert cleaned.flow.by_rule == by_rule
     assert cleaned.quarantine["mend"].str.len().gt(0).all()
     assert cleaned.quarantine["row"].gt(1).all()
+
+
+def test_what_spss_declares_missing_is_no_answer_and_keeps_its_reason(take):
+    labels = {"role": ROLES, "conf": {4: "High", 8: "Don't know", 9: "Could not say"}}
+    columns = {
+        name: [*cells, *(f"r{n}" if name == "resp_id" else cells[0] for n in range(2))] for name, cells in SPSS.items()
+    }
+    cleaned = take(
+        {
+            "a.sav": spss(
+                columns | {"conf": [4.0, 8.0, 9.0, 99.0]}, labels=labels, missing={"conf": [{"lo": 8, "hi": 99}]}
+            )
+        }
+    )
+    reason = cleaned.missing[cleaned.missing["item"] == "conf"].set_index("resp_id")["reason"]
+    assert cleaned.responses.set_index("resp_id")["conf"].dropna().to_dict() == {"001": 4}
+    assert reason.to_dict() == {"1E5": "dont_know", "r0": "blank", "r1": "dont_know"}
+    assert cleaned.flow.flags["declared_missing"] == 1
+
+
+def test_a_process_that_dies_of_an_spss_file_takes_nobody_with_it(take, monkeypatch, tmp_path):
+    dies = tmp_path / "dies.py"
+    dies.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr("fieldwork.intake.spss._APART", dies)
+    with pytest.raises(DataError, match="SPSS file is damaged") as caught:
+        take({"a.sav": spss(SPSS)})
+    assert caught.value.got == "the process that read it was ended (-11)"
 
 
 def test_a_correction_is_what_counts_and_the_log_keeps_both(take):

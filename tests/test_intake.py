@@ -136,9 +136,9 @@ def test_what_can_run_code_is_never_opened(deliver, name):
 
 def test_other_kinds_are_named(deliver):
     assert refused(deliver, b"x", "a.doc").got == ".doc"
-    error = refused(deliver, b"$FL2", "q1.sav")
-    assert (error.where, error.expected) == ("q1.sav", ".csv, .tsv, .xlsx, .parquet")
-    assert error.hint == "in SPSS, save it as CSV with value labels; .sav itself is not read yet"
+    error = refused(deliver, b"$FL2", "q1.por")
+    assert (error.where, error.expected) == ("q1.por", ".csv, .tsv, .xlsx, .parquet, .sav, .zsav")
+    assert error.hint == "in SPSS, save it as .sav"
 
 
 def test_tabs_are_read_where_the_name_says_so(deliver):

@@ -12,6 +12,7 @@ from fieldwork.errors import DataError, InstrumentError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import check_files, read_deliveries, read_delivery
 from fieldwork.study import Study
+from tests.hostile_files import parquet, spss, workbook
 
 TEXT = """
 [instrument]
@@ -125,6 +126,51 @@ def test_every_row_goes_where_it_should(tmp_path):
     reasons = made.missing.set_index(["resp_id", "item"])["reason"]
     assert reasons["1", "rating_sap"] == "dont_know"
     assert reasons["5", "rating_sap"] == reasons["5", "rating_red_hat"] == "blank"
+
+
+TABLE = {
+    "rid": ["1", "1", "2"],
+    "role": ["A", "A", "B"],
+    "target": [1.0, 2.0, 1.0],
+    "rating": [3.0, 9.0, 2.0],
+    "dk": [0.0, 0.0, 0.0],
+}
+KINDS = {
+    "ratings.xlsx": lambda: workbook({"S": [list(TABLE), *map(list, zip(*TABLE.values(), strict=True))]}),
+    "ratings.parquet": lambda: parquet(TABLE),
+    "ratings.sav": lambda: spss(TABLE),
+    "ratings.zsav": lambda: spss(
+        TABLE | {"target": [7.0, 8.0, 7.0], "rating": [1.0, 8.0, 2.0]}, packed=True,
+        labels={"target": {7: "RH", 8: "SAP"}, "rating": {1: "good", 2: "Fair", 8: "Don't know"}}, missing={"rating": [8]},
+    ),
+    "ratings.tsv": lambda: pd.DataFrame(TABLE).to_csv(sep="\t", index=False).encode("utf-16"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_answers_come_in_every_kind_of_file(tmp_path, name):
+    (tmp_path / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    (tmp_path / name).write_bytes(KINDS[name]())
+    instrument = instrument_of(tmp_path, TEXT.replace("ratings.csv", name))
+    made = clean(
+        read_deliveries([tmp_path / name, tmp_path / "people.csv"], instrument), instrument, other_waves="set_aside"
+    )
+    (flow,) = made.flow.long
+    assert (flow.delivered, flow.joined, flow.flags) == (3, 3, {})
+    by_id = made.responses.set_index("resp_id")
+    assert by_id.loc[["1", "2"], "rating_red_hat"].tolist() == [3, 2]
+    reasons = made.missing.set_index(["resp_id", "item"])["reason"]
+    assert reasons["1", "rating_sap"] == "dont_know"
+
+
+def test_a_formula_without_a_value_sets_an_answer_aside(tmp_path):
+    rows = [["rid", "role", "target", "rating", "dk"], ["1", "A", "SAP", ("formula", None), 0], ["2", "B", "SAP", 3, 0]]
+    (tmp_path / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    (tmp_path / "ratings.xlsx").write_bytes(workbook({"S": rows}))
+    instrument = instrument_of(tmp_path, TEXT.replace("ratings.csv", "ratings.xlsx"))
+    made = clean(read_deliveries(tmp_path.glob("*.[cx]*s*"), instrument), instrument, other_waves="set_aside")
+    assert made.flow.long[0].by_rule == {"formula_without_value": 1}
+    assert made.flow.long[0].joined == 1
 
 
 def test_respondents_are_counted_as_if_there_were_no_ratings(tmp_path):

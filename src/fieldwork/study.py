@@ -31,7 +31,7 @@ __all__ = [
 
 PROVENANCES = ("simulated", "delivered", "real")
 BANNER = "Simulated data with a known truth: no executive was interviewed, and no figure here describes the world."
-DATA_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet")  # those that intake reads
+DATA_SUFFIXES = (".csv", ".tsv", ".xlsx", ".parquet", ".sav", ".zsav")  # those that intake reads
 
 # Thresholds that a study may tighten; disclosure.Policy holds their floors and sources.
 DISCLOSURE = (

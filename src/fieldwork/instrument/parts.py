@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fieldwork.instrument.answers import fold
+from fieldwork.instrument.answers import fold, whole
 
 __all__ = [
     "DeliveryForm",
@@ -169,14 +169,16 @@ class Family(Part):
         return self
 
     def member(self, text: str) -> str | None:
-        """Return the item generated for the option of that code, id, label or synonym; None: no such option.
+        """Return the item generated for the option of that code (`1` or `1.0`), id, label or synonym; None: no such option.
 
         >>> option = Option(code=1, id="red_hat", label="Red Hat")
         >>> family = Family(name="rating", label="Rating", members=("rating_red_hat",), options=(option,))
         >>> family.member(" red hat "), family.member("Oracle")
         ('rating_red_hat', None)
         """
-        return self._lookup.get(fold(text))
+        folded = fold(text)
+        number = whole(folded)
+        return self._lookup.get(folded) or (self._lookup.get(str(number)) if number is not None else None)
 
     @cached_property
     def _lookup(self) -> dict[str, str]:
@@ -203,7 +205,7 @@ class LongForm(Part):
     first_wave, last_wave : str         Waves that the file is for; empty: all.
     """
 
-    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*\.(csv|tsv)$")
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*\.(csv|tsv|xlsx|parquet|sav|zsav)$")
     family: Name
     respondent: str = Field(min_length=1)
     member: str = Field(min_length=1)
@@ -232,6 +234,8 @@ class DeliveryForm(Part):
     sheet : str               Sheet of a workbook that has several.
     headers : str             `qualtrics` (names, questions, import ids) or `surveymonkey` (questions, options); empty: one
                               line of names, unless the lines say themselves that they are Qualtrics' or SurveyMonkey's.
+    values_as : str           Of a file that gives labels to codes (SPSS): `labels`, the words that were answered, or `codes`,
+                              where the codes are the instrument's own.
     list_separator : str      Between the answers in one cell; an answer may itself hold it.
     blank_is_unticked : bool  A blank beside a tick of a multi-select item is an option that was not chosen.
     columns : dict            Delivered header -> column of the instrument; several headers may feed one column.
@@ -247,6 +251,7 @@ class DeliveryForm(Part):
     dates: str = ""
     sheet: str = ""
     headers: Literal["", "qualtrics", "surveymonkey"] = ""
+    values_as: Literal["labels", "codes"] = "labels"
     list_separator: Literal[";", ",", "|"] = ";"
     blank_is_unticked: bool = False
     columns: dict[str, str] = Field(default_factory=dict)

@@ -127,6 +127,11 @@ class Instrument(Part):
         """Return a family by name, with the options that its items were generated for."""
         return self._families[family]
 
+    def answers_of(self, family: str) -> Source | None:
+        """Return what a column of answers to the members of a family feeds: the first of its items, alike in form."""
+        items = self._families[family].members if family in self._families else ()
+        return Source(self._by_name[items[0]], None, items[0]) if items else None
+
     def slot(self, name: str) -> tuple[Item, ...]:
         """Return the items that fill a slot of the analysis: none where the wave does not ask them.
 

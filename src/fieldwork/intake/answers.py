@@ -251,6 +251,11 @@ class _Reading:
             if at >= 0:
                 marked[at] = True
                 self._fault(self.cells.index[[at]], each.column, each.value, each.rule, each.mend)
+        noted = self.delivery.rows.index.get_indexer(
+            pd.Index([each.row for each in self.delivery.remarks], dtype="int64")
+        )
+        for each, at in zip(self.delivery.remarks, noted, strict=True):
+            self._fault(self.cells.index[[int(at)]], each.column, each.value, each.rule, each.mend)
         return pd.Series(filled & ~damaged & ~marked, index=self.cells.index)
 
     def _of_the_wave(self, whole: pd.Series) -> pd.Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,35 +10,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork.errors import DataError, listed
+from fieldwork.intake.cells import MOST_COLUMNS, Cells, categorical, changed, too_wide
 from fieldwork.intake.problems import shown
-from fieldwork.intake.separated import MOST_COLUMNS, Separated, categorical, changed, too_wide
 from fieldwork.provenance import sha256_file
 
 __all__ = ["read_parquet"]
 
-_LARGEST = 4 << 30  # bytes unpacked
+_LARGEST = 16 << 30  # bytes unpacked
+_CELLS = 200  # cells to a byte of the file: a column that holds one answer throughout takes no bytes for its rows
+_MANY = 32 << 20  # cells; below this their number to a byte does not matter
 _BATCH = 20_000
 
 
-def read_parquet(path: Path, *, name: str) -> Separated:
-    """Read a Parquet file: texts as they stand, whole numbers without a point, true and false as 1 and 0, times in ISO form.
+def read_parquet(path: Path, *, name: str, rows: int | None = None) -> Generator[Cells]:
+    """Give a Parquet file piece by piece, `rows` rows each.
 
-    Rows are numbered from 2, as if a header stood above them; a missing cell is an empty text. Raises DataError for a
-    damaged file, one that unpacks beyond 4 GB, a column of lists, structures or bytes, or a file that changes meanwhile.
+    Texts stay as they stand, whole numbers lose their point, true and false are 1 and 0, times have the ISO form. Rows are
+    numbered from 2, as if a header stood above them; a missing cell is an empty text. Raises DataError for a damaged file,
+    one that unpacks beyond the bounds, a column of lists, structures or bytes, or a file that changes meanwhile.
     """
     before = sha256_file(path)
     try:
         with path.open("rb") as file, pq.ParquetFile(file) as parquet:
-            schema, meta = parquet.schema_arrow, parquet.metadata
-            if len(schema) > MOST_COLUMNS:
-                raise too_wide(name, len(schema))
-            _refuse(schema, sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups)), name)
-            columns: list[list[pa.Array]] = [[] for _ in schema]
-            rows = 0
-            for batch in parquet.iter_batches(_BATCH):
-                rows += batch.num_rows
-                for chunks, column in zip(columns, batch.columns, strict=True):
-                    chunks.append(pa.array(_texts(column), pa.string()).dictionary_encode())
+            _refuse(parquet, path.stat().st_size, name)
+            yield from _pieces(parquet, before, rows)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -51,21 +46,45 @@ def read_parquet(path: Path, *, name: str) -> Separated:
         ) from error
     if (after := sha256_file(path)) != before:
         raise changed(name, before, after)
-    frame = pd.DataFrame(
-        {place: categorical(chunks) for place, chunks in enumerate(columns)},
-        index=pd.RangeIndex(2, rows + 2, name="row"),
-    )
-    return Separated(tuple(schema.names), frame, (), trailing_separator=False, sha256=before)
 
 
-def _refuse(schema: pa.Schema, unpacked: int, name: str) -> None:
-    if unpacked > _LARGEST:
+def _pieces(parquet: pq.ParquetFile, sha256: str, rows: int | None) -> Iterator[Cells]:
+    names = parquet.schema_arrow.names
+    columns: list[list[pa.Array]] = [[] for _ in names]
+    first, held, given = 2, 0, False
+
+    def piece() -> Cells:
+        frame = pd.DataFrame(
+            {place: categorical(chunks) for place, chunks in enumerate(columns)},
+            index=pd.RangeIndex(first, first + held, name="row"),
+        )
+        part = (first + held - 2) / max(parquet.metadata.num_rows, 1)
+        return Cells(tuple(names), frame, (), trailing_separator=False, sha256=sha256, part=part)
+
+    for batch in parquet.iter_batches(min(_BATCH, rows or _BATCH)):
+        for chunks, column in zip(columns, batch.columns, strict=True):
+            chunks.append(pa.array(_texts(column), pa.string()).dictionary_encode())
+        held += batch.num_rows
+        if rows and held >= rows:
+            yield piece()
+            first, held, given, columns = first + held, 0, True, [[] for _ in names]
+    if held or not given:
+        yield piece()
+
+
+def _refuse(parquet: pq.ParquetFile, size: int, name: str) -> None:
+    schema, meta = parquet.schema_arrow, parquet.metadata
+    if len(schema) > MOST_COLUMNS:
+        raise too_wide(name, len(schema))
+    unpacked = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+    cells = meta.num_rows * len(schema)
+    if unpacked > _LARGEST or (cells > _MANY and cells > _CELLS * size):
         raise DataError(
             "the file unpacks to more than a delivery holds",
             where=name,
-            expected=f"at most {_LARGEST >> 30} GB",
-            got=f"{unpacked / 2**30:,.1f} GB",
-            hint="deliver it in parts",
+            expected=f"at most {_LARGEST >> 30} GB and {_CELLS} cells to a byte of the file",
+            got=f"{unpacked / 2**30:,.1f} GB, {cells:,} cells from {size:,} bytes",
+            hint="deliver it in parts, or as CSV UTF-8",
         )
     nested = [field.name for field in schema if pa.types.is_nested(field.type) or _is_bytes(field.type)]
     if nested:

@@ -6,7 +6,7 @@ A reader per format returns the same record; the readers know cells, this module
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,23 +18,26 @@ from fieldwork.errors import DataError, listed, nearest
 from fieldwork.intake.columnar import read_parquet
 from fieldwork.intake.forms import Adapted, Aside, adapted, form_of
 from fieldwork.intake.problems import HIDDEN, Problem, shown
-from fieldwork.intake.separated import Irregular, Separated, read_separated
+from fieldwork.intake.separated import read_separated
+from fieldwork.intake.spss import read_spss
 from fieldwork.intake.workbook import read_workbook
 
 if TYPE_CHECKING:
-    from fieldwork.instrument import Instrument, LongForm
+    from fieldwork.instrument import DeliveryForm, Instrument, LongForm
+    from fieldwork.intake.cells import Cells, Irregular
 
-__all__ = ["Delivery", "delivered", "measures_absent", "read_cells", "read_deliveries", "read_delivery"]
+__all__ = ["Delivery", "delivered", "measures_absent", "pieces_of", "read_cells", "read_deliveries", "read_delivery"]
 
-_READERS: dict[str, Callable[..., Separated]] = {
+_READERS: dict[str, Callable[..., Generator[Cells]]] = {
     ".csv": read_separated,
     ".tsv": partial(read_separated, separator="\t"),
     ".xlsx": read_workbook,
     ".parquet": read_parquet,
+    ".sav": read_spss,
+    ".zsav": read_spss,
 }
 _ELSEWISE = {
-    ".sav": "in SPSS, save it as CSV with value labels; .sav itself is not read yet",
-    ".zsav": "in SPSS, save it as CSV with value labels; .zsav itself is not read yet",
+    ".por": "in SPSS, save it as .sav",
     ".xls": "save it as .xlsx or as CSV UTF-8",
     ".zip": "unpack it, and lay its files into the folder of deliveries",
     ".gz": "unpack it, and lay its file into the folder of deliveries",
@@ -58,8 +61,10 @@ class Delivery:
     problems : tuple of Problem       Remarks on the file as a whole.
     long : LongForm or None           Declared where a row is one answer; None where it is one respondent.
     aside : tuple of Aside            Rows that the export itself marks as no interview, or that lack a value.
+    remarks : tuple of Aside          Rows that are read, with a remark.
     called : dict                     Column -> header as delivered, where the instrument maps it.
     corrects : bool                   Its respondents replace those of earlier files.
+    part : float                      How much of the file has been read with this piece, 0 to 1.
     """
 
     file: str
@@ -72,8 +77,10 @@ class Delivery:
     problems: tuple[Problem, ...]
     long: LongForm | None = None
     aside: tuple[Aside, ...] = ()
+    remarks: tuple[Aside, ...] = ()
     called: dict[str, str] = field(default_factory=dict)
     corrects: bool = False
+    part: float = 1.0
 
     @property
     def delivered(self) -> int:
@@ -100,24 +107,41 @@ def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Pa
 
 
 def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Delivery:
-    """Read one delivered file and hold its header against the instrument.
+    """Read one delivered file whole and hold its header against the instrument.
 
     Column names match exactly after white space is trimmed; a required column that is not there stops the file, and the
     delivered name most like it is offered. Columns that the instrument does not have are kept and named. With `within`,
     only files that truly lie in that folder are read: a link that leads out of it is refused.
     Raises DataError.
     """
+    (delivery,) = pieces_of(path, instrument, within=within, name=name)
+    return delivery
+
+
+def pieces_of(
+    path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "", rows: int | None = None
+) -> Iterator[Delivery]:
+    """Give one delivered file as `read_delivery` does, in pieces of at most `rows` rows; None: in one piece.
+
+    Every piece has the file's columns; what is told of the file as a whole, each piece tells as far as it knows.
+    """
     name = name or shown(path.name)
-    form = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
+    long = next((form for form in (*instrument.long, *instrument.long_elsewhere) if form.file == path.name), None)
     written = form_of(path.name, instrument)
-    cells = read_cells(path, instrument, within=within, name=name)
-    made = adapted(cells, written, instrument, name, form.columns if form else ())
+    cells = read_cells(path, instrument, within=within, name=name, rows=rows)
+    for made in adapted(cells, written, instrument, name, long):
+        yield _held(made, written, instrument, name, long)
+
+
+def _held(made: Adapted, written: DeliveryForm, instrument: Instrument, name: str, long: LongForm | None) -> Delivery:
+    """Return a piece of a file, held against the columns of the instrument."""
     read = made.read
     columns = _named(read.header, name)
     rows = read.rows.set_axis(list(columns), axis="columns")
-    if form is not None:
-        read_form = _of_answers(name, read, rows, form)
-        return replace(read_form, problems=(*read_form.problems, *_dropped(name, made)))
+    if long is not None:
+        delivery = _of_answers(name, read, rows, long)
+        told = (*delivery.problems, *_dropped(name, made))
+        return replace(delivery, problems=told, aside=made.aside, remarks=made.remarks, part=read.part)
     _refuse_both_forms(columns, instrument, name)
     given = {instrument.layout[column].item.name for column in columns if _is_list(column, instrument)}
     absent = [
@@ -144,21 +168,29 @@ def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = N
         absent=tuple(absent),
         problems=tuple(problems),
         aside=made.aside,
+        remarks=made.remarks,
         called=made.called,
         corrects=written.corrects,
+        part=read.part,
     )
 
 
-def read_cells(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Separated:
-    """Read the cells of a file by the reader of its kind and the declared form, before any column is looked at."""
+def read_cells(
+    path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "", rows: int | None = None
+) -> Generator[Cells]:
+    """Give the cells of a file by the reader of its kind and the declared form, before any column is looked at."""
     name, form = name or shown(path.name), form_of(path.name, instrument)
     reader = _reader(path, name, within)
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
-        return reader(path, name=name, sheet=form.sheet, header_lines=2 if form.headers == "surveymonkey" else 1)
+        lines = 2 if form.headers == "surveymonkey" else 1
+        return reader(path, name=name, sheet=form.sheet, header_lines=lines, rows=rows)
     if suffix == ".parquet":
-        return reader(path, name=name)
-    return reader(path, name=name, encoding=form.encoding, **({"separator": form.separator} if form.separator else {}))
+        return reader(path, name=name, rows=rows)
+    if suffix in {".sav", ".zsav"}:
+        return reader(path, name=name, encoding=form.encoding, rows=rows)
+    separator = {"separator": form.separator} if form.separator else {}
+    return reader(path, name=name, encoding=form.encoding, rows=rows, **separator)
 
 
 def _dropped(name: str, made: Adapted) -> list[Problem]:
@@ -167,14 +199,14 @@ def _dropped(name: str, made: Adapted) -> list[Problem]:
     ]
 
 
-def _as_a_whole(name: str, read: Separated) -> list[Problem]:
+def _as_a_whole(name: str, read: Cells) -> list[Problem]:
     empty = not (len(read.rows) or read.irregular)
     no_rows = Problem(name, 1, "", "no_rows", mend="the file has a header and no rows: export the delivery again")
     trailing = _remark(name, "", "trailing_separator", "remove the last comma of each row")
     return [*([no_rows] * empty), *([trailing] * read.trailing_separator)]
 
 
-def _of_answers(name: str, read: Separated, rows: pd.DataFrame, form: LongForm) -> Delivery:
+def _of_answers(name: str, read: Cells, rows: pd.DataFrame, form: LongForm) -> Delivery:
     """Return a file of one answer a row; a declared column that it lacks stops it."""
     columns = list(rows.columns)
     unknown = [column for column in columns if column not in form.columns and (rows[column] != "").any()]
@@ -231,7 +263,7 @@ def measures_absent(deliveries: Sequence[Delivery], instrument: Instrument) -> D
     )
 
 
-def _reader(path: Path, name: str, within: Path | None) -> Callable[..., Separated]:
+def _reader(path: Path, name: str, within: Path | None) -> Callable[..., Generator[Cells]]:
     suffix = path.suffix.lower()
     if suffix in _RUNS_CODE:
         raise DataError(

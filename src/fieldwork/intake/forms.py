@@ -10,7 +10,7 @@ import fnmatch
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fieldwork.instrument import DeliveryForm, fold
-from fieldwork.intake.personal import refuse_personal
+from fieldwork.instrument import DeliveryForm, MissingCode, fold
+from fieldwork.intake.cells import Cells, Irregular
+from fieldwork.intake.personal import personal_of, refuse_personal
 from fieldwork.intake.problems import HIDDEN
-from fieldwork.intake.separated import Irregular, Separated
 
 if TYPE_CHECKING:
-    from fieldwork.instrument import Instrument, Item, Source
+    from fieldwork.instrument import Instrument, Item, LongForm, Source
 
 __all__ = ["Adapted", "Aside", "adapted", "form_of", "one_header", "plain_name"]
 
@@ -34,17 +34,19 @@ _RESPONSE = {"", "response", "open-ended response"}
 _COLLECTED = {"respondent id", "collector id"}
 _GROUPED = re.compile(r"([+-]?\d{1,3})((?:\.\d{3})+|(?: \d{3})+)?(?:,(\d+))?|([+-]?\d+),(\d+)", re.ASCII)
 _WITHHELD = "(withheld)"
+_CODED = ("single", "ordinal", "multi", "flag")
+_NO_REASON = "nothing to mend, or give the reason a code under [[missing]] of the instrument"
 _NO_VALUE = "open the workbook and save it, or type the value"
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A row that the export itself says is no interview, or whose cell holds no value.
+    """A row that the export itself says something of: that it is no interview, that a cell holds no value or a missing one.
 
     Attributes
     ----------
     row : int             Line of the file.
-    rule : str            Rule under which it is set aside.
+    rule : str            Rule under which it is set aside, or remarked on.
     column, value : str   Column as delivered, and its cell.
     mend : str            What the sender can do.
     """
@@ -62,15 +64,17 @@ class Adapted:
 
     Attributes
     ----------
-    read : Separated          Header in the instrument's names, cells in its forms, personal columns gone.
+    read : Cells          Header in the instrument's names, cells in its forms, personal columns gone.
     called : dict             Column of the instrument -> header as delivered, where they differ.
     aside : tuple of Aside    Rows that are not read further.
+    remarks : tuple of Aside  Rows that are read, with a remark.
     dropped : tuple of str    Personal columns that were dropped.
     """
 
-    read: Separated
+    read: Cells
     called: dict[str, str]
     aside: tuple[Aside, ...]
+    remarks: tuple[Aside, ...]
     dropped: tuple[str, ...]
 
 
@@ -90,38 +94,112 @@ def plain_name(cell: str) -> str:
 
 
 def adapted(
-    read: Separated, form: DeliveryForm, instrument: Instrument, name: str, known: Sequence[str] = ()
-) -> Adapted:
-    """Return a file in the names and forms of the instrument; `known` are columns that need no item.
+    pieces: Iterable[Cells], form: DeliveryForm, instrument: Instrument, name: str, long: LongForm | None = None
+) -> Iterator[Adapted]:
+    """Give a file, piece by piece, in the names and forms of the instrument; `long`: its rows hold one answer each.
 
-    Raises DataError for columns that look personal and are not declared.
+    No piece is given once a column was found that looks personal and is not declared: the rest is read for the names of
+    further ones, then DataError names them all.
     """
-    read, tool, _ = one_header(read, form)
+    found: dict[str, str] = {}
+    header: tuple[str, ...] = ()
+    tool = ""
+    for number, piece in enumerate(pieces):
+        if number == 0:
+            read, tool, _ = one_header(piece, form)
+            header = read.header
+        else:
+            read = replace(piece, header=header)
+        found = _personal(read, form, instrument, long) | found
+        if not found:
+            yield _adapted(read, form, instrument, long, tool)
+    refuse_personal(found, name)
+
+
+def _personal(read: Cells, form: DeliveryForm, instrument: Instrument, long: LongForm | None) -> dict[str, str]:
+    """Return what each column of a piece looks to hold that is neither declared, nor cleared, nor of the instrument."""
+    wanted = _wanted(form)
+    settled = {fold(header) for header in (*instrument.personal.columns, *instrument.personal.cleared)}
+    taken = {*instrument.layout, *(long.columns if long else ())}
+    columns = {
+        header: read.rows[place].cat.categories
+        for place, header in enumerate(map(plain_name, read.header))
+        if wanted.get(header, header) not in taken and fold(header) not in settled
+    }
+    return personal_of(columns)
+
+
+def _wanted(form: DeliveryForm) -> dict[str, str]:
+    return {plain_name(header): column for header, column in form.columns.items()}
+
+
+def _adapted(read: Cells, form: DeliveryForm, instrument: Instrument, long: LongForm | None, tool: str) -> Adapted:
     aside = _not_interviews(read) if tool == "qualtrics" else []
     aside += [
         Aside(row, "formula_without_value", plain_name(read.header[place]), "", _NO_VALUE)
         for row, place in read.without_value
         if place < len(read.header)
     ]
+    read, remarks = _in_words(read, form, instrument, long)
     read, dropped = _without_personal(read, instrument)
-    wanted = {plain_name(header): column for header, column in form.columns.items()}
+    wanted = _wanted(form)
     names = [wanted.get(header, header) for header in map(plain_name, read.header)]
-    cleared = {fold(header) for header in instrument.personal.cleared}
-    taken = {*instrument.layout, *known}
-    refuse_personal(
-        {
-            header: read.rows[place].cat.categories
-            for place, (header, column) in enumerate(zip(map(plain_name, read.header), names, strict=True))
-            if column not in taken and fold(header) not in cleared
-        },
-        name,
-    )
     read, called = _named_as_declared(read, names, form, instrument)
-    read = _with_constants(read, form)
-    return Adapted(_in_plain_forms(read, form, instrument), called, tuple(aside), dropped)
+    read = read if long else _with_constants(read, form)
+    return Adapted(_in_plain_forms(read, form, instrument, long), called, tuple(aside), tuple(remarks), dropped)
 
 
-def one_header(read: Separated, form: DeliveryForm) -> tuple[Separated, str, tuple[str, ...]]:
+def _source(column: str, instrument: Instrument, long: LongForm | None) -> Source | None:
+    """Return what a column feeds; the answers of a long file are those of the first item of its family."""
+    if long is None:
+        return instrument.layout.get(column)
+    return instrument.answers_of(long.family) if column == long.answer else None
+
+
+def _in_words(
+    read: Cells, form: DeliveryForm, instrument: Instrument, long: LongForm | None
+) -> tuple[Cells, list[Aside]]:
+    """Put the label of a value in place of its code, and no answer in place of a value that the file declares missing.
+
+    Codes are the file's own; words are what was answered. Numbers, ids and texts keep their codes. A value declared missing
+    is never an answer: it is the reason that its label or code names, else a blank with a remark.
+    """
+    if not (read.labels or read.declared_missing):
+        return read, []
+    rows, remarks, wanted = read.rows.copy(deep=False), [], _wanted(form)
+    for place, header in enumerate(map(plain_name, read.header)):
+        column = wanted.get(header, header)
+        source = _source(column, instrument, long)
+        labels, missing = read.labels.get(place, {}), read.declared_missing.get(place, frozenset())
+        words = form.values_as == "labels" and (
+            source.item.kind in _CODED if source else column == (long and long.member)
+        )
+        reasons = {text: _reason(text, labels.get(text, ""), source) if source else "" for text in missing}
+        if not (words or reasons):
+            continue
+
+        def write(
+            text: str, words: bool = words, labels: dict[str, str] = labels, reasons: dict[str, str] = reasons
+        ) -> str:
+            return reasons[text] if text in reasons else (words and labels.get(text)) or text
+
+        if source is not None and (unnamed := [text for text, reason in reasons.items() if not reason]):
+            at = rows[place][rows[place].isin(unnamed)]
+            remarks += [
+                Aside(row, "declared_missing", header, str(text), _NO_REASON)
+                for row, text in zip(at.index.tolist(), at, strict=True)
+            ]
+        rows[place] = _rewritten(rows[place], write)
+    return replace(read, rows=rows), remarks
+
+
+def _reason(text: str, label: str, source: Source) -> str:
+    """Return the label or code by which the item knows the reason of a value that is declared missing, or an empty text."""
+    named = (known for known in (label, text) if known.strip() and isinstance(source.item.code_of(known), MissingCode))
+    return next(named, text if source.item.kind == "number" and source.item.read(text).reason else "")
+
+
+def one_header(read: Cells, form: DeliveryForm) -> tuple[Cells, str, tuple[str, ...]]:
     """Fold further header lines into one; return the file without them, whose they are, and the questions they hold."""
     first = read.rows.iloc[:2].to_numpy(dtype=object)
     cells = [plain_name(str(cell)) for cell in first[0]] if len(first) else []
@@ -136,7 +214,7 @@ def one_header(read: Separated, form: DeliveryForm) -> tuple[Separated, str, tup
             for question, option in zip(questions, cells, strict=True)
         )
         return replace(read, header=header, rows=_rest(read.rows, 1)), "surveymonkey", header
-    return read, "", ("",) * len(read.header)
+    return read, "", tuple(map(plain_name, read.questions)) or ("",) * len(read.header)
 
 
 def _last_filled(before: str, here: str) -> str:
@@ -150,7 +228,7 @@ def _rest(rows: pd.DataFrame, lines: int) -> pd.DataFrame:
     )
 
 
-def _not_interviews(read: Separated) -> list[Aside]:
+def _not_interviews(read: Cells) -> list[Aside]:
     """List the rows that Qualtrics marks as preview, test, spam or unfinished."""
     names = [plain_name(cell) for cell in read.header]
     found: list[Aside] = []
@@ -174,7 +252,7 @@ def _not_interviews(read: Separated) -> list[Aside]:
     return found
 
 
-def _without_personal(read: Separated, instrument: Instrument) -> tuple[Separated, tuple[str, ...]]:
+def _without_personal(read: Cells, instrument: Instrument) -> tuple[Cells, tuple[str, ...]]:
     """Drop the declared personal columns; a row whose cells cannot be placed keeps none of its cells."""
     personal = {fold(header) for header in instrument.personal.columns}
     if not personal:
@@ -197,8 +275,8 @@ def _withheld(row: Irregular, before: int, after: int) -> Irregular:
 
 
 def _named_as_declared(
-    read: Separated, names: list[str], form: DeliveryForm, instrument: Instrument
-) -> tuple[Separated, dict[str, str]]:
+    read: Cells, names: list[str], form: DeliveryForm, instrument: Instrument
+) -> tuple[Cells, dict[str, str]]:
     """Give columns the names that they are mapped to; several that feed one column are laid together."""
     headers = [plain_name(header) for header in read.header]
     mapped = set(form.columns.values())
@@ -251,7 +329,7 @@ def _categorical(series: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(distinct, dtype="str")), index=series.index)
 
 
-def _with_constants(read: Separated, form: DeliveryForm) -> Separated:
+def _with_constants(read: Cells, form: DeliveryForm) -> Cells:
     """Add what holds for every row, where the file lacks the column."""
     lacking = {column: text for column, text in form.constants.items() if column not in read.header}
     if not lacking:
@@ -270,10 +348,10 @@ def _with_constants(read: Separated, form: DeliveryForm) -> Separated:
     return replace(read, header=(*read.header, *lacking), rows=rows, irregular=irregular)
 
 
-def _in_plain_forms(read: Separated, form: DeliveryForm, instrument: Instrument) -> Separated:
+def _in_plain_forms(read: Cells, form: DeliveryForm, instrument: Instrument, long: LongForm | None) -> Cells:
     """Write numbers, dates, lists and ticks as the instrument reads them."""
     rows = read.rows.copy(deep=False)
-    sources = [(place, instrument.layout.get(plain_name(header))) for place, header in enumerate(read.header)]
+    sources = [(place, _source(plain_name(header), instrument, long)) for place, header in enumerate(read.header)]
     for place, source in sources:
         if source is None:
             continue

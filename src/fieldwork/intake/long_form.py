@@ -101,6 +101,10 @@ class _Long:
             rule = "short_row" if len(row.cells) < len(delivery.columns) else "long_row"
             mend = f"the row has {len(row.cells)} cells, the header {len(delivery.columns)}"
             self.faults.append(_listed(pd.Index([place]), "", [",".join(row.cells)], rule, [mend]))
+        for each in (*delivery.aside, *delivery.remarks):
+            at = self.places[delivery.rows.index == each.row]
+            self.faults.append(_listed(at, each.column, [each.value], each.rule, [each.mend]))
+        self.sound[delivery.rows.index.isin([each.row for each in delivery.aside])] = False
 
     def _fault(self, wrong: npt.NDArray[np.bool_], column: str, rule: str, mend: str | Sequence[str]) -> None:
         """List a fault of rows that are sound so far, and hold them so no longer."""

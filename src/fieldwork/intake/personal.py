@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from fieldwork.errors import DataError, listed
 from fieldwork.intake.problems import shown
 
-__all__ = ["looks_personal", "refuse_personal"]
+__all__ = ["looks_personal", "personal_of", "refuse_personal"]
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "an e-mail address": ("email", "e mail", "mail address", "mailadresse", "courriel", "correo electronico"),
@@ -114,9 +114,13 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def refuse_personal(columns: Mapping[str, Iterable[str]], name: str) -> None:
-    """Raise DataError naming each column that looks personal; `columns`: header and distinct cells of undeclared columns."""
-    found = {header: kind for header, texts in columns.items() if (kind := looks_personal(header, texts))}
+def personal_of(columns: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return what each column that looks personal seems to hold; `columns`: header and distinct cells."""
+    return {header: kind for header, texts in columns.items() if (kind := looks_personal(header, texts))}
+
+
+def refuse_personal(found: Mapping[str, str], name: str) -> None:
+    """Raise DataError naming each column that looks personal and is not declared, as `personal_of` found them."""
     if not found:
         return
     quoted = ", ".join('"' + shown(header).replace("\\", "\\\\").replace('"', '\\"') + '"' for header in found)

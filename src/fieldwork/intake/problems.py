@@ -77,6 +77,11 @@ RULES: tuple[Rule, ...] = (
         "warning",
         "the row repeats an answer of the respondent otherwise than the respondent's own row",
     ),
+    Rule(
+        "declared_missing",
+        "warning",
+        "the file declares a value missing for a reason that the instrument does not have; read as no answer",
+    ),
     Rule("hidden_characters", "warning", "invisible characters were removed from an id or a coded answer"),
     Rule("trailing_separator", "warning", "every row ends with a separator that the header lacks; read without it"),
     Rule("column_absent", "warning", "a column of the instrument was not delivered; its answers are missing"),

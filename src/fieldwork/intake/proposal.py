@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ __all__ = ["proposed"]
 _ALIKE = 0.72  # likeness of texts from which a header alone is offered
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SAMPLE = 400  # distinct answers of a column that are looked at
+_ROWS = 20_000  # of a file that are looked at
 # What survey tools call the keys, whatever the questionnaire.
 _TOOLS = {
     "respondent": ("response id", "responseid", "respondent id", "response number", "submission id", "id"),
@@ -40,7 +42,8 @@ def proposed(path: Path, instrument: Instrument) -> list[Problem]:
     """
     form = form_of(path.name, instrument)
     try:
-        read, _, questions = one_header(read_cells(path, instrument), form)
+        with contextlib.closing(read_cells(path, instrument, rows=_ROWS)) as pieces:
+            read, _, questions = one_header(next(pieces), form)
     except DataError:
         return []
     headers = [plain_name(header) for header in read.header]

@@ -12,8 +12,7 @@ import contextlib
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +22,13 @@ import pandas as pd
 import pyarrow as pa
 
 from fieldwork.errors import DataError
+from fieldwork.intake.cells import MOST_COLUMNS, Cells, Irregular, categorical, changed, too_wide
 from fieldwork.intake.problems import shown
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["MOST_COLUMNS", "Irregular", "Separated", "categorical", "changed", "read_separated", "too_wide"]
+__all__ = ["read_separated"]
 
 _BLOCK = 1 << 20
 _BATCH = 20_000
@@ -42,44 +42,7 @@ _BYTE_ORDER_MARKS = (
 )
 _ONE_BYTE = ("cp1252", "mac-roman")
 _LONGEST_LINE = 1 << 25  # bytes; a line is held in memory whole
-MOST_COLUMNS = 16_384  # as many as a spreadsheet has
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
-
-@dataclass(frozen=True, slots=True)
-class Irregular:
-    """A row that does not have as many cells as the header.
-
-    Attributes
-    ----------
-    row : int                 Line of the file as a spreadsheet counts it.
-    cells : tuple of str      The cells as they stand.
-    """
-
-    row: int
-    cells: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Separated:
-    """A file of separated text, read whole.
-
-    Attributes
-    ----------
-    header : tuple of str               Column names as they stand, untrimmed.
-    rows : pd.DataFrame                 Text cells, dictionary-encoded, columns 0..k-1, index = line of the file.
-    irregular : tuple of Irregular      Rows with too few or too many cells.
-    trailing_separator : bool           Each row ends with one separator more than the header; read without it.
-    sha256 : str                        Of the bytes that were parsed.
-    without_value : tuple               Row and column place of each formula of a workbook that holds no value.
-    """
-
-    header: tuple[str, ...]
-    rows: pd.DataFrame
-    irregular: tuple[Irregular, ...]
-    trailing_separator: bool
-    sha256: str
-    without_value: tuple[tuple[int, int], ...] = ()
 
 
 class _Hashing(io.RawIOBase):
@@ -88,6 +51,7 @@ class _Hashing(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
         self._hash = hashlib.sha256()
+        self.read_so_far = 0
 
     def readable(self) -> bool:
         return True
@@ -96,6 +60,7 @@ class _Hashing(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         size = self._file.readinto(view)
         self._hash.update(view[:size])
+        self.read_so_far += size
         return size
 
     def close(self) -> None:
@@ -106,11 +71,14 @@ class _Hashing(io.RawIOBase):
         return self._hash.hexdigest()
 
 
-def read_separated(path: Path, *, name: str, separator: str = ",", encoding: str = "") -> Separated:
-    r"""Read a file of separated text: a byte order mark decides, else it is in UTF-8 or in the declared encoding.
+def read_separated(
+    path: Path, *, name: str, separator: str = ",", encoding: str = "", rows: int | None = None
+) -> Generator[Cells]:
+    r"""Give a file of separated text piece by piece, `rows` rows each; None: in one piece.
 
-    An encoding is declared for bytes that are not UTF-8. A file that is UTF-8 all the same, and not plain ASCII, is
-    refused: one of the two is wrong, and a wrong guess would spoil names without a trace.
+    A byte order mark decides on the encoding, else it is UTF-8 or the declared one. An encoding is declared for bytes that
+    are not UTF-8. A file that is UTF-8 all the same, and not plain ASCII, is refused: one of the two is wrong, and a wrong
+    guess would spoil names without a trace.
 
     Rows are numbered as a spreadsheet numbers them: a quoted line break does not start a row, an empty line counts but
     holds no row. Raises DataError naming the file and the line for an encoding that is not what it claims to be, a
@@ -121,36 +89,82 @@ def read_separated(path: Path, *, name: str, separator: str = ",", encoding: str
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "a.csv")
     ...     _ = path.write_text("resp_id,role\n001,CTO\n1E5\n", encoding="utf-8")
-    ...     read = read_separated(path, name="a.csv")
+    ...     (read,) = read_separated(path, name="a.csv")
     >>> read.rows[0].tolist(), read.irregular[0].row
     (['001'], 3)
     """
     sha256, encoding = _survey(path, name, encoding)
-    read = _parse(path, name, encoding, separator, surplus=0)
-    if read.irregular and not len(read.rows):
-        read = _without_trailing_separator(_parse(path, name, encoding, separator, surplus=1)) or read
-    if read.sha256 != sha256:
-        raise changed(name, sha256, read.sha256)
-    return read
+    surplus = _surplus(path, name, encoding, separator)
+    size = path.stat().st_size
+    with _opened(path, encoding) as (raw, text):
+        records = _records(text, name, separator)
+        with _longest_cell(_LONGEST):
+            header = _header(records, name, separator)
+        yield from _pieces(records, header, surplus, raw, sha256, size, rows)
+        read = raw.hexdigest()
+    if read != sha256:
+        raise changed(name, sha256, read)
 
 
-def changed(name: str, before: str, after: str) -> DataError:
-    """Return the error of a file that is another one at the end of its reading, by its SHA-256."""
-    return DataError(
-        "the file was changed while it was read",
-        where=name,
-        expected=f"SHA-256 {before[:12]}…",
-        got=f"SHA-256 {after[:12]}…",
-        hint="wait until the delivery is complete, then run again",
-    )
+@contextlib.contextmanager
+def _opened(path: Path, encoding: str) -> Iterator[tuple[_Hashing, io.TextIOWrapper]]:
+    raw = _Hashing(path)
+    with io.BufferedReader(raw, _BLOCK) as buffered, io.TextIOWrapper(buffered, encoding, newline="") as text:
+        yield raw, text
 
 
-def _without_trailing_separator(read: Separated) -> Separated | None:
-    """Return the reading without its surplus last column, if every row has one and no cell of it is filled in."""
-    surplus = read.rows.columns[-1]
-    if read.irregular or not (read.rows[surplus] == "").all():
-        return None
-    return replace(read, rows=read.rows.drop(columns=surplus), trailing_separator=True)
+def _surplus(path: Path, name: str, encoding: str, separator: str) -> bool:
+    """Whether every row ends with one separator more than the header has; most files tell by their first row."""
+    with _opened(path, encoding) as (_, text), _longest_cell(_LONGEST):
+        records = _records(text, name, separator)
+        width = len(_header(records, name, separator))
+        found = False
+        for _, cells in records:
+            if cells and (len(cells) != width + 1 or cells[-1]):
+                return False
+            found = found or bool(cells)
+        return found
+
+
+def _header(records: Iterator[tuple[int, list[str]]], name: str, separator: str) -> list[str]:
+    header = next((cells for _, cells in records if cells), [])
+    _refuse_other_separators(header, name, separator)
+    if len(header) > MOST_COLUMNS:
+        raise too_wide(name, len(header))
+    return header
+
+
+def _pieces(
+    records: Iterator[tuple[int, list[str]]],
+    header: list[str],
+    surplus: bool,
+    raw: _Hashing,
+    sha256: str,
+    size: int,
+    rows: int | None,
+) -> Iterator[Cells]:
+    width, given = len(header) + surplus, False
+    while True:
+        columns: list[list[pa.Array]] = [[] for _ in header]
+        lines: list[int] = []
+        irregular: list[Irregular] = []
+        piece = records if rows is None else islice(records, rows)
+        while batch := _batch(piece):
+            regular = [(row, cells) for row, cells in batch if len(cells) == width]
+            if len(regular) != len(batch):
+                irregular += [Irregular(row, tuple(cells)) for row, cells in batch if cells and len(cells) != width]
+            lines += [row for row, _ in regular]
+            for chunks, cells in zip(columns, zip(*(cells for _, cells in regular), strict=True), strict=False):
+                chunks.append(pa.array(cells, pa.string()).dictionary_encode())
+        if given and not (lines or irregular):
+            return
+        index = pd.Index(np.asarray(lines, dtype="int64"), name="row")
+        frame = pd.DataFrame({place: categorical(chunks) for place, chunks in enumerate(columns)}, index=index)
+        yield Cells(
+            tuple(header), frame, tuple(irregular), trailing_separator=surplus, sha256=sha256,
+            part=min(raw.read_so_far / size, 1.0),
+        )  # fmt: skip
+        given = True
 
 
 def _survey(path: Path, name: str, declared: str) -> tuple[str, str]:
@@ -259,54 +273,19 @@ def _undecodable(name: str, encoding: str, line: int, at: int, byte: int) -> Dat
     )
 
 
-def _parse(path: Path, name: str, encoding: str, separator: str, *, surplus: int) -> Separated:
-    raw = _Hashing(path)
-    with (
-        io.BufferedReader(raw, _BLOCK) as buffered,
-        io.TextIOWrapper(buffered, encoding, newline="") as text,
-        _longest_cell(_LONGEST),
-    ):
-        records = _records(text, name, separator)
-        header = next((cells for _, cells in records if cells), [])
-        _refuse_other_separators(header, name, separator)
-        if len(header) > MOST_COLUMNS:
-            raise too_wide(name, len(header))
-        width = len(header) + surplus
-        columns: list[list[pa.Array]] = [[] for _ in range(width)]
-        lines: list[int] = []
-        irregular: list[Irregular] = []
-        while batch := list(islice(records, _BATCH)):
-            regular = [(row, cells) for row, cells in batch if len(cells) == width]
-            if len(regular) != len(batch):
-                irregular += [Irregular(row, tuple(cells)) for row, cells in batch if cells and len(cells) != width]
-            lines += [row for row, _ in regular]
-            for chunks, cells in zip(columns, zip(*(cells for _, cells in regular), strict=True), strict=False):
-                chunks.append(pa.array(cells, pa.string()).dictionary_encode())
-        sha256 = raw.hexdigest()
-    index = pd.Index(np.asarray(lines, dtype="int64"), name="row")
-    frame = pd.DataFrame({place: categorical(chunks) for place, chunks in enumerate(columns)}, index=index)
-    return Separated(tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256)
+def _batch(records: Iterator[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    with _longest_cell(_LONGEST):
+        return list(islice(records, _BATCH))
 
 
 @contextlib.contextmanager
 def _longest_cell(characters: int) -> Iterator[None]:
-    """Set the bound of the csv module, which holds for the whole process, for the time of one reading."""
+    """Set the bound of the csv module, which holds for the whole process, for the time of a reading."""
     before = csv.field_size_limit(characters)
     try:
         yield
     finally:
         csv.field_size_limit(before)
-
-
-def too_wide(name: str, columns: int) -> DataError:
-    """Return the refusal of a table with more columns than any questionnaire has."""
-    return DataError(
-        "the table is too wide to be a delivery",
-        where=f"{name}, row 1",
-        expected=f"at most {MOST_COLUMNS:,} columns",
-        got=f"{columns:,}",
-        hint="export one row per respondent and one column per answer",
-    )
 
 
 def _records(text: io.TextIOBase, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -370,12 +349,3 @@ def _refuse_other_separators(header: list[str], name: str, separator: str) -> No
                 hint="declare separator (and decimal) under [[delivery]] of the instrument, or save the file with "
                 f"{_SEPARATORS[separator]}",
             )
-
-
-def categorical(chunks: list[pa.Array]) -> pd.Categorical:
-    """Join dictionary-encoded pieces of a column of texts."""
-    if not chunks:
-        return pd.Categorical([], categories=pd.Index([], dtype="str"))
-    whole = pa.chunked_array(chunks).unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-    return pd.Categorical.from_codes(codes, categories=pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str"))

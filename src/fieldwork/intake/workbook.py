@@ -15,9 +15,10 @@ from __future__ import annotations
 import errno
 import lzma
 import re
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,8 +32,8 @@ import pandas as pd
 import pyarrow as pa
 
 from fieldwork.errors import DataError, listed, nearest
+from fieldwork.intake.cells import MOST_COLUMNS, Cells, Irregular, categorical, changed, too_wide
 from fieldwork.intake.problems import shown
-from fieldwork.intake.separated import MOST_COLUMNS, Irregular, Separated, categorical, changed, too_wide
 from fieldwork.provenance import sha256_file
 
 __all__ = ["read_workbook"]
@@ -58,8 +59,10 @@ class _Cell:
     formula: bool
 
 
-def read_workbook(path: Path, *, name: str, sheet: str = "", header_lines: int = 1) -> Separated:
-    """Read a sheet of an .xlsx workbook: the one that is named, else the only one that holds anything.
+def read_workbook(
+    path: Path, *, name: str, sheet: str = "", header_lines: int = 1, rows: int | None = None
+) -> Generator[Cells]:
+    """Give a sheet of an .xlsx workbook piece by piece: the one that is named, else the only one that holds anything.
 
     Rows are numbered as the spreadsheet numbers them; hidden rows count, empty ones do not. Dates become ISO texts by the
     workbook's own calendar (1900 or 1904), whole numbers lose their decimal point. The table is as wide as its first
@@ -74,10 +77,9 @@ def read_workbook(path: Path, *, name: str, sheet: str = "", header_lines: int =
             archive = zipfile.ZipFile(file)
         with archive:
             _refuse_bombs(archive, path.stat().st_size, name)
-            read = _read(_Workbook(archive, name), name, sheet, header_lines, before)
+            yield from _read(_Workbook(archive, name), name, sheet, header_lines, before, rows or sys.maxsize)
     if (after := sha256_file(path)) != before:
         raise changed(name, before, after)
-    return read
 
 
 @contextmanager
@@ -375,7 +377,7 @@ def _number(letters: str) -> int:
     return number
 
 
-def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str) -> Separated:
+def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str, most: int) -> Iterator[Cells]:
     rows = book.rows(_chosen(book, name, sheet))
     row, cells = next(rows, (0, []))
     if not cells:
@@ -390,38 +392,60 @@ def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str
     width = max(cell.column for _, line in [(row, cells), *further] for cell in line)
     if width > MOST_COLUMNS:
         raise too_wide(name, width)
-    header = _filled(cells, width)
-    columns: list[list[pa.Array]] = [[] for _ in range(width)]
-    batch: list[list[str]] = []
-    lines: list[int] = []
-    irregular: list[Irregular] = []
-    without: list[tuple[int, int]] = []
-
-    def store() -> None:
-        for chunks, texts in zip(columns, zip(*batch, strict=True), strict=False):
-            chunks.append(pa.array(texts, pa.string()).dictionary_encode())
-        batch.clear()
-
+    piece = _Piece(tuple(_filled(cells, width)), sha256)
+    given = False
     last = row
-    for number, cells in chain(further, rows):
-        _refuse_far(number, last, cells, width, name)
+    for number, line in chain(further, rows):
+        _refuse_far(number, last, line, width, name)
         last = number
-        without += [(number, cell.column - 1) for cell in cells if cell.formula]
-        if (beyond := cells[-1].column) > width:
-            irregular.append(Irregular(number, tuple(_filled(cells, beyond))))
-            continue
-        lines.append(number)
-        batch.append(_filled(cells, width))
-        if len(batch) == _BATCH:
-            store()
-    store()
-    frame = pd.DataFrame(
-        {place: categorical(chunks) for place, chunks in enumerate(columns)},
-        index=pd.Index(np.asarray(lines, dtype="int64"), name="row"),
-    )
-    return Separated(
-        tuple(header), frame, tuple(irregular), trailing_separator=False, sha256=sha256, without_value=tuple(without)
-    )
+        if piece.held == most:
+            yield piece.cells()
+            given, piece = True, _Piece(piece.header, sha256)
+        piece.add(number, line)
+    if piece.held or not given:
+        yield piece.cells()
+
+
+class _Piece:
+    """Rows of a sheet on their way into a piece."""
+
+    def __init__(self, header: tuple[str, ...], sha256: str) -> None:
+        self.header, self.sha256 = header, sha256
+        self.columns: list[list[pa.Array]] = [[] for _ in header]
+        self.batch: list[list[str]] = []
+        self.lines: list[int] = []
+        self.irregular: list[Irregular] = []
+        self.without: list[tuple[int, int]] = []
+
+    @property
+    def held(self) -> int:
+        return len(self.lines) + len(self.irregular)
+
+    def add(self, number: int, line: list[_Cell]) -> None:
+        self.without += [(number, cell.column - 1) for cell in line if cell.formula]
+        if (beyond := line[-1].column) > len(self.header):
+            self.irregular.append(Irregular(number, tuple(_filled(line, beyond))))
+            return
+        self.lines.append(number)
+        self.batch.append(_filled(line, len(self.header)))
+        if len(self.batch) == _BATCH:
+            self._store()
+
+    def _store(self) -> None:
+        for chunks, texts in zip(self.columns, zip(*self.batch, strict=True), strict=False):
+            chunks.append(pa.array(texts, pa.string()).dictionary_encode())
+        self.batch.clear()
+
+    def cells(self) -> Cells:
+        self._store()
+        frame = pd.DataFrame(
+            {place: categorical(chunks) for place, chunks in enumerate(self.columns)},
+            index=pd.Index(np.asarray(self.lines, dtype="int64"), name="row"),
+        )
+        return Cells(
+            self.header, frame, tuple(self.irregular), trailing_separator=False, sha256=self.sha256,
+            without_value=tuple(self.without),
+        )  # fmt: skip
 
 
 def _filled(cells: list[_Cell], width: int) -> list[str]:
