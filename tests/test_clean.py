@@ -1,6 +1,7 @@
 """Cleaning: each rule on a delivery of its own, and the counts that always add up."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fieldwork.clean import clean
+from fieldwork.chapter import Chapter
+from fieldwork.clean import clean, take_in
 from fieldwork.errors import DataError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import read_deliveries, read_delivery
@@ -441,3 +443,81 @@ def test_no_corruption_of_a_delivery_loses_a_row(tmp_path, spoiled, copied, cut)
     assert (found.quarantine["mend"] != "").all()
     assert found.responses["resp_id"].is_unique
     assert found.responses["role"].isin(INSTRUMENT.role_ids).all()
+
+
+@pytest.fixture(scope="module")
+def patchwork(tmp_path_factory):
+    """A study whose two deliveries hold what pieces could tear apart: repeats, conflicts, corrections, copies, faults, marks."""
+    folder = tmp_path_factory.mktemp("patchwork")
+    shutil.copytree(CASES, folder, dirs_exist_ok=True)
+    with (folder / "instruments" / "instrument.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[delivery]]\nfile = "b*.csv"\ncorrects = true\n')
+    head = "resp_id,org_id,wave,role,stage_fn,conf,weeks,stall,comments,extra"
+    rows = [
+        f"r{n:02},o{n % 7},w1,{('CEO', 'CFO', 'CTO')[n % 3]},{n % 3 + 1},{n % 5 + 1},,no,text {n},{n}"
+        for n in range(60)
+    ]
+    rows += [
+        rows[3],
+        rows[50].replace(",1,", ",2,"),
+        "r77,o1,w1,CFOO,1,1,,no,,",
+        "r78,o1",
+        rows[5] + ",more",
+        ",,,,,,,,,",
+    ]
+    rows += [rows[9].replace("r09", "r90"), rows[9].replace("r09", "q90"), "r91,o\u200b2,w1,CEO,1,98,,no,,x"]
+    raw = folder / "data" / "raw" / "w1"
+    raw.mkdir(parents=True)
+    (raw / "a.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    (raw / "b.csv").write_text("\n".join([head, rows[11].replace("text", "better"), rows[12]]) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("key", [None, b"a key"])
+@pytest.mark.parametrize("rows", [3, 7, 1000])
+def test_no_piece_tears_anything_apart(patchwork, tmp_path, monkeypatch, rows, key):
+    monkeypatch.setattr("fieldwork.clean.key_of", lambda _: key)
+    monkeypatch.setattr("fieldwork.intake.spool._IN_MEMORY", 1000)
+    monkeypatch.setattr("fieldwork.clean.division._BLOCK", 2)
+    chapter = Chapter.open("01_clean", patchwork, "w1", tmp_path)
+    whole = clean(read_deliveries(chapter.study.raw_files(), chapter.instrument), chapter.instrument, key=key)
+    assert set(whole.flow.by_rule) >= {"short_row", "long_row", "superseded", "duplicate_respondent", "role_unknown"}
+    assert {"duplicate_answers", "hidden_characters"} <= set(whole.flow.flags)
+    seen = []
+    taken = take_in(chapter, rows=rows, progress=lambda file, part: seen.append((file, part)))
+    assert taken.flow == whole.flow
+    assert list(dict.fromkeys(file for file, _ in seen)) == ["a.csv", "b.csv"]
+    assert dict(seen) == {"a.csv": 1.0, "b.csv": 1.0}
+    pd.testing.assert_frame_equal(chapter.read("01_clean"), whole.responses)
+    missing = chapter.read("01_clean.missing")
+    assert missing.astype("object").to_numpy().tolist() == whole.missing.astype("object").to_numpy().tolist()
+    for name in ("quarantine", "unknown_columns"):
+        saved = pd.read_csv(chapter.path(f"01_clean.{name}.csv"), dtype="str", keep_default_na=False)
+        assert saved.to_numpy().tolist() == getattr(whole, name).astype("str").to_numpy().tolist()
+    table = pd.read_csv(chapter.path("01_clean.csv"), dtype="str", keep_default_na=False)
+    assert table["resp_id"].tolist() == whole.responses["resp_id"].tolist()
+    assert sorted(path.name for path in chapter.path("x").parent.iterdir()) == sorted(
+        chapter.saved()["file"].str.split("/").str[-1]
+    )
+
+
+def test_a_delivery_that_is_refused_leaves_nothing(patchwork, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(patchwork / "data" / "raw", raw)
+    with (raw / "w1" / "b.csv").open("a", encoding="utf-8") as file:
+        file.write("r1,o1,w2,CEO,1,1,,no,,\n")
+    chapter = Chapter.open("01_clean", patchwork, "w1", tmp_path / "out", raw=raw)
+    with pytest.raises(DataError, match="rows of another wave"):
+        take_in(chapter, rows=5)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_one_piece_is_saved_as_a_whole_table_is(patchwork, tmp_path):
+    chapter = Chapter.open("01_clean", patchwork, "w1", tmp_path / "a")
+    take_in(chapter)
+    whole = clean(read_deliveries(chapter.study.raw_files(), chapter.instrument), chapter.instrument)
+    other = Chapter.open("01_clean", patchwork, "w1", tmp_path / "b")
+    other.save(whole.responses)
+    other.save(whole.missing, "01_clean.missing.parquet", csv=False)
+    for name in ("01_clean.parquet", "01_clean.csv", "01_clean.missing.parquet"):
+        assert chapter.path(name).read_bytes() == other.path(name).read_bytes()

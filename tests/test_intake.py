@@ -237,7 +237,7 @@ def test_both_layouts_of_a_multi_select_item(deliver, instrument):
     wide = deliver("resp_id,org_id,wave,role,blk_roi,blk_cost,blk_skill,blk_none\nr1,o1,w1,CEO,1,0,0,0\n", "wide.csv")
     long = deliver("resp_id,org_id,wave,role,blk\nr1,o1,w1,CEO,roi\n", "long.csv")
     columns = ["blk_roi", "blk_cost", "blk_skill", "blk_none"]
-    first, second = (read_answers([each], instrument).coded[columns] for each in (wide, long))
+    first, second = (next(read_answers([each], instrument)).coded[columns] for each in (wide, long))
     assert first.to_numpy().tolist() == second.to_numpy().tolist() == [[1, 0, 0, 0]]
     both = "resp_id,org_id,wave,role,blk,blk_roi\nr1,o1,w1,CEO,roi,1\n"
     assert refused(deliver, both).title == "the answers to blk are delivered in two forms"

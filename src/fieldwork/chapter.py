@@ -7,14 +7,15 @@ The same table makes the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from fieldwork import schema
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
-from fieldwork.provenance import make_folders, sha256_file, write_whole
+from fieldwork.provenance import make_folders, sha256_file, write_whole, writing_whole
 from fieldwork.study import Study, valid_name
 
 if TYPE_CHECKING:
@@ -248,6 +249,40 @@ class Chapter:
             self._put(path.with_suffix(".csv"), _csv(frame), len(frame))
         return path
 
+    @contextlib.contextmanager
+    def saving(
+        self, name: str, *, csv: bool = True, folder: Folder = "processed"
+    ) -> Iterator[Callable[[pd.DataFrame], None]]:
+        """Save a table part by part: yields what to call with each part, which have the same columns; names as in `save`.
+
+        The files take their place when all parts are there, and not at all where the block ends by an error.
+        """
+        path = self.path(name, folder)
+        closed = make_folders(path, self.out or self.study.folder)
+        made = (
+            [_parts_as_csv]
+            if path.suffix == ".csv"
+            else [_parts_as_parquet, _parts_as_csv]
+            if csv
+            else [_parts_as_parquet]
+        )
+        places = [path] if len(made) == 1 else [path, path.with_suffix(".csv")]
+        count = 0
+        with contextlib.ExitStack() as open_:
+            writers = [
+                open_.enter_context(make(open_.enter_context(writing_whole(place, closed=closed))))
+                for make, place in zip(made, places, strict=True)
+            ]
+
+            def add(part: pd.DataFrame) -> None:
+                nonlocal count
+                count += len(part)
+                for write in writers:
+                    write(part)
+
+            yield add
+        self._saved.extend((place, count) for place in places)
+
     def save_json(self, value: object, name: str = "", *, folder: Folder = "processed") -> Path:
         """Save records, numbers and texts as JSON; a missing number becomes null, an infinite one is refused."""
         name = name or self.name
@@ -354,13 +389,50 @@ def _guarded(texts: pd.Series) -> pd.Series:
     return texts.where(~runs, "'" + texts).str.replace("\r\n?", "\n", regex=True)
 
 
-def _csv(frame: pd.DataFrame) -> bytes:
+def _csv(frame: pd.DataFrame, *, header: bool = True) -> bytes:
     buffer = io.StringIO(newline="")
-    guarded(frame).to_csv(buffer, index=False, lineterminator="\n")
+    guarded(frame).to_csv(buffer, index=False, header=header, lineterminator="\n")
     return buffer.getvalue().encode()
 
 
+@contextlib.contextmanager
+def _parts_as_csv(file: BinaryIO) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write parts of a table as one CSV, as `_csv` writes a whole."""
+    header = True
+
+    def write(part: pd.DataFrame) -> None:
+        nonlocal header
+        file.write(_csv(part, header=header))
+        header = False
+
+    yield write
+
+
+@contextlib.contextmanager
+def _parts_as_parquet(file: BinaryIO) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write parts of a table as one Parquet file, a row group each; one part is the same bytes as `_parquet` makes."""
+    with contextlib.ExitStack() as open_:
+        writer: pq.ParquetWriter | None = None
+
+        def write(part: pd.DataFrame) -> None:
+            nonlocal writer
+            table = _table(part, "a part")
+            if writer is None:
+                writer = open_.enter_context(
+                    pq.ParquetWriter(file, table.schema, compression="zstd", store_schema=False)
+                )
+            writer.write_table(table)
+
+        yield write
+
+
 def _parquet(frame: pd.DataFrame, name: str) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(_table(frame, name), buffer, compression="zstd", store_schema=False)
+    return buffer.getvalue()
+
+
+def _table(frame: pd.DataFrame, name: str) -> pa.Table:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError) as error:
@@ -371,10 +443,8 @@ def _parquet(frame: pd.DataFrame, name: str) -> bytes:
             got=str(error).splitlines()[0][:120],
             hint="give the column one type before it is saved",
         ) from error
-    buffer = io.BytesIO()
     # What pandas notes in the schema names its version: without it the same table is the same bytes.
-    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd", store_schema=False)
-    return buffer.getvalue()
+    return table.replace_schema_metadata(None)
 
 
 def _plain(value: Any, name: str) -> Any:  # noqa: ANN401 - any value on its way to JSON

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 __all__ = [
     "RESTRICTED",
@@ -44,6 +44,7 @@ __all__ = [
     "write_atomic",
     "write_manifest",
     "write_whole",
+    "writing_whole",
 ]
 
 RESTRICTED = "restricted"
@@ -192,8 +193,9 @@ def _in_place_of(path: Path) -> Iterator[Path]:
         made.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes, *, closed: bool = False) -> None:
-    """Write a file so that a reader, or a crash, meets the old one or the new one and nothing between.
+@contextlib.contextmanager
+def writing_whole(path: Path, *, closed: bool = False) -> Iterator[BinaryIO]:
+    """Write a file bit by bit so that a reader, or a crash, meets the old one or the new one and nothing between.
 
     `closed`: readable to its owner alone. Raises OSError, with the file's name, where the system refuses; nothing is left then.
     """
@@ -202,9 +204,15 @@ def write_whole(path: Path, content: bytes, *, closed: bool = False) -> None:
         made.unlink(missing_ok=True)
         opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if closed else 0o666)
         with os.fdopen(opened, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: bytes, *, closed: bool = False) -> None:
+    """Write a file of known content as `writing_whole` does."""
+    with writing_whole(path, closed=closed) as file:
+        file.write(content)
 
 
 def write_atomic(path: Path, text: str, *, closed: bool = False) -> None:

@@ -1,19 +1,29 @@
 """Delivered exports, held against the instrument: what was delivered, what it says, and what is wrong with it.
 
-`read_delivery` reads a file as text and accounts for every row; `join_long` brings files of one answer a row to the
-respondents; `read_answers` turns texts into answers and lists every fault; `check_files` prints the list for a sender.
+`read_pieces` reads files as text, piece by piece, and accounts for every row; `join_long` brings files of one answer a row to
+the respondents; `Answers` turns texts into answers and lists every fault; `check_files` prints the list for a sender.
 Raw files are read and never written.
 """
 
 from __future__ import annotations
 
-from fieldwork.intake.answers import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, Answers, read_answers
+from fieldwork.intake.answers import Answers, Tally, read_answers
 from fieldwork.intake.check import check_files, problems_of
-from fieldwork.intake.delivery import Delivery, delivered, measures_absent, read_deliveries, read_delivery
+from fieldwork.intake.delivery import (
+    Delivery,
+    Head,
+    Heads,
+    measures_absent,
+    read_deliveries,
+    read_delivery,
+    read_pieces,
+)
+from fieldwork.intake.interviews import NOT_SHOWN, ROUTED_OUT
 from fieldwork.intake.long_form import LongAnswers, join_long
 from fieldwork.intake.personal import looks_personal
 from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown
 from fieldwork.intake.pseudonyms import key_of, pseudonym, without_ids, without_long_ids
+from fieldwork.intake.rows import NOT_DELIVERED, Piece
 
 __all__ = [
     "NOT_DELIVERED",
@@ -23,11 +33,14 @@ __all__ = [
     "SETS_ASIDE",
     "Answers",
     "Delivery",
+    "Head",
+    "Heads",
     "LongAnswers",
+    "Piece",
     "Problem",
     "Rule",
+    "Tally",
     "check_files",
-    "delivered",
     "join_long",
     "key_of",
     "looks_personal",
@@ -37,6 +50,7 @@ __all__ = [
     "read_answers",
     "read_deliveries",
     "read_delivery",
+    "read_pieces",
     "rules_of",
     "shown",
     "without_ids",

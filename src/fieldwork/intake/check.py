@@ -54,8 +54,9 @@ def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
 
 def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[Problem]:
     """List every fault of every row; of a row, in the order of precedence of the rules."""
-    answers = read_answers(list(deliveries), instrument)
-    return _problems(answers.rows, answers.faults, answers.rules)
+    rules = rules_of(instrument)
+    pieces = read_answers(deliveries, instrument)
+    return [p for piece in pieces for p in _problems(piece.rows.assign(file=piece.file), piece.faults, rules)]
 
 
 def _problems(rows: pd.DataFrame, listed: pd.DataFrame, rules: Mapping[str, Rule]) -> list[Problem]:

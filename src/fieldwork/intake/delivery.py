@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from fieldwork.instrument import DeliveryForm, Instrument, LongForm
     from fieldwork.intake.cells import Cells, Irregular
 
-__all__ = ["Delivery", "delivered", "measures_absent", "pieces_of", "read_cells", "read_deliveries", "read_delivery"]
+__all__ = [
+    "Delivery",
+    "Head",
+    "Heads",
+    "measures_absent",
+    "pieces_of",
+    "read_cells",
+    "read_deliveries",
+    "read_delivery",
+    "read_pieces",
+]
 
 _READERS: dict[str, Callable[..., Generator[Cells]]] = {
     ".csv": read_separated,
@@ -88,22 +98,67 @@ class Delivery:
         return len(self.rows) + len(self.irregular)
 
 
-def delivered(deliveries: Iterable[Delivery]) -> pd.DataFrame:
-    """Return what was delivered as a table: file, rows, sha256 (twelve digits)."""
-    files = [(delivery.file, delivery.delivered, delivery.sha256[:12]) for delivery in deliveries]
-    return pd.DataFrame(files, columns=["file", "rows", "sha256"]).set_index("file")
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What is told of a file as a whole, however many pieces it was read in.
+
+    Attributes
+    ----------
+    file, sha256 : str                Name of the file; of its bytes.
+    delivered : int                   Rows.
+    unknown, absent : tuple of str    As of a delivery.
+    problems : tuple of Problem       Remarks on the file.
+    long : LongForm or None           As of a delivery.
+    """
+
+    file: str
+    sha256: str
+    delivered: int
+    unknown: tuple[str, ...]
+    absent: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    long: LongForm | None
+
+
+class Heads:
+    """What is told of each file, put together from its pieces; iterates over heads in the order in which files came."""
+
+    def __init__(self, deliveries: Iterable[Delivery] = ()) -> None:
+        self._heads: dict[str, Head] = {}
+        for delivery in deliveries:
+            self.add(delivery)
+
+    def __iter__(self) -> Iterator[Head]:
+        return iter(self._heads.values())
+
+    def add(self, piece: Delivery) -> None:
+        """Add a piece of a file."""
+        before = self._heads.get(piece.file)
+        self._heads[piece.file] = Head(
+            file=piece.file,
+            sha256=piece.sha256,
+            delivered=piece.delivered + (before.delivered if before else 0),
+            unknown=tuple(dict.fromkeys((*(before.unknown if before else ()), *piece.unknown))),
+            absent=piece.absent,
+            problems=tuple(dict.fromkeys((*(before.problems if before else ()), *piece.problems))),
+            long=piece.long,
+        )
 
 
 def read_deliveries(paths: Iterable[Path], instrument: Instrument, *, within: Path | None = None) -> list[Delivery]:
     """Read several files of one wave in the order of their names; a name that occurs twice is given with its folder."""
+    return list(read_pieces(paths, instrument, within=within))
+
+
+def read_pieces(
+    paths: Iterable[Path], instrument: Instrument, *, within: Path | None = None, rows: int | None = None
+) -> Iterator[Delivery]:
+    """Give several files of one wave as `read_deliveries` does, each in pieces of at most `rows` rows; None: in one."""
     paths = sorted(paths)
     twice = {name for name, times in Counter(path.name for path in paths).items() if times > 1}
-    return [
-        read_delivery(
-            path, instrument, within=within, name=shown("/".join(path.parts[-2:])) if path.name in twice else ""
-        )
-        for path in paths
-    ]
+    for path in paths:
+        name = shown("/".join(path.parts[-2:])) if path.name in twice else ""
+        yield from pieces_of(path, instrument, within=within, name=name, rows=rows)
 
 
 def read_delivery(path: Path, instrument: Instrument, *, within: Path | None = None, name: str = "") -> Delivery:
@@ -236,7 +291,7 @@ def _of_answers(name: str, read: Cells, rows: pd.DataFrame, form: LongForm) -> D
     )
 
 
-def measures_absent(deliveries: Sequence[Delivery], instrument: Instrument) -> DataError | None:
+def measures_absent(deliveries: Sequence[Head | Delivery], instrument: Instrument) -> DataError | None:
     """Return the error of a misspelt measure: no file holds it, and one has an unknown column much like it.
 
     It would otherwise pass as an item that nobody answered. A measure that was simply not delivered is remarked, and what

@@ -21,8 +21,8 @@ from fieldwork.errors import StudyError
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
-    from fieldwork.intake.answers import Answers
     from fieldwork.intake.long_form import LongAnswers
+    from fieldwork.intake.rows import Piece
     from fieldwork.study import Study
 
 __all__ = ["key_of", "pseudonym", "without_ids", "without_long_ids"]
@@ -131,22 +131,22 @@ def _faults(faults: pd.DataFrame, key: bytes, kinds: dict[str, str]) -> pd.DataF
     return faults.assign(value=value.astype("str"))
 
 
-def without_ids(answers: Answers, instrument: Instrument, key: bytes, called: dict[str, str]) -> Answers:
-    """Return answers with pseudonyms in place of every id, in rows, answers, faults and unknown columns alike.
+def without_ids(piece: Piece, instrument: Instrument, key: bytes, called: dict[str, str]) -> Piece:
+    """Return a piece with pseudonyms in place of every id, in rows, answers, faults and unknown columns alike.
 
     Cells of damaged rows are withheld: nobody can tell which of them is an id. `called` names mapped columns as delivered.
     """
     keys = instrument.keys
-    coded = answers.coded.copy(deep=False)
+    coded = piece.coded.copy(deep=False)
     for name, kind in ((keys.respondent, "r"), (keys.organisation, "o")):
         if name:
             coded[name] = _replaced(coded[name], key, kind)
     return replace(
-        answers,
-        rows=answers.rows.assign(resp_id=_replaced(answers.rows["resp_id"], key, "r")),
+        piece,
+        rows=piece.rows.assign(resp_id=_replaced(piece.rows["resp_id"], key, "r")),
         coded=coded,
-        faults=_faults(answers.faults, key, _columns(instrument, called)),
-        unknown=answers.unknown.assign(resp_id=_replaced(answers.unknown["resp_id"], key, "r")),
+        faults=_faults(piece.faults, key, _columns(instrument, called)),
+        unknown=piece.unknown.assign(resp_id=_replaced(piece.unknown["resp_id"], key, "r")),
     )
 
 

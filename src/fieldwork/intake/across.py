@@ -1,0 +1,206 @@
+"""Rows held against one another: respondents delivered twice, corrections, and answers that are another's.
+
+Of every row that could be read, 32 bytes stay in memory: its place, digests of who and of what, its file. Texts are fetched for
+the few rows alone whose digests occur twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fieldwork.errors import listed
+from fieldwork.intake.faults import NO_FAULTS, delivered_name, listed_faults
+from fieldwork.intake.interviews import DECLARED, named_items
+from fieldwork.intake.problems import SETS_ASIDE, rules_of
+from fieldwork.intake.spool import digests
+
+if TYPE_CHECKING:
+    from fieldwork.instrument import Instrument, QualityRule
+    from fieldwork.intake.rows import Piece
+
+__all__ = ["Across"]
+
+_TOLD = 10_000  # rows of respondents with other answers of which it is told in which items they differ
+
+Fetch = Callable[[npt.NDArray[np.int64]], Iterable["Piece"]]
+
+
+class Across:
+    """What is known of every row, and the faults that come of it once all are there."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.files: list[str] = []
+        self.corrects: list[bool] = []
+        self.columns: list[str] = []  # what each file calls the respondent
+        house = rules_of(instrument)
+        declared = {rule.name for rule in instrument.quality}
+        self._errors = {n for n, rule in house.items() if rule.severity in SETS_ASIDE and n not in declared}
+        self._copies = [rule for rule in instrument.quality if rule.kind == "duplicate_answers"]
+        self._notes: list[tuple[npt.NDArray[np.generic], ...]] = []
+
+    def note(self, piece: Piece, *, corrects: bool, called: Mapping[str, str]) -> None:
+        """Keep what is needed of the rows of a piece; `called` names mapped columns as the file does."""
+        if not self.files or self.files[-1] != piece.file:
+            column = delivered_name(self.instrument, self.instrument.keys.respondent)
+            self.files.append(piece.file)
+            self.corrects.append(corrects)
+            self.columns.append(called.get(column, column))
+        coded, keys = piece.coded, self.instrument.keys
+        wrong = piece.faults.loc[piece.faults["rule"].isin(self._errors), "place"]
+        self._notes.append(
+            (
+                coded.index.to_numpy(dtype="int64"),
+                digests(coded[[keys.respondent]]),
+                piece.same,
+                np.full(len(coded), len(self.files) - 1, dtype=np.int32),
+                coded[keys.respondent].notna().to_numpy(dtype=bool),
+                ~coded.index.isin(wrong),
+                *(digests(coded[self._compared(rule)]) for rule in self._copies),
+                *(
+                    coded[self._compared(rule)].notna().any(axis="columns").to_numpy(dtype=bool)
+                    for rule in self._copies
+                ),
+            )
+        )
+
+    def faults(self, fetch: Fetch) -> pd.DataFrame:
+        """Return every fault of rows held against one another; `fetch` gives the pieces that hold places, with these rows."""
+        columns = [np.concatenate(column) for column in zip(*self._notes, strict=True)]
+        self._notes.clear()
+        place, who, same, file, named, sound = columns[:6]
+        twice = np.flatnonzero(named)[_several(who[named])]
+        rows = self._persons(place[twice], fetch).assign(same=same[twice], number=file[twice])
+        superseded = self._superseded(rows)
+        repeated = self._repeated(rows.drop(index=pd.Index(superseded["place"])), fetch)
+        sound &= ~np.isin(place, np.concatenate([superseded["place"], repeated["place"]]))
+        copies = [
+            self._copied(rule, place[good], digest[good], fetch)
+            for rule, digest, answered in zip(
+                self._copies, columns[6 : 6 + len(self._copies)], columns[6 + len(self._copies) :], strict=True
+            )
+            if (good := sound & answered).any()
+        ]
+        return pd.concat([NO_FAULTS, superseded, repeated, *copies], ignore_index=True)
+
+    def _compared(self, rule: QualityRule) -> list[str]:
+        keys = self.instrument.keys
+        apart = {keys.respondent, keys.organisation, keys.wave, keys.weight, keys.start, keys.end}
+        return named_items(rule, self.instrument) or [name for name in self.instrument.columns() if name not in apart]
+
+    def _persons(self, places: npt.NDArray[np.int64], fetch: Fetch) -> pd.DataFrame:
+        """Return who stands at some places: respondent, file, line, and the times of the interview."""
+        keys = self.instrument.keys
+        times = [key for key in (keys.start, keys.end) if key]
+        columns = ["who", "file", "row", *(f"time {number}" for number, _ in enumerate(times))]
+        parts = [
+            pd.DataFrame(
+                {
+                    "who": piece.coded[keys.respondent].astype("str"),
+                    "file": piece.file,
+                    "row": piece.rows["row"].loc[piece.coded.index],
+                    **{f"time {n}": piece.coded[key].astype("str").fillna("") for n, key in enumerate(times)},
+                },
+                index=piece.coded.index,
+            )
+            for piece in fetch(places)
+        ]
+        return pd.concat(parts).loc[places] if parts else pd.DataFrame(columns=columns)
+
+    def _superseded(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Find rows whose respondent a later file corrects; of several corrections the last, by name of file, counts."""
+        correcting = [number for number, corrects in enumerate(self.corrects) if corrects]
+        found = [NO_FAULTS]
+        for number, name in enumerate(self.files):
+            mine = rows.loc[rows["number"] == number, "who"]
+            later = [c for c in correcting if c != number and (not self.corrects[number] or self.files[c] > name)]
+            for correction in reversed(later):
+                theirs = rows[rows["number"] == correction]
+                where = theirs["file"] + ", row " + theirs["row"].astype("str")
+                at = dict(zip(theirs["who"], where, strict=True))
+                wrong = mine[mine.isin(list(at))]
+                if len(wrong):
+                    mends = [f"nothing to mend: {at[name]} corrects it" for name in wrong]
+                    found.append(listed_faults(wrong.index, self.columns[number], wrong.tolist(), "superseded", mends))
+                    mine = mine.drop(wrong.index)
+        return pd.concat(found, ignore_index=True)
+
+    def _repeated(self, rows: pd.DataFrame, fetch: Fetch) -> pd.DataFrame:
+        """Find respondents delivered more than once: the same answers, all but the first; other answers, all of them."""
+        rows = rows[rows["who"].duplicated(keep=False)]
+        if not len(rows):
+            return NO_FAULTS
+        # First is who came first by the clock, so that the order of rows decides between identical rows only.
+        clock = [name for name in rows.columns if name.startswith("time ")]
+        order = rows.sort_values(["who", *clock, "file", "row"])
+        who = order["who"]
+        place = order.groupby("who").cumcount()
+        conflict = (order["same"] != order.groupby("who")["same"].transform("first")).groupby(who).transform("any")
+        where = order["file"] + ", row " + order["row"].astype("str")
+        first = where.groupby(who).transform("first")
+        other = where.groupby(who).transform(lambda group: group.iloc[1]).where(place == 0, first)
+        column = order["number"].map(dict(enumerate(self.columns)))
+        again = order.index[~conflict & (place > 0)]
+        mends = [f"delete it: {text} holds the same answers of this respondent" for text in first[again]]
+        found = [listed_faults(again, column[again].tolist(), who[again].tolist(), "duplicate_respondent", mends)]
+        clashing = order.index[conflict]
+        differ = self._differences(who[clashing], fetch) if len(clashing) <= _TOLD else {}
+        mends = [
+            f"answers differ from {other[at]}{f' in {differ[at]}' if differ.get(at) else ''}: keep one"
+            for at in clashing
+        ]
+        found.append(
+            listed_faults(clashing, column[clashing].tolist(), who[clashing].tolist(), "duplicate_respondent", mends)
+        )
+        return pd.concat(found, ignore_index=True)
+
+    def _differences(self, who: pd.Series, fetch: Fetch) -> dict[int, str]:
+        """Name, for rows of respondents in order (index = place), the items in which a respondent's rows differ."""
+        keys = self.instrument.keys
+        apart = {keys.respondent, keys.wave, keys.start, keys.end}
+        parts = []
+        for piece in fetch(who.index.to_numpy(dtype="int64")):
+            answers = {c: piece.coded[c].astype("str").fillna("") for c in piece.coded.columns if c not in apart}
+            reasons = {
+                f"{item}: reason": piece.reasons[item].astype("str").fillna("")
+                for item in piece.reasons.columns
+                if item not in apart
+            }
+            wrong = piece.faults[~piece.faults["rule"].isin(["hidden_characters"])]
+            texts = {
+                f"{column}: text": part.groupby("place")["value"].agg("|".join).reindex(piece.coded.index).fillna("")
+                for column, part in wrong.groupby("column")
+            }
+            parts.append(pd.DataFrame(answers | reasons | texts))
+        table = pd.concat(parts).loc[who.index].fillna("") if parts else pd.DataFrame()
+        firsts = table.groupby(who).transform("first")
+        differs = (table != firsts).groupby(who).transform("any").to_numpy(dtype=bool)
+        named = np.array([name.partition(":")[0] for name in table.columns], dtype=object)
+        return {int(at): listed(dict.fromkeys(named[row]), limit=6) for at, row in zip(who.index, differs, strict=True)}
+
+    def _copied(
+        self, rule: QualityRule, places: npt.NDArray[np.int64], digest: npt.NDArray[np.uint64], fetch: Fetch
+    ) -> pd.DataFrame:
+        """Find respondents whose answers are another's; of each set the first by id is left out."""
+        several = _several(digest)
+        persons = self._persons(places[several], fetch).assign(digest=digest[several])
+        order = persons.sort_values(["digest", "who"])
+        wrong = np.sort(order.index[order["digest"].duplicated().to_numpy()])
+        mend = "the same answers as another respondent: ask the sender whether it is a copy"
+        mend = f"{DECLARED}{mend}" if rule.action == "exclude" else mend
+        return listed_faults(pd.Index(wrong), "", "", rule.name, mend)
+
+
+def _several(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+    """Return where the values stand that occur more than once, in order of place."""
+    order = np.argsort(values, kind="stable")
+    equal = values[order[1:]] == values[order[:-1]]
+    again = np.zeros(len(values), dtype=bool)
+    again[order[1:][equal]] = True
+    again[order[:-1][equal]] = True
+    return np.flatnonzero(again)
