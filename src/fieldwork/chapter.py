@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
@@ -383,6 +384,17 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _guarded(texts: pd.Series) -> pd.Series:
+    # Most texts start with a letter or a digit and hold no line end: they are told in no time.
+    arrow = pa.chunked_array(pa.array(texts.array, pa.large_string()))
+    doubtful = pc.match_substring_regex(arrow, "^[^0-9A-Za-z]|\r").fill_null(False).to_numpy()  # noqa: FBT003
+    if not doubtful.any():
+        return texts
+    out = texts.copy()
+    out[doubtful] = _guarded_each(texts[doubtful])
+    return out
+
+
+def _guarded_each(texts: pd.Series) -> pd.Series:
     runs = texts.str.contains(_FORMULA, regex=True)
     runs = (runs & ~texts.str.fullmatch(_NUMBER)).fillna(value=False).astype(bool)
     # A carriage return by itself ends a row for a spreadsheet, and pandas does not quote it.

@@ -604,13 +604,20 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
 
 def _check(options: argparse.Namespace) -> int:
     from fieldwork.intake import check_files, shown  # noqa: PLC0415 - pandas
+    from fieldwork.run.progress import counting  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
     study = Study.open(options.study or Study.find(), options.wave)
     for path in options.files:
         if not path.is_file():
             raise UsageError("there is no such file", got=repr(str(path)))
-    problems = check_files(options.files, study)
+    files = [shown(path.name) for path in options.files]
+    with counting("reading") as step:
+
+        def progress(file: str, part: float) -> None:
+            step(file, round(100 * (files.index(file) + part)), 100 * len(files))
+
+        problems = check_files(options.files, study, progress=progress)
     if options.json:
         print(json.dumps([asdict(problem) for problem in problems], indent=1, ensure_ascii=False, default=str))
     else:
@@ -619,13 +626,13 @@ def _check(options: argparse.Namespace) -> int:
             column = f", column {problem.column}" if problem.column else ""
             value = f" '{problem.value}'" if problem.value else ""
             print(f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip())
-        files = listed(shown(path.name) for path in options.files)
+        named = listed(files)
         by_severity = Counter(problem.severity for problem in problems)
         parts = ", ".join(
             f"{by_severity[kind]} {kind}" for kind in ("error", "quality", "warning") if by_severity[kind]
         )
         said = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} ({parts})" if problems else "no problem"
-        print(f"{files}: {said}; nothing was changed")
+        print(f"{named}: {said}; nothing was changed")
     # Warnings are kept and counted, and a declared rule of quality sets aside rows that nobody can mend.
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from fieldwork.clean.division import ROWS, Table, divide, set_aside
+from fieldwork.clean.division import Table, divide, set_aside
 from fieldwork.clean.flow import Counts, DeliveredFile, Flow, LongFlow, account, of_severity, with_long
 from fieldwork.errors import DataError, listed
 from fieldwork.intake import (
+    ROWS,
     SETS_ASIDE,
     Answers,
     Delivery,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "take_in"]
 
 OtherWaves = Literal["stop", "set_aside"]
+_LEGIBLE = 1_000_000  # rows that a spreadsheet opens; beyond, no CSV for people stands beside the responses
 _SAVED: dict[Table, str] = {
     "responses": ".parquet",
     "missing": ".missing.parquet",
@@ -159,9 +161,9 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
     """Take in the deliveries of a chapter's wave, piece by piece, and save what becomes of them under the chapter's name.
 
     Saved are the responses, `.missing` (why an answer is missing), `.quarantine`, `.unknown_columns` and `.answers_aside`
-    (texts as CSV), and `.flow`; nothing is saved where a delivery is refused. What waits lies in a file without a name in the
-    folder of results. Memory holds a piece of `rows` rows and some 100 bytes of each row; files of one answer a row, and the
-    files of respondents beside them, are read whole.
+    (texts as CSV), and `.flow`; beyond a million rows the responses have no CSV beside them. Nothing is saved where a delivery
+    is refused. What waits lies in a file without a name in the folder of results. Memory holds a piece of `rows` rows and some
+    100 bytes of each row; files of one answer a row, and the files of respondents beside them, are read whole.
 
     Parameters
     ----------
@@ -175,13 +177,12 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
         joined, heads = _read(study.raw_files(), instrument, study.raw, answers, progress, rows)
         _refuse(answers, heads, instrument, "set_aside" if study.files else "stop")
         respondents: set[str] = set()
-        apart: list[
-            pd.DataFrame
-        ] = []  # cells of unknown columns, where those of files of one answer a row stand among them
+        apart: list[pd.DataFrame] = []  # cells of unknown columns, where files of one answer a row have some too
         with contextlib.ExitStack() as saving:
             # What is opened last is closed first, and files are told of in the order in which they are closed.
+            legible = answers.delivered <= _LEGIBLE
             writers = {
-                table: saving.enter_context(chapter.saving(f"{name}{ending}", csv=table == "responses"))
+                table: saving.enter_context(chapter.saving(f"{name}{ending}", csv=table == "responses" and legible))
                 for table, ending in reversed(_SAVED.items())
             }
 

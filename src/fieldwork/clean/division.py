@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fieldwork.clean.flow import Counts
-from fieldwork.intake import SETS_ASIDE, shown
+from fieldwork.intake import ROWS, SETS_ASIDE, shown
 from fieldwork.intake.spool import Packing, Spool
 from fieldwork.schema import QUARANTINE, conform
 
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
     from fieldwork.intake import Answers
 
-__all__ = ["ROWS", "Taker", "divide", "set_aside"]
-
-ROWS = 50_000
-"""Rows of a piece, and of a part of a table that is written piece by piece."""
+__all__ = ["Table", "Taker", "divide", "set_aside"]
 
 _BLOCK = 2_000  # rows of a sorted run that are fetched at a time
 

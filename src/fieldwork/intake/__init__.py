@@ -10,6 +10,7 @@ from __future__ import annotations
 from fieldwork.intake.answers import Answers, Tally, read_answers
 from fieldwork.intake.check import check_files, problems_of
 from fieldwork.intake.delivery import (
+    ROWS,
     Delivery,
     Head,
     Heads,
@@ -29,6 +30,7 @@ __all__ = [
     "NOT_DELIVERED",
     "NOT_SHOWN",
     "ROUTED_OUT",
+    "ROWS",
     "RULES",
     "SETS_ASIDE",
     "Answers",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import DataError
-from fieldwork.intake.answers import read_answers
-from fieldwork.intake.delivery import Delivery, measures_absent, read_delivery
+from fieldwork.intake.answers import Answers, read_answers
+from fieldwork.intake.delivery import ROWS, Delivery, Head, Heads, measures_absent, pieces_of
 from fieldwork.intake.long_form import join_long
 from fieldwork.intake.problems import Problem, Rule, rules_of, shown
 from fieldwork.intake.proposal import proposed
@@ -22,34 +22,69 @@ if TYPE_CHECKING:
 __all__ = ["check_files", "problems_of"]
 
 
-def check_files(paths: Sequence[Path], study: Study) -> list[Problem]:
+def check_files(
+    paths: Sequence[Path], study: Study, *, progress: Callable[[str, float], None] | None = None
+) -> list[Problem]:
     """List every problem of every row of delivered files, in the order of files, rows and rules.
 
     The files are held against the instrument of the study's wave, and against one another: a respondent in two of them
     is a problem of both. A file that cannot be read is one problem, with a mapping offered for columns that the
     instrument does not know; the others are still checked. Nothing is written, and nothing offered is applied.
+
+    Parameters
+    ----------
+    progress : callable or None    Told the name of a file, and how much of it has been read, 0 to 1.
     """
     instrument = study.instrument()
-    deliveries: list[Delivery] = []
+    paths = [Path(path) for path in paths]
+    order = {shown(path.name): place for place, path in enumerate(paths)}
+    rules = rules_of(instrument)
     found: list[Problem] = []
+    with Answers(instrument) as answers:
+        try:
+            heads = _read(paths, instrument, answers, found, progress)
+        except DataError as error:
+            return sorted([*found, _unreadable(Path(error.where.partition(",")[0]), error)])
+        found += [problem for head in heads for problem in head.problems]
+        respondents = [head for head in heads if head.long is None]
+        if respondents and (lacking := measures_absent(respondents, instrument)):
+            found.append(_lacking(respondents[0], lacking))
+        for settled in answers.settled():
+            found += _problems(settled.rows.assign(file=settled.file), settled.faults, rules)
+    return sorted(found, key=lambda problem: (order[problem.file], problem.row))
+
+
+def _read(
+    paths: Sequence[Path],
+    instrument: Instrument,
+    answers: Answers,
+    found: list[Problem],
+    progress: Callable[[str, float], None] | None,
+) -> Heads:
+    """Read files into answers, and list those that cannot be read; DataError where files contradict one another."""
+    # Files of one answer a row are joined to the respondents, who are read whole for it.
+    long = {path.name for path in paths} & {form.file for form in (*instrument.long, *instrument.long_elsewhere)}
+    whole: list[Delivery] = []
+    heads = Heads()
     for path in paths:
         try:
-            deliveries.append(read_delivery(Path(path), instrument))
+            for piece in pieces_of(path, instrument, rows=None if long else ROWS):
+                if long:
+                    whole.append(piece)
+                else:
+                    heads.add(piece)
+                    answers.add(piece)
+                if progress is not None:
+                    progress(piece.file, piece.part)
         except DataError as error:
-            found += [_unreadable(Path(path), error), *proposed(Path(path), instrument)]
-    order = {shown(Path(path).name): place for place, path in enumerate(paths)}
-    try:
-        joined = join_long(deliveries, instrument)
-    except DataError as error:
-        return sorted([*found, _unreadable(Path(error.where.partition(",")[0]), error)])
-    long = [delivery for delivery in deliveries if delivery.long is not None]
-    found += [problem for delivery in (*joined.deliveries, *long) for problem in delivery.problems]
-    if joined.deliveries and (lacking := measures_absent(joined.deliveries, instrument)):
-        found.append(_lacking(joined.deliveries[0], lacking))
-    found += _problems(joined.rows, joined.faults, rules_of(instrument))
-    if joined.deliveries:
-        found += problems_of(joined.deliveries, instrument)
-    return sorted(found, key=lambda problem: (order[problem.file], problem.row))
+            found += [_unreadable(path, error), *proposed(path, instrument)]
+    if not long:
+        return heads
+    joined = join_long(whole, instrument)
+    found += _problems(joined.rows, joined.faults, answers.rules)
+    for piece in joined.deliveries:
+        answers.add(piece)
+    return Heads([*joined.deliveries, *(each for each in whole if each.long is not None)])
 
 
 def problems_of(deliveries: Iterable[Delivery], instrument: Instrument) -> list[Problem]:
@@ -79,9 +114,9 @@ def _problems(rows: pd.DataFrame, listed: pd.DataFrame, rules: Mapping[str, Rule
     ]
 
 
-def _lacking(delivery: Delivery, error: DataError) -> Problem:
+def _lacking(head: Head, error: DataError) -> Problem:
     return Problem(
-        file=delivery.file,
+        file=head.file,
         row=1,
         column=error.where.rpartition("column ")[2],
         rule="measure_absent",

@@ -19,7 +19,7 @@ __all__ = ["read_parquet"]
 _LARGEST = 16 << 30  # bytes unpacked
 _CELLS = 200  # cells to a byte of the file: a column that holds one answer throughout takes no bytes for its rows
 _MANY = 32 << 20  # cells; below this their number to a byte does not matter
-_BATCH = 20_000
+_BATCH = 2_000  # rows that are held as Python texts at a time
 
 
 def read_parquet(path: Path, *, name: str, rows: int | None = None) -> Generator[Cells]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fieldwork.intake.cells import Cells, Irregular
 
 __all__ = [
+    "ROWS",
     "Delivery",
     "Head",
     "Heads",
@@ -52,6 +53,9 @@ _ELSEWISE = {
     ".zip": "unpack it, and lay its files into the folder of deliveries",
     ".gz": "unpack it, and lay its file into the folder of deliveries",
 }
+ROWS = 20_000
+"""Rows of a piece of a delivery, and of a part of a table that is written part by part."""
+
 _RUNS_CODE = {".pkl", ".pickle", ".npy", ".npz", ".joblib"}
 
 

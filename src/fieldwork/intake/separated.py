@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["read_separated"]
 
 _BLOCK = 1 << 20
-_BATCH = 20_000
+_BATCH = 2_000  # rows that are held as Python texts at a time
 _LONGEST = 1 << 24  # characters of a cell; Python's own bound of 131,072 is less than a transcript may have
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

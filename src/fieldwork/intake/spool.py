@@ -19,12 +19,12 @@ import pyarrow as pa
 
 __all__ = ["Packing", "Spool", "digests"]
 
-_IN_MEMORY = 64 << 20  # bytes
+_IN_MEMORY = 16 << 20  # bytes
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Spool:
-    """Arrow tables, by the number under which each was put; the disk is used beyond 64 MB.
+    """Arrow tables, by the number under which each was put; the disk is used beyond 16 MB.
 
     Parameters
     ----------
