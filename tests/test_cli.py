@@ -211,7 +211,7 @@ def test_a_study_that_cannot_be_written_is_explained_and_not_run(study, capsys, 
 def test_a_refusal_says_what_is_to_be_opened(study, capsys, monkeypatch, mode, told):
     folder = study / "data/raw/w1"
 
-    def refuse(*_args):
+    def refuse(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a.csv"))
 
     monkeypatch.setattr("fieldwork.intake.check_files", refuse)
@@ -265,9 +265,31 @@ def test_claims_are_a_table_or_json(study, capsys):
     assert json.loads(capsys.readouterr().out)[1]["id"] == "H2"
 
 
+def test_a_changed_key_of_pseudonyms_is_noticed_and_never_written(study, capsys, monkeypatch):
+    key = study.parent / "settings" / "a.key"
+    monkeypatch.setenv("FIELDWORK_KEY", str(key))
+    (study / "study.toml").write_text((study / "study.toml").read_text().replace('"simulated"', '"delivered"'))
+    graph = study / "notebooks/chapters.toml"
+    graph.write_text(graph.read_text().replace('"{raw}"', '"{raw}", "{key}?"'))
+    assert main(["run"]) == 0
+    first = key.read_text()
+    assert main(["run"]) == 0
+    assert "1 current" in capsys.readouterr().out
+    key.write_text("0123456789abcdef" * 4 + "\n")
+    assert main(["explain"]) == 0
+    assert "input {key} changed" in capsys.readouterr().out
+    assert main(["run"]) == 0
+    assert "1 ran" in capsys.readouterr().out
+    written = b"".join(path.read_bytes() for path in study.rglob("*") if path.is_file())
+    assert b"{key}" in written
+    for each in (first, key.read_text()):
+        assert each.strip().encode() not in written
+        assert bytes.fromhex(each.strip()) not in written
+
+
 def test_check_tells_every_problem_and_fails_on_errors_alone(study, capsys, monkeypatch):
     found = [Problem("a.csv", 3, "role", "role_unknown", "r1", "CFOO", "did you mean CFO?")]
-    monkeypatch.setattr("fieldwork.intake.check_files", lambda *_: found)
+    monkeypatch.setattr("fieldwork.intake.check_files", lambda *_, **__: found)
     assert main(["check", str(study / "data/raw/w1/a.csv")]) == 1
     said = capsys.readouterr().out
     assert said.splitlines()[0] == "error: a.csv, row 3, column role: 'CFOO' role_unknown. did you mean CFO?"

@@ -164,6 +164,18 @@ def test_the_order_follows_from_the_files(tmp_path):
         pipeline.step("d")
 
 
+def test_a_key_is_an_input_where_there_is_one(tmp_path):
+    toml = chapter("a", ["{raw}", "{key}?"], ["{processed}/a.csv"])
+    (step,) = graph(tmp_path, toml, a=PLACES).steps
+    assert [entry.label for entry in step.inputs] == ["raw"]
+    places = {name: tmp_path / name for name in ("raw", "instruments", "processed", "reports")}
+    places |= {"study": tmp_path, "wave": "w1", "key": tmp_path.parent / "settings" / "a.key"}
+    (step,) = spec.read(tmp_path / "notebooks" / "chapters.toml", places).steps
+    assert [entry.label for entry in step.inputs] == ["raw", "{key}"]
+    with pytest.raises(RunError, match="unknown placeholder"):
+        graph(tmp_path, chapter("a", (), ["{key}"]), a=PLACES)
+
+
 @pytest.mark.parametrize(
     ("toml", "title"),
     [

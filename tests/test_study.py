@@ -175,7 +175,7 @@ def test_unknown_wave(tmp_path):
         ("", '[data]\nraw = "/tmp/raw"\n', "for a folder of your machine use -p raw=DIR"),
         ("", '[data]\nfiles = ["../secret.csv"]\n', "data.files"),
         ("", '[data]\nfiles = ["a.exe"]\n', "data.files"),
-        ("", '[data]\nfiles = ["q1.sav"]\n', "'q1.sav'\n  hint      save it as CSV (UTF-8)"),
+        ("", '[data]\nfiles = ["q1.por"]\n', "'q1.por'\n  hint      save it as CSV (UTF-8)"),
         ("", '[instruments]\nfolder = ".."\n', "instruments.folder"),
         ("", "[run]\nseed = true\n", "run.seed"),
         ("", "[run]\nreplicates = 39\n", "run.replicates\n  expected  40 or more; 1000 is usual\n  got       39\n"),
@@ -215,7 +215,7 @@ class TestRawFiles:
         assert str(caught.value) == (
             "StudyError: there is no delivery of wave 2025\n"
             "  where     data/raw/2025\n"
-            "  expected  a folder with files of kind .csv, .tsv, .xlsx, .parquet\n"
+            "  expected  a folder with files of kind .csv, .tsv, .xlsx, .parquet, .sav, .zsav\n"
             "  got       nothing there\n"
             "  hint      put the data there, or point to their folder: fieldwork run -p raw=DIR"
         )
@@ -237,14 +237,14 @@ class TestRawFiles:
         folder = make(tmp_path) / "data" / "raw" / "2025"
         folder.mkdir(parents=True)
         (folder / "a.csv").write_text("x", encoding="utf-8")
-        for name in ("q1.xls", "q1.sav", "q1.json5", "q1.pkl"):
+        for name in ("q1.xls", "q1.por", "q1.json5", "q1.pkl"):
             (folder / name).write_text("x", encoding="utf-8")
             with pytest.raises(StudyError) as caught:
                 Study.open(tmp_path).raw_files()
             assert str(caught.value) == (
                 "StudyError: a file in the folder of deliveries is of no kind that can be read\n"
                 f"  where     data/raw/2025/{name}\n"
-                "  expected  .csv, .tsv, .xlsx, .parquet\n"
+                "  expected  .csv, .tsv, .xlsx, .parquet, .sav, .zsav\n"
                 f"  got       '{name}'\n"
                 "  hint      save it as CSV (UTF-8), or move it out of the folder"
             )

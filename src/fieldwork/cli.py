@@ -259,6 +259,8 @@ class _Desk:
             "reports": study.reports,
             "wave": study.wave,
         }
+        if study.key_file is not None:
+            places["key"] = study.key_file
         before = {each.wave: each.processed for each in study.earlier if each.delivered}
         self.study, self.store, self.given = study, store, given
         self.pipeline = spec.read(_chapters(study.folder), places, before)
@@ -393,6 +395,10 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
 
     workers = options.workers or _cores()
     only = tuple(options.only)
+    if (key := desk.study.key_file) is not None and not key.exists():
+        from fieldwork.intake import key_of  # noqa: PLC0415 - pandas, at the first run alone
+
+        key_of(desk.study)  # before the chapters' inputs are looked at, of which it is one
     wave, without = desk.study.wave, desk.without(only)
     turns = [*desk.earlier(only), (desk, only)]
     expected = {

@@ -5,6 +5,7 @@ The folder's `study.toml` is read with the standard library alone, so that a com
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -224,6 +225,17 @@ class Study:
             replace(self, wave=wave, processed=self.processed.parent / wave, reports=self.reports.parent / wave)
             for wave in self.waves[: self.waves.index(self.wave)]
         )
+
+    @property
+    def key_file(self) -> Path | None:
+        """Where the key of pseudonyms lies, whether it is there or not; None where ids need no pseudonyms.
+
+        It is the file that FIELDWORK_KEY names, else `fieldwork/<study>.key` in the user's folder of settings.
+        """
+        if not self.pseudonyms:
+            return None
+        settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        return Path(os.environ.get("FIELDWORK_KEY") or settings / "fieldwork" / f"{self.name}.key").resolve()
 
     @property
     def unstated(self) -> tuple[str, ...]:

@@ -39,9 +39,9 @@ def key_of(study: Study) -> bytes | None:
     can read it. Waves are linked by it: keep it as long as the study, and destroy it to make the results anonymous. Raises
     StudyError for a key inside the study's data or reports, one that is no key, or a folder that cannot be written.
     """
-    if not study.pseudonyms:
+    path = study.key_file
+    if path is None:
         return None
-    path = Path(os.environ.get("FIELDWORK_KEY") or _settings() / "fieldwork" / f"{study.name}.key").resolve()
     for folder in (study.raw, study.processed.parent, study.reports.parent):
         if path.is_relative_to(folder.resolve()):
             raise _refused(
@@ -62,10 +62,6 @@ def key_of(study: Study) -> bytes | None:
             "the key of pseudonyms is damaged", path, f"{2 * _BYTES} hexadecimal digits", f"{len(text)} characters"
         )
     return bytes.fromhex(text)
-
-
-def _settings() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
 def _refused(title: str, path: Path, expected: str, got: str | None = None) -> StudyError:

@@ -33,6 +33,7 @@ PLACES_OFFERED = ("raw",)
 
 _KEYS = ("name", "kind", "call", "inputs", "outputs")
 _PLACES = ("study", "raw", "instruments", "processed", "reports", "wave")
+_KEY = "key"  # a file of the user that results depend on; where there is none, an input with {key} is left out
 _EARLIER = {
     "earlier": "processed",
     "earlier_wave": "wave",
@@ -219,7 +220,8 @@ def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str,
     chapters : Path
         The file; notebooks lie beside it.
     places : mapping
-        Value of each placeholder: study, raw, instruments, processed, reports (folders, of the wave), wave.
+        Value of each placeholder: study, raw, instruments, processed, reports (folders, of the wave), wave; and key (a file),
+        where results depend on one.
     earlier : mapping
         Processed folder of each earlier wave that was delivered, by its name, oldest first.
 
@@ -358,7 +360,7 @@ def _notebook(path: Path, where: str) -> Notebook:
 
 def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str, Path]:
     names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    if unknown := [name for name in names if name not in _PLACES]:
+    if unknown := [name for name in names if name not in _PLACES and (name != _KEY or _KEY not in places)]:
         hint = "only inputs may lie in an earlier wave" if unknown[0] in _EARLIER else ""
         expected = listed(f"{{{name}}}" for name in _PLACES)
         raise RunError("unknown placeholder", where=where, expected=expected, got=repr(unknown[0]), hint=hint)
@@ -376,8 +378,10 @@ def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str
 def _inputs(
     text: str, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path], where: str
 ) -> Iterator[Input]:
-    """Yield what an entry of `inputs` stands for: itself, or one input per earlier wave."""
+    """Yield what an entry of `inputs` stands for: itself, or one input per earlier wave, or none."""
     bare, optional = text.removesuffix("?").rstrip("/"), text.endswith("?")
+    if f"{{{_KEY}}}" in bare and _KEY not in places:
+        return
     if _PUBLISHED in bare:
         for wave in earlier:
             its_own = {**places, "reports": Path(places["reports"]).parent / wave, "wave": wave}
