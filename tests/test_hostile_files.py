@@ -467,3 +467,14 @@ def test_a_proposal_that_is_taken_over_reads_the_file(tmp_path, take):
     lines = "\n".join(problem.mend.partition("]: ")[2] for problem in found.values())
     cleaned = take({"a.csv": content}, f'[[delivery]]\nconstants = {{ wave = "w1" }}\n[delivery.columns]\n{lines}\n')
     assert cleaned.responses["role"].tolist() == ["CEO", "CFO"]
+
+
+def test_the_example_in_the_shipped_instrument_can_be_meant(tmp_path):
+    lines = (Path(__file__).parents[1] / "instruments" / "2026Q1.toml").read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "2026Q1.toml"
+    path.write_text("\n".join(line.removeprefix("#: ") for line in lines), encoding="utf-8")
+    instrument = Instrument.load(path, "2026Q1")
+    assert "RecipientEmail" in instrument.personal.columns
+    assert [form.file for form in instrument.deliveries] == ["correction*", "panel*.csv", "*.xlsx", "*.sav", "*"]
+    path.write_text("\n".join(line for line in lines if not line.startswith("#: ")), encoding="utf-8")
+    assert Instrument.load(path, "2026Q1").deliveries == ()
