@@ -56,9 +56,12 @@ def sheet(rows, *, start=1, head=""):
     return f'<?xml version="1.0" encoding="UTF-8"?>{head}<worksheet {_MAIN}><sheetData>{"".join(lines)}</sheetData></worksheet>'
 
 
-def workbook(sheets, *, date1904=False, extra=(), styles=STYLES):
+def workbook(sheets, *, date1904=False, extra=(), styles=STYLES, hidden=""):
     """Bytes of an .xlsx with sheets by name, each rows of cells or XML as it stands."""
-    names = "".join(f'<sheet name={quoteattr(name)} sheetId="{n}" r:id="rId{n}"/>' for n, name in enumerate(sheets, 1))
+    names = "".join(
+        f'<sheet name={quoteattr(name)}{" state=" + quoteattr("hidden") if name == hidden else ""} sheetId="{n}" r:id="rId{n}"/>'
+        for n, name in enumerate(sheets, 1)
+    )
     book = f'<workbook {_MAIN} xmlns:r="{_RELATION}"><workbookPr date1904="{int(date1904)}"/><sheets>{names}</sheets></workbook>'
     relations = "".join(
         f'<Relationship Id="rId{n}" Type="{_RELATION}/worksheet" Target="worksheets/sheet{n}.xml"/>'

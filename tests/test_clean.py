@@ -358,17 +358,29 @@ def test_dates_in_another_order_stop_the_file(cleaned):
     assert caught.value.where == "a.csv, row 2, column start"
 
 
-@pytest.mark.parametrize("weight", ["0", "-1", "inf", "nan", "", "1e400", "x"])
-def test_a_weight_that_cannot_weigh_is_set_aside(tmp_path, weight):
+def weighted(tmp_path, *weights):
     text = (CASES / "instruments" / "instrument.toml").read_text(encoding="utf-8")
     text = text.replace('start = "start"', 'weight = "w"\nstart = "start"', 1)
     path = tmp_path / "weighted.toml"
     path.write_text(text + '\n[items.w]\nkind = "number"\nlabel = "Weight"\n', encoding="utf-8")
     instrument = Instrument.load(path, "w1")
-    (tmp_path / "a.csv").write_text(
-        f"resp_id,org_id,wave,role,conf,prep,w\n1,o,w1,CEO,4,4,1.5\n2,o,w1,CEO,4,4,{weight}\n", encoding="utf-8"
-    )
-    found = clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
+    rows = "".join(f"{n},o,w1,CEO,4,4,{weight}\n" for n, weight in enumerate(weights, 1))
+    (tmp_path / "a.csv").write_text(f"resp_id,org_id,wave,role,conf,prep,w\n{rows}", encoding="utf-8")
+    return clean([read_delivery(tmp_path / "a.csv", instrument)], instrument)
+
+
+def test_a_weight_that_would_be_the_result_is_set_aside(tmp_path):
+    found = weighted(tmp_path, 0.5, 1, 1.5, 2, "1e9", 400, "-1")
+    assert found.quarantine[["row", "value", "mend"]].to_numpy().tolist() == [
+        [6, "1e+09", "give a weight of the usual size: the median is 1.75, this is over 1,000 times as much"],
+        [8, "-1", "give a number above 0"],
+    ]
+    assert found.flow.by_rule == {"weight_invalid": 2}
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "inf", "nan", "", "1e400", "x"])
+def test_a_weight_that_cannot_weigh_is_set_aside(tmp_path, weight):
+    found = weighted(tmp_path, 1.5, weight)
     assert found.quarantine[["row", "column", "value", "rule", "mend"]].to_numpy().tolist() == [
         [3, "w", weight, "weight_invalid", "give a number above 0"]
     ]

@@ -1,12 +1,14 @@
 """Every kind of delivery that hostile.md names for intake: read right, set aside with a reason, or stopped with a mend."""
 
 import io
+import os
 import random
 import shutil
 import struct
 import tracemalloc
 import zipfile
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from fieldwork.clean import clean
+from fieldwork.cli import main
 from fieldwork.errors import DataError, InstrumentError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import check_files, read_deliveries
@@ -129,6 +132,15 @@ READ = {
     "SPSS declares a number missing": (
         "a.sav", spss(SPSS | {"stall": [1.0, 1.0], "weeks": [20.0, 3.5]}, labels={"role": ROLES}, missing={"weeks": [20]}), "", "weeks", [pd.NA, 3.5],
     ),
+    "line ends of old Macs": ("a.csv", csv(row(conf="5")).replace("\n", "\r"), "", "conf", [5]),
+    "line ends within quotes, and of Windows": ("a.csv", csv(row(comments='"one\ntwo"')).replace("\n", "\r\n"), "", "comments", ["one\r\ntwo"]),
+    "digits and letters of full width": ("a.csv", csv(row(conf="\uff15", role="\uff23\uff26\uff2f")), "", "conf", [5]),
+    "a header in decomposed letters": ("a.csv", csv(row(conf="5"), head=HEAD.replace("comments", "Gru\u0308nde")), '[[delivery]]\ncolumns = { "Gr\u00fcnde" = "comments" }\n', "conf", [5]),
+    "hidden rows of a workbook": ("a.xlsx", workbook({"S": sheet(ROWS).replace('<row r="3">', '<row r="3" hidden="1">')}), "", "conf", [4, 5]),
+    "true and false in a workbook": ("a.xlsx", workbook({"S": sheet([[*ROWS[0], "stall"], ROWS[1]]).replace("</row></sheetData>", '<c r="F2" t="b"><v>1</v></c></row></sheetData>')}), "", "stall", [1]),
+    "Parquet of decimals and moments": (
+        "a.parquet", parquet(SPSS | {"role": ["CEO", "CFO"], "stall": ["yes", "yes"], "weeks": pa.array([Decimal("1.50"), None]), "start": pa.array([datetime(2026, 2, 1, 9, 30, tzinfo=UTC), None])}), "", "weeks", [1.5, pd.NA],
+    ),
     "Qualtrics by number": ("a.csv", qualtrics("0,1.2.3.4,1,a@b.com,R_1,o1,1,4,1,"), QUALTRICS, "blk_cost", [0]),
     "Qualtrics by label": ("a.csv", qualtrics("IP Address,1.2.3.4,True,a@b.com,R_1,o1,Chief Executive Officer,High,Returns,"), QUALTRICS, "conf", [4]),
     "SurveyMonkey": ("a.csv", surveymonkey("1,9,1.2.3.4,a@b.com,o1,CEO,Returns,", "2,9,1.2.3.4,b@b.com,o1,CFO,,Cost"), SURVEYMONKEY, "blk_roi", [1, 0]),
@@ -155,6 +167,15 @@ def test_read_right(take, case):
     assert cleaned.responses[column].tolist() == expected
 
 
+LONG = f'<row r="@">{"".join(f"<c r={chr(34)}{name}@{chr(34)} t={chr(34)}s{chr(34)}><v>0</v></c>" for name in "ABCDE")}</row>'
+SHARED = workbook(
+    {
+        "S": sheet(ROWS[:1]).replace(
+            "</sheetData>", "".join(LONG.replace("@", str(n)) for n in range(2, 4_000)) + "</sheetData>"
+        )
+    },
+    extra=[("xl/sharedStrings.xml", f"<sst><si><t>{'x' * 32_000}</t></si></sst>")],
+)
 FAR = sheet(ROWS).replace("</sheetData>", '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>')
 ENTITIES = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
 PLAIN = csv(row())
@@ -189,6 +210,13 @@ STOPPED = {
     "an SPSS file of 8,000,000,000 cases": ({"a.sav": spss(SPSS)[:68] + struct.pack("<4i", 1000, 1, 0, 2**31 - 1) + spss(SPSS)[84:]}, "", "unpacks to more", "again"),
     "an SPSS file that unpacks to 500 times its size": ({"a.zsav": spss({"a": [1.0] * 5_000_000}, packed=True)}, "", "unpacks to more", "CSV"),
     "Parquet of one value ten million times": ({"a.parquet": parquet({"a": pa.array([1] * 40_000_000, pa.int8())})}, "", "unpacks to more", "parts"),
+    "gzip named .csv": ({"a.csv": b"\x1f\x8b\x08\x00" + bytes(range(128, 256))}, "", "not UTF-8", "declare its encoding"),
+    "a workbook with macros": ({"a.xlsm": workbook({"S": ROWS})}, "", "not read", "CSV"),
+    "a hidden sheet beside another": ({"a.xlsx": workbook({"S": ROWS, "Old": ROWS}, hidden="Old")}, "", "several sheets", "name the sheet"),
+    "a long text that a million cells share, in a workbook": ({"a.xlsx": SHARED}, "", "written out", "repeat"),
+    "a long text that a million cells share, in Parquet": (
+        {"a.parquet": parquet(dict.fromkeys(("resp_id", "org_id", "wave", "role"), pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int8()), ["x" * 30_000])))}, "", "written out", "repeat",
+    ),
     "too many columns": ({"a.csv": "," * 20_000 + "\n"}, "", "too wide", "one column per answer"),
     "a line without an end": ({"a.csv": PLAIN + "x" * (34 << 20)}, "", "a line is too long", "one line per respondent"),
     "Qualtrics without its mapping": ({"a.csv": qualtrics("0,,1,,R_1,o1,1,4,1,")}, QUALTRICS.partition("[[delivery]]")[0], "lacks the columns", "rename ResponseId to resp_id"),
@@ -222,6 +250,9 @@ ASIDE = {
     "labels of SPSS that are no answers": ({"a.sav": spss(SPSS, labels={"role": {1: "CEO", 2: "Head of beans"}})}, "", 1, {"role_unknown": 1}),
     "a code of SPSS without a label that is no answer": ({"a.sav": spss(SPSS | {"conf": [4.0, 17.0]}, labels={"role": ROLES})}, "", 1, {"value_out_of_range": 1}),
     "a day of SPSS beyond the calendar": ({"a.sav": spss(SPSS | {"start": [13e9, 9e99]}, labels={"role": ROLES}, variable_format={"start": "DATE11"})}, "", 1, {"date_unreadable": 1}),
+    "dates of two forms": ({"a.csv": csv(row(start="2026-02-01"), row(who="r2", start="02/01/2026"), row(who="r3", start="2026-02-30"))}, "", 1, {"date_unreadable": 2}),
+    "blockers that are none": ({"a.csv": csv(row() + ",roi;coost", row(who="r2") + ",roi;none", row(who="r3") + ",roi", head=HEAD + ",blk")}, "", 1, {"value_unknown": 1, "exclusive_combined": 1}),
+    "a line of totals": ({"a.csv": csv(row(), "Total,1,,,4,,,,")}, "", 1, {"wave_missing": 1}),
     "a NUL character": ({"a.csv": csv(row(), row(who="r2", comments="\0"))}, "", 1, {"nul_byte": 1}),
     "unknown role and stage": ({"a.csv": csv(row(), row(who="r2", role="CFOO"), row(who="r3", conf="9"))}, "", 1, {"role_unknown": 1, "value_out_of_range": 1}),
     "decimal comma undeclared": ({"a.tsv": csv(row(), row(who="r2", stall="yes", weeks="@")).replace(",", "\t").replace("@", "1,5")}, "", 1, {"value_unknown": 1}),
@@ -478,3 +509,21 @@ def test_the_example_in_the_shipped_instrument_can_be_meant(tmp_path):
     assert [form.file for form in instrument.deliveries] == ["correction*", "panel*.csv", "*.xlsx", "*.sav", "*"]
     path.write_text("\n".join(line for line in lines if not line.startswith("#: ")), encoding="utf-8")
     assert Instrument.load(path, "2026Q1").deliveries == ()
+
+
+@pytest.mark.parametrize("place", ["https://example.org/a.csv", "a folder.csv", "a pipe.csv", "nothing.csv"])
+def test_only_a_file_that_is_there_is_opened(tmp_path, capsys, place):
+    shutil.copytree(CASES, tmp_path / "s")
+    (tmp_path / "a folder.csv").mkdir()
+    os.mkfifo(tmp_path / "a pipe.csv")
+    path = place if "//" in place else str(tmp_path / place)
+    assert main(["check", "--study", str(tmp_path / "s"), path]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_proposal_reads_the_labels_of_spss(tmp_path):
+    columns = {"respnr": ["1", "2"], "Q1": [1.0, 2.0], "Q2": [1.0, 5.0]}
+    labels = {"Q1": {1: "Chief Executive Officer", 2: "CFO"}, "Q2": {1: "Very low", 5: "Very high"}}
+    content = spss(columns, labels=labels, questions={"Q2": "Confidence"})
+    found = offers(tmp_path, "a.sav", content)
+    assert {column: problem.value for column, problem in found.items()} == {"Q1": "role", "Q2": "conf"}

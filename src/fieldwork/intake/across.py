@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Across"]
 
+_HEAVIEST = 1_000  # times the median, beyond which a weight is a slip of the keyboard
 _TOLD = 10_000  # rows of respondents with other answers of which it is told in which items they differ
 
 Fetch = Callable[[npt.NDArray[np.int64]], Iterable["Piece"]]
@@ -61,6 +62,7 @@ class Across:
                 np.full(len(coded), len(self.files) - 1, dtype=np.int32),
                 coded[keys.respondent].notna().to_numpy(dtype=bool),
                 ~coded.index.isin(wrong),
+                coded[keys.weight].to_numpy(dtype="float64", na_value=np.nan) if keys.weight else np.zeros(len(coded)),
                 *(digests(coded[self._compared(rule)]) for rule in self._copies),
                 *(
                     coded[self._compared(rule)].notna().any(axis="columns").to_numpy(dtype=bool)
@@ -73,20 +75,34 @@ class Across:
         """Return every fault of rows held against one another; `fetch` gives the pieces that hold places, with these rows."""
         columns = [np.concatenate(column) for column in zip(*self._notes, strict=True)]
         self._notes.clear()
-        place, who, same, file, named, sound = columns[:6]
+        place, who, same, file, named, sound, weight = columns[:7]
         twice = np.flatnonzero(named)[_several(who[named])]
         rows = self._persons(place[twice], fetch).assign(same=same[twice], number=file[twice])
         superseded = self._superseded(rows)
         repeated = self._repeated(rows.drop(index=pd.Index(superseded["place"])), fetch)
-        sound &= ~np.isin(place, np.concatenate([superseded["place"], repeated["place"]]))
+        heavy = self._heavy(place, weight, sound)
+        sound &= ~np.isin(place, np.concatenate([each["place"] for each in (superseded, repeated, heavy)]))
         copies = [
             self._copied(rule, place[good], digest[good], fetch)
             for rule, digest, answered in zip(
-                self._copies, columns[6 : 6 + len(self._copies)], columns[6 + len(self._copies) :], strict=True
+                self._copies, columns[7 : 7 + len(self._copies)], columns[7 + len(self._copies) :], strict=True
             )
             if (good := sound & answered).any()
         ]
-        return pd.concat([NO_FAULTS, superseded, repeated, *copies], ignore_index=True)
+        return pd.concat([NO_FAULTS, superseded, repeated, heavy, *copies], ignore_index=True)
+
+    def _heavy(
+        self, place: npt.NDArray[np.int64], weight: npt.NDArray[np.float64], sound: npt.NDArray[np.bool_]
+    ) -> pd.DataFrame:
+        """Find weights by which one respondent would be the result: over a thousand times the median of sound rows."""
+        usual = float(np.median(weight[sound])) if sound.any() else 0.0
+        wrong = np.flatnonzero(sound & (weight > _HEAVIEST * usual)) if usual > 0 else np.zeros(0, dtype=np.intp)
+        if not len(wrong):
+            return NO_FAULTS
+        column = delivered_name(self.instrument, self.instrument.keys.weight)
+        value = [f"{each:g}" for each in weight[wrong]]
+        mend = f"give a weight of the usual size: the median is {usual:g}, this is over {_HEAVIEST:,} times as much"
+        return listed_faults(pd.Index(place[wrong]), column, value, "weight_invalid", mend)
 
     def _compared(self, rule: QualityRule) -> list[str]:
         keys = self.instrument.keys

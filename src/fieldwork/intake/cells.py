@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fieldwork.errors import DataError
 
-__all__ = ["MOST_COLUMNS", "Cells", "Irregular", "categorical", "changed", "too_wide"]
+__all__ = ["MOST_COLUMNS", "Cells", "Irregular", "categorical", "changed", "refuse_expanded", "too_wide"]
 
 MOST_COLUMNS = 16_384  # as many as a spreadsheet has
 
@@ -57,6 +57,22 @@ class Cells:
     labels: dict[int, dict[str, str]] = field(default_factory=dict)
     declared_missing: dict[int, frozenset[str]] = field(default_factory=dict)
     part: float = 1.0
+
+
+_EXPANDED = 512 << 20  # characters of all cells
+_REPEATED = 200  # characters of all cells to a byte of the file
+
+
+def refuse_expanded(characters: int, size: int, name: str) -> None:
+    """Refuse a file whose cells, written out, are far longer than the file: one long text stands for thousands of cells."""
+    if characters > _EXPANDED and characters > _REPEATED * size:
+        raise DataError(
+            "the cells of the file, written out, are more than a delivery holds",
+            where=name,
+            expected=f"at most {_EXPANDED >> 20} million characters, or {_REPEATED} to a byte of the file",
+            got=f"more than {characters:,} characters from {size:,} bytes",
+            hint="look for a long text that many cells repeat, or save the table as CSV UTF-8",
+        )
 
 
 def too_wide(name: str, columns: int) -> DataError:

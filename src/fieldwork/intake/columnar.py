@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fieldwork.errors import DataError, listed
-from fieldwork.intake.cells import MOST_COLUMNS, Cells, categorical, changed, too_wide
+from fieldwork.intake.cells import MOST_COLUMNS, Cells, categorical, changed, refuse_expanded, too_wide
 from fieldwork.intake.problems import shown
 from fieldwork.provenance import sha256_file
 
@@ -31,9 +33,13 @@ def read_parquet(path: Path, *, name: str, rows: int | None = None) -> Generator
     """
     before = sha256_file(path)
     try:
+        size = path.stat().st_size
         with path.open("rb") as file, pq.ParquetFile(file) as parquet:
-            _refuse(parquet, path.stat().st_size, name)
-            yield from _pieces(parquet, before, rows)
+            _refuse(parquet, size, name)
+            texts = [field.name for field in parquet.schema_arrow if _is_text(field.type)]
+            # Texts stay dictionaries: one long text may stand for a million cells.
+            with pq.ParquetFile(file, read_dictionary=texts) as again:
+                yield from _pieces(again, before, rows, name, size)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -48,10 +54,10 @@ def read_parquet(path: Path, *, name: str, rows: int | None = None) -> Generator
         raise changed(name, before, after)
 
 
-def _pieces(parquet: pq.ParquetFile, sha256: str, rows: int | None) -> Iterator[Cells]:
+def _pieces(parquet: pq.ParquetFile, sha256: str, rows: int | None, name: str, size: int) -> Iterator[Cells]:
     names = parquet.schema_arrow.names
     columns: list[list[pa.Array]] = [[] for _ in names]
-    first, held, given = 2, 0, False
+    first, held, given, characters = 2, 0, False, 0
 
     def piece() -> Cells:
         frame = pd.DataFrame(
@@ -63,7 +69,10 @@ def _pieces(parquet: pq.ParquetFile, sha256: str, rows: int | None) -> Iterator[
 
     for batch in parquet.iter_batches(min(_BATCH, rows or _BATCH)):
         for chunks, column in zip(columns, batch.columns, strict=True):
-            chunks.append(pa.array(_texts(column), pa.string()).dictionary_encode())
+            texts, codes = _texts(column)
+            characters += int(np.array([len(text) for text in texts], dtype=np.int64)[codes].sum()) if len(codes) else 0
+            refuse_expanded(characters, size, name)
+            chunks.append(pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string())))
         held += batch.num_rows
         if rows and held >= rows:
             yield piece()
@@ -101,10 +110,20 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
-def _texts(column: pa.Array) -> Sequence[str]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return [_text(value) for value in column.to_pylist()]
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _texts(column: pa.Array) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
+    """Return the distinct texts of a column, a blank among them, and which of them each cell is."""
+    if not pa.types.is_dictionary(column.type):
+        column = pa.array([_text(value) for value in column.to_pylist()], pa.string()).dictionary_encode()
+    known: dict[str, int] = {}
+    each = [known.setdefault(_text(value), len(known)) for value in column.dictionary.to_pylist()]
+    blank = known.setdefault("", len(known))
+    codes = np.append(np.array(each, dtype=np.int32), np.int32(blank))
+    cells = column.indices.fill_null(len(each)).to_numpy(zero_copy_only=False)
+    return list(known), codes[cells]
 
 
 def _text(value: object) -> str:

@@ -67,7 +67,7 @@ RULES: tuple[Rule, ...] = (
     Rule("date_unreadable", "error", "a date that is not a calendar date in ISO form"),
     Rule("answer_missing", "error", "no answer to an item that every respondent must answer"),
     Rule("exclusive_combined", "error", "an answer that stands alone was given with others"),
-    Rule("weight_invalid", "error", "a weight that is not a positive, finite number"),
+    Rule("weight_invalid", "error", "a weight that is not a positive, finite number of the usual size"),
     Rule("end_before_start", "error", "the interview ends before it starts"),
     Rule("cap_exceeded", "warning", "more options chosen than the item allows; all are kept"),
     Rule("routing_violated", "warning", "an answer to a question that was not asked; the answer is made missing"),

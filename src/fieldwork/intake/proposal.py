@@ -57,7 +57,8 @@ def proposed(path: Path, instrument: Instrument) -> list[Problem]:
     for place, header in enumerate(headers):
         if mapped.get(header, header) in instrument.layout or fold(header) in dropped or not header:
             continue
-        texts = [str(text) for text in read.rows[place].cat.categories[:_SAMPLE]]
+        labels = read.labels.get(place, {})
+        texts = [labels.get(str(text), str(text)) for text in read.rows[place].cat.categories[:_SAMPLE]]
         if kind := looks_personal(header, texts):
             mend = (
                 f"it looks personal ({kind}): to drop it, add '{shown(header)}' to [personal] columns of the instrument"

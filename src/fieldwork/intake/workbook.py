@@ -32,7 +32,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fieldwork.errors import DataError, listed, nearest
-from fieldwork.intake.cells import MOST_COLUMNS, Cells, Irregular, categorical, changed, too_wide
+from fieldwork.intake.cells import MOST_COLUMNS, Cells, Irregular, categorical, changed, refuse_expanded, too_wide
 from fieldwork.intake.problems import shown
 from fieldwork.provenance import sha256_file
 
@@ -77,7 +77,8 @@ def read_workbook(
             archive = zipfile.ZipFile(file)
         with archive:
             _refuse_bombs(archive, path.stat().st_size, name)
-            yield from _read(_Workbook(archive, name), name, sheet, header_lines, before, rows or sys.maxsize)
+            book = _Workbook(archive, name)
+            yield from _read(book, sheet, header_lines, before, rows or sys.maxsize, path.stat().st_size)
     if (after := sha256_file(path)) != before:
         raise changed(name, before, after)
 
@@ -377,7 +378,8 @@ def _number(letters: str) -> int:
     return number
 
 
-def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str, most: int) -> Iterator[Cells]:
+def _read(book: _Workbook, sheet: str, header_lines: int, sha256: str, most: int, size: int) -> Iterator[Cells]:
+    name = book.name
     rows = book.rows(_chosen(book, name, sheet))
     row, cells = next(rows, (0, []))
     if not cells:
@@ -393,11 +395,13 @@ def _read(book: _Workbook, name: str, sheet: str, header_lines: int, sha256: str
     if width > MOST_COLUMNS:
         raise too_wide(name, width)
     piece = _Piece(tuple(_filled(cells, width)), sha256)
-    given = False
+    given, characters = False, 0
     last = row
     for number, line in chain(further, rows):
         _refuse_far(number, last, line, width, name)
         last = number
+        characters += sum(len(cell.text) for cell in line)
+        refuse_expanded(characters, size, name)
         if piece.held == most:
             yield piece.cells()
             given, piece = True, _Piece(piece.header, sha256)
@@ -412,7 +416,8 @@ class _Piece:
     def __init__(self, header: tuple[str, ...], sha256: str) -> None:
         self.header, self.sha256 = header, sha256
         self.columns: list[list[pa.Array]] = [[] for _ in header]
-        self.batch: list[list[str]] = []
+        self.known: list[dict[str, int]] = [{"": 0} for _ in header]
+        self.codes: list[list[int]] = []
         self.lines: list[int] = []
         self.irregular: list[Irregular] = []
         self.without: list[tuple[int, int]] = []
@@ -427,14 +432,21 @@ class _Piece:
             self.irregular.append(Irregular(number, tuple(_filled(line, beyond))))
             return
         self.lines.append(number)
-        self.batch.append(_filled(line, len(self.header)))
-        if len(self.batch) == _BATCH:
+        codes = [0] * len(self.header)
+        for cell in line:
+            known = self.known[cell.column - 1]
+            codes[cell.column - 1] = known.setdefault(cell.text, len(known))
+        self.codes.append(codes)
+        if len(self.codes) == _BATCH:
             self._store()
 
     def _store(self) -> None:
-        for chunks, texts in zip(self.columns, zip(*self.batch, strict=True), strict=False):
-            chunks.append(pa.array(texts, pa.string()).dictionary_encode())
-        self.batch.clear()
+        """Put the rows by: a text that many cells share is held once."""
+        for chunks, codes, known in zip(self.columns, zip(*self.codes, strict=True), self.known, strict=False):
+            texts = pa.array(list(known), pa.string())
+            chunks.append(pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), texts))
+        self.codes.clear()
+        self.known = [{"": 0} for _ in self.header]
 
     def cells(self) -> Cells:
         self._store()
