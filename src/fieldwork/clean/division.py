@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "Taker", "divide", "set_aside"]
 
-_BLOCK = 2_000  # rows of a sorted run that are fetched at a time
+_BLOCK = 500  # rows of a sorted run that are fetched at a time
 
 Table = Literal["responses", "missing", "quarantine", "unknown_columns"]
 

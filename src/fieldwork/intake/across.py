@@ -7,6 +7,7 @@ the few rows alone whose digests occur twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +24,36 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument, QualityRule
     from fieldwork.intake.rows import Piece
 
-__all__ = ["Across"]
+__all__ = ["Across", "Found"]
 
 _HEAVIEST = 1_000  # times the median, beyond which a weight is a slip of the keyboard
 _TOLD = 10_000  # rows of respondents with other answers of which it is told in which items they differ
 
 Fetch = Callable[[npt.NDArray[np.int64]], Iterable["Piece"]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Faults of rows held against one another.
+
+    Attributes
+    ----------
+    faults : pd.DataFrame    Of few rows, as a rule: place, column, value, rule, mend.
+    copies : list            Rule, and the places (n,) of answers that are another's, in order.
+    """
+
+    faults: pd.DataFrame
+    copies: list[tuple[QualityRule, npt.NDArray[np.int64]]]
+
+    def of(self, first: int, rows: int) -> pd.DataFrame:
+        """Return the faults of so many rows from a place on."""
+        found = [self.faults[self.faults["place"].between(first, first + rows - 1)]]
+        for rule, places in self.copies:
+            here = places[np.searchsorted(places, first) : np.searchsorted(places, first + rows)]
+            mend = "the same answers as another respondent: ask the sender whether it is a copy"
+            mend = f"{DECLARED}{mend}" if rule.action == "exclude" else mend
+            found.append(listed_faults(pd.Index(here), "", "", rule.name, mend))
+        return pd.concat(found, ignore_index=True)
 
 
 class Across:
@@ -71,7 +96,7 @@ class Across:
             )
         )
 
-    def faults(self, fetch: Fetch) -> pd.DataFrame:
+    def faults(self, fetch: Fetch) -> Found:
         """Return every fault of rows held against one another; `fetch` gives the pieces that hold places, with these rows."""
         columns = [np.concatenate(column) for column in zip(*self._notes, strict=True)]
         self._notes.clear()
@@ -82,14 +107,17 @@ class Across:
         repeated = self._repeated(rows.drop(index=pd.Index(superseded["place"])), fetch)
         heavy = self._heavy(place, weight, sound)
         sound &= ~np.isin(place, np.concatenate([each["place"] for each in (superseded, repeated, heavy)]))
+        answered = columns[7 + len(self._copies) :]
         copies = [
-            self._copied(rule, place[good], digest[good], fetch)
-            for rule, digest, answered in zip(
-                self._copies, columns[7 : 7 + len(self._copies)], columns[7 + len(self._copies) :], strict=True
-            )
-            if (good := sound & answered).any()
+            (rule, _copied(place[sound & given], digest[sound & given], who[sound & given]))
+            for rule, digest, given in zip(self._copies, columns[7:], answered, strict=False)
         ]
-        return pd.concat([NO_FAULTS, superseded, repeated, heavy, *copies], ignore_index=True)
+        return Found(pd.concat([NO_FAULTS, superseded, repeated, heavy], ignore_index=True), copies)
+
+    def _compared(self, rule: QualityRule) -> list[str]:
+        keys = self.instrument.keys
+        apart = {keys.respondent, keys.organisation, keys.wave, keys.weight, keys.start, keys.end}
+        return named_items(rule, self.instrument) or [name for name in self.instrument.columns() if name not in apart]
 
     def _heavy(
         self, place: npt.NDArray[np.int64], weight: npt.NDArray[np.float64], sound: npt.NDArray[np.bool_]
@@ -103,11 +131,6 @@ class Across:
         value = [f"{each:g}" for each in weight[wrong]]
         mend = f"give a weight of the usual size: the median is {usual:g}, this is over {_HEAVIEST:,} times as much"
         return listed_faults(pd.Index(place[wrong]), column, value, "weight_invalid", mend)
-
-    def _compared(self, rule: QualityRule) -> list[str]:
-        keys = self.instrument.keys
-        apart = {keys.respondent, keys.organisation, keys.wave, keys.weight, keys.start, keys.end}
-        return named_items(rule, self.instrument) or [name for name in self.instrument.columns() if name not in apart]
 
     def _persons(self, places: npt.NDArray[np.int64], fetch: Fetch) -> pd.DataFrame:
         """Return who stands at some places: respondent, file, line, and the times of the interview."""
@@ -199,17 +222,19 @@ class Across:
         named = np.array([name.partition(":")[0] for name in table.columns], dtype=object)
         return {int(at): listed(dict.fromkeys(named[row]), limit=6) for at, row in zip(who.index, differs, strict=True)}
 
-    def _copied(
-        self, rule: QualityRule, places: npt.NDArray[np.int64], digest: npt.NDArray[np.uint64], fetch: Fetch
-    ) -> pd.DataFrame:
-        """Find respondents whose answers are another's; of each set the first by id is left out."""
-        several = _several(digest)
-        persons = self._persons(places[several], fetch).assign(digest=digest[several])
-        order = persons.sort_values(["digest", "who"])
-        wrong = np.sort(order.index[order["digest"].duplicated().to_numpy()])
-        mend = "the same answers as another respondent: ask the sender whether it is a copy"
-        mend = f"{DECLARED}{mend}" if rule.action == "exclude" else mend
-        return listed_faults(pd.Index(wrong), "", "", rule.name, mend)
+
+def _copied(
+    place: npt.NDArray[np.int64], answers: npt.NDArray[np.uint64], who: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int64]:
+    """Return the places of respondents whose answers are another's; of each set one, by the digest of the id, is left out.
+
+    Which one it is depends on the ids alone, and not on the order in which they were delivered.
+    """
+    several = _several(answers)
+    order = several[np.lexsort((who[several], answers[several]))]
+    again = np.zeros(len(order), dtype=bool)
+    again[1:] = answers[order[1:]] == answers[order[:-1]]
+    return np.sort(place[order[again]])
 
 
 def _several(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:

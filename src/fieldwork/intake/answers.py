@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 
 from fieldwork.intake.across import Across
-from fieldwork.intake.faults import NO_FAULTS
 from fieldwork.intake.problems import rules_of
 from fieldwork.intake.pseudonyms import without_ids
 from fieldwork.intake.rows import Piece, read_piece
@@ -121,11 +120,13 @@ class Answers:
 
     def settled(self) -> Iterator[Piece]:
         """Give every piece by name of file and line, its faults complete, by place and precedence of rules."""
-        across = self._across.faults(self._holding) if self._kept else NO_FAULTS
+        if not self._kept:
+            return
+        across = self._across.faults(self._holding)
         order = {name: place for place, name in enumerate(self.rules)}
         for kept in sorted(self._kept, key=lambda each: (each.file, each.first)):
             piece = self._piece(kept)
-            mine = across[across["place"].between(kept.first, kept.first + kept.rows - 1)]
+            mine = across.of(kept.first, kept.rows)
             gone = mine.loc[mine["rule"] == "superseded", "place"]
             # What is replaced has nothing else to mend.
             faults = pd.concat([piece.faults[~piece.faults["place"].isin(gone)], mine], ignore_index=True)
