@@ -33,7 +33,8 @@ TEXT = """# What taking a delivery in costs
 
 Made by `python -m benchmarks.intake`: one CSV of {megabytes:,.0f} MB, {rows:,} respondents of {columns} columns, made of the shipped
 simulated delivery by repetition under names of their own. Each step ran in a process of its own, in one run on one machine;
-peak memory is that of the process, {base:.0f} MB of it imports.
+peak memory is that of the process, {base:.0f} MB of it imports. The machine has {cores} cores and its load was {load}
+before the steps, where one step makes 1: what is above it is the work of others, and makes the seconds longer than the CPU s.
 
 | step | CPU s a million rows | seconds a million rows | peak MB |
 |---|---|---|---|
@@ -170,7 +171,11 @@ def report(megabytes: float, folder: Path) -> str:
     small_rows = study_of(folder / "small", megabytes / 20)
     small = measure("take", folder / "small")
     rows = study_of(folder / "large", megabytes)
-    made = {step: measure(step, folder / "large") for step in STEPS}
+    load = []
+    made = {}
+    for step in STEPS:
+        load.append(f"{os.getloadavg()[0]:.1f}")
+        made[step] = measure(step, folder / "large")
     lines = [
         f"| {STEPS[step][0]} | {1e6 * found['cpu'] / rows:.1f} | {1e6 * found['wall'] / rows:.1f} | {found['peak']:,.0f} |"
         for step, found in made.items()
@@ -179,7 +184,7 @@ def report(megabytes: float, folder: Path) -> str:
         megabytes=megabytes, rows=rows, columns=int(made["plain"]["columns"]), base=small["base"], lines="\n".join(lines),
         accepted=int(made["take"]["accepted"]), quarantined=int(made["take"]["quarantined"]),
         missing=int(made["take"]["missing"]), growth=f"{made['take']['peak'] / small['peak']:.1f}", small=small["peak"],
-        small_rows=small_rows, reading=made["back"]["peak"],
+        small_rows=small_rows, reading=made["back"]["peak"], cores=os.cpu_count(), load=", ".join(load),
     )  # fmt: skip
 
 

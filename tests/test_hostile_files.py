@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fieldwork.clean import clean
@@ -21,6 +22,8 @@ from fieldwork.errors import DataError, InstrumentError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import check_files, read_deliveries
 from fieldwork.intake.columnar import read_parquet
+from fieldwork.intake.separated import read_separated
+from fieldwork.intake.spss import read_spss
 from fieldwork.intake.workbook import read_workbook
 from fieldwork.study import Study
 from tests.hostile_files import (
@@ -338,8 +341,16 @@ def damaged(content, times, seed=1):
         yield bytes(copy[: draw.randrange(len(copy))] if draw.random() < 0.5 else copy)
 
 
-@pytest.mark.parametrize("kind", ["workbook", "parquet"])
-def test_a_damaged_file_is_read_or_told_and_nothing_else(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "read", "copies"),
+    [
+        ("workbook", read_workbook, 400),
+        ("parquet", read_parquet, 400),
+        ("csv", read_separated, 400),
+        ("spss", read_spss, 12),  # a process each
+    ],
+)
+def test_a_damaged_file_is_read_or_told_and_nothing_else(tmp_path, kind, read, copies):
     rows = [*ROWS, *([f"r{n}", "o", "w1", "CEO", ("date", 44000.5 + n)] for n in range(60))]
     times = pd.date_range("2026-01-01", periods=60)
     columns = {
@@ -348,16 +359,22 @@ def test_a_damaged_file_is_read_or_told_and_nothing_else(tmp_path, kind):
         "weeks": [n / 7 for n in range(60)],
         "start": times,
     }
-    content = workbook({"S": rows}) if kind == "workbook" else parquet(pd.DataFrame(columns))
-    read = read_workbook if kind == "workbook" else read_parquet
+    frame = pd.DataFrame(columns)
+    content = {
+        "workbook": lambda: workbook({"S": rows}),
+        "parquet": lambda: parquet(frame),
+        "csv": lambda: frame.assign(role="Führung, „kaufmännisch“").to_csv(index=False).encode(),
+        "spss": lambda: spss(frame),
+    }[kind]()
     path, hints = tmp_path / "damaged", []
-    for copy in damaged(content, 400):
+    for number, copy in enumerate(damaged(content, copies)):
         path.write_bytes(copy)
         try:
-            read(path, name="damaged")
+            for _ in read(path, name="damaged", rows=(None, 7)[number % 2]):
+                pass
         except DataError as error:
             hints.append(error.hint)
-    assert len(hints) > 200
+    assert len(hints) > copies / 4
     assert all(hints)
 
 
@@ -390,14 +407,15 @@ def test_a_date_behind_the_calendar_is_no_date(tmp_path):
     for date1904, serial in last.items():
         path = tmp_path / "a.xlsx"
         path.write_bytes(workbook({"S": [["start"], [("date", serial)], [("date", serial + 1)]]}, date1904=date1904))
-        assert read_workbook(path, name="a.xlsx").rows[0].tolist() == ["9999-12-31", str(serial + 1)]
+        (read,) = read_workbook(path, name="a.xlsx")
+        assert read.rows[0].tolist() == ["9999-12-31", str(serial + 1)]
 
 
 def test_a_time_behind_the_calendar_is_told(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"start": pa.array([10**15], pa.timestamp("s"))}), path)
     with pytest.raises(DataError, match="the Parquet file is damaged"):
-        read_parquet(path, name="a.parquet")
+        list(read_parquet(path, name="a.parquet"))
 
 
 def test_a_sheet_that_is_listed_and_not_there_stops_the_reading(take):

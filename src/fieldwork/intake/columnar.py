@@ -118,6 +118,7 @@ def _texts(column: pa.Array) -> tuple[Sequence[str], npt.NDArray[np.int32]]:
     """Return the distinct texts of a column, a blank among them, and which of them each cell is."""
     if not pa.types.is_dictionary(column.type):
         column = pa.array([_text(value) for value in column.to_pylist()], pa.string()).dictionary_encode()
+    column.validate(full=True)  # the codes of a damaged file may lie outside its dictionary
     known: dict[str, int] = {}
     each = [known.setdefault(_text(value), len(known)) for value in column.dictionary.to_pylist()]
     blank = known.setdefault("", len(known))
