@@ -239,6 +239,10 @@ def test_stopped_with_a_mend(take, case):
     assert error.got
 
 
+DAYS = (
+    "2026-01-05", "2026-03-31T23:59:59", "2026-03-31 23:59", "",
+    "2026-01-04", "2062-02-01T09:30:00", "0001-01-01", "1900-01-00", "2026-04-01T00:00:00+02:00",
+)  # fmt: skip
 SUMS = '[[delivery]]\nfile = "b*.csv"\ncorrects = true\n'
 # name of the case: files, addition to the instrument, rows accepted, rows set aside by rule
 ASIDE = {
@@ -254,6 +258,10 @@ ASIDE = {
     "a code of SPSS without a label that is no answer": ({"a.sav": spss(SPSS | {"conf": [4.0, 17.0]}, labels={"role": ROLES})}, "", 1, {"value_out_of_range": 1}),
     "a day of SPSS beyond the calendar": ({"a.sav": spss(SPSS | {"start": [13e9, 9e99]}, labels={"role": ROLES}, variable_format={"start": "DATE11"})}, "", 1, {"date_unreadable": 1}),
     "dates of two forms": ({"a.csv": csv(row(start="2026-02-01"), row(who="r2", start="02/01/2026"), row(who="r3", start="2026-02-30"))}, "", 1, {"date_unreadable": 2}),
+    "dates that cannot be": (
+        {"a.csv": csv(*(row(who=f"r{n}") + f",{day}" for n, day in enumerate(DAYS)), head=HEAD + ",met")},
+        '[items.met]\nkind = "date"\nlabel = "Met"\nearliest = "2026-01-05"\nlatest = "2026-03-31"\n', 4, {"date_out_of_range": 4, "date_unreadable": 1},
+    ),
     "blockers that are none": ({"a.csv": csv(row() + ",roi;coost", row(who="r2") + ",roi;none", row(who="r3") + ",roi", head=HEAD + ",blk")}, "", 1, {"value_unknown": 1, "exclusive_combined": 1}),
     "a line of totals": ({"a.csv": csv(row(), "Total,1,,,4,,,,")}, "", 1, {"wave_missing": 1}),
     "a NUL character": ({"a.csv": csv(row(), row(who="r2", comments="\0"))}, "", 1, {"nul_byte": 1}),

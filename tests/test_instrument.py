@@ -557,6 +557,23 @@ class TestRefusals:
         )
 
     @pytest.mark.parametrize(
+        ("days", "told"),
+        [
+            ('earliest = "2026-03-31"\nlatest = "2026-01-05"', "earliest <= latest"),
+            ('earliest = "31/03/2026"', "a day as 2026-01-31"),
+            ('latest = "2026-W05-1"', "a day as 2026-01-31"),
+            ('latest = "2026-02-30"', "a day as 2026-01-31"),
+            ('unit = "quarter"\nlatest = "2026-03-31"', "items of kind date, not quarters"),
+        ],
+    )
+    def test_days_that_cannot_be_meant(self, tmp_path, days, told):
+        assert told in refused(tmp_path, "", f'[items.met]\nkind = "date"\nlabel = "Met"\n{days}\n')
+
+    def test_days_of_an_item_that_is_no_date(self, tmp_path):
+        extra = 'label = "Confidence"\nlatest = "2026-03-31"'
+        assert "items of kind date" in refused(tmp_path, 'label = "Confidence"', extra)
+
+    @pytest.mark.parametrize(
         ("old", "new", "told"),
         [
             ('code = 2\nid = "late"', 'code = 1\nid = "late"', "code '1' stands twice"),

@@ -54,6 +54,7 @@ _PLAIN = str.maketrans(
 )
 _WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII)
+_LAST_DAY = "9999-12-31"
 _QUARTER = re.compile(r"(?P<y>\d{4})\s?-?/?\s?q(?P<q>[1-4])|q(?P<q2>[1-4])[\s/-]*(?P<y2>\d{4})", re.ASCII)
 
 
@@ -64,7 +65,7 @@ class Reading(NamedTuple):
     ----------
     value : str, int, float or None   The answer, None where there is none.
     reason : str                      Why it is missing (`blank`, or the id of a missing code); empty otherwise.
-    fault : str                       `unknown`, or `out_of_range` for a number that is no code; empty otherwise.
+    fault : str                       `unknown`, or `out_of_range`: a number that is no code, a day that is not allowed.
     """
 
     value: str | int | float | None
@@ -81,7 +82,7 @@ class Resolved:
     value : pd.Series            Answers in the item's native type; missing where there is none.
     missing_reason : pd.Series   string: `blank` or the id of a missing code; missing where there is an answer or fault.
     unknown : pd.Series          bool: the text is none of the item's answers.
-    out_of_range : pd.Series     bool: unknown, and a number; a part of `unknown`.
+    out_of_range : pd.Series     bool: unknown, and a number or a day; a part of `unknown`.
     """
 
     value: pd.Series
@@ -149,20 +150,25 @@ def read_number(text: str, low: float | None, high: float | None, missing: Mappi
     return Reading(number)
 
 
-def read_date(text: str) -> Reading:
+def read_date(text: str, earliest: str = "", latest: str = "") -> Reading:
     """Read an ISO 8601 date or time; day and month in any other order are faults, not guesses.
+
+    A day before `earliest` or after `latest`, by the date as it is written, is out of range; an empty one bounds nothing.
 
     >>> read_date("2026-01-15 09:30").value
     '2026-01-15T09:30:00'
-    >>> read_date("01/02/2026").fault
-    'unknown'
+    >>> read_date("01/02/2026").fault, read_date("2062-01-15", latest="2026-03-31").fault
+    ('unknown', 'out_of_range')
     """
     stripped = text.strip()
     try:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
         return Reading(None, fault="unknown")
-    return Reading(moment.date().isoformat() if len(stripped) <= 10 else moment.isoformat())
+    day = moment.date().isoformat()
+    if not earliest <= day <= (latest or _LAST_DAY):
+        return Reading(None, fault="out_of_range")
+    return Reading(day if len(stripped) <= 10 else moment.isoformat())
 
 
 def read_quarter(text: str) -> Reading:
@@ -177,12 +183,14 @@ def read_quarter(text: str) -> Reading:
     return Reading(f"{found['y'] or found['y2']}Q{found['q'] or found['q2']}")
 
 
-def plain_dates(series: pd.Series) -> pd.Series:
-    """Return the cells that are ISO times in full already, missing elsewhere: most of a column of time stamps."""
+def plain_dates(series: pd.Series, earliest: str = "", latest: str = "") -> pd.Series:
+    """Return the cells that are ISO times in full already, within the days, missing elsewhere: most of a column of stamps."""
     texts = series.astype("string")
     full = texts.str.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}").fillna(value=False).astype(bool)
     real = pd.to_datetime(texts.where(full), format="%Y-%m-%dT%H:%M:%S", errors="coerce").notna()
-    return texts.where(real)
+    day = texts.str.slice(stop=10)
+    within = day.ge(earliest) & day.le(latest or _LAST_DAY)
+    return texts.where(real & within.fillna(value=False))
 
 
 def plain_numbers(series: pd.Series, low: float | None, high: float | None) -> pd.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import InstrumentError, listed, nearest
+from fieldwork.instrument.answers import read_date
 
 if TYPE_CHECKING:
     from fieldwork.instrument.item import Item
@@ -87,8 +88,26 @@ class Contradictions:
             raise self._error(
                 f"the range of item {item.name} is empty", where, "low <= high", f"{item.low} > {item.high}"
             )
+        self._days(item, where)
         if item.dtype == "Int8" and any(not -128 <= code <= 127 for code in item.codes):
             raise self._error(f"a code of item {item.name} is too large", where, "codes from -128 to 127")
+
+    def _days(self, item: Item, where: str) -> None:
+        days = [day for day in (item.earliest, item.latest) if day]
+        if not days:
+            return
+        if item.kind != "date" or item.unit == "quarter":
+            raise self._error(f"item {item.name} has a first or last day", where, "items of kind date, not quarters")
+        for day in days:
+            if read_date(day).value != day or len(day) != len("2026-01-31"):
+                raise self._error(f"a day of item {item.name} is no date", where, "a day as 2026-01-31", day)
+        if item.earliest and item.latest and item.earliest > item.latest:
+            raise self._error(
+                f"the days of item {item.name} are none",
+                where,
+                "earliest <= latest",
+                f"{item.earliest} > {item.latest}",
+            )
 
     def _route(self, item: Item, where: str) -> None:
         route = item.asked_if

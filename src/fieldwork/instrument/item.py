@@ -82,6 +82,7 @@ class Item(Part):
     constructs : tuple of str   Constructs that it measures.
     column : str                Delivered column; empty: the name.
     low, high : float or None   Range of a number; `high` also the number of ranks.
+    earliest, latest : str      First and last day of a date, as 2026-01-31; empty: any day of the calendar.
     unit : str                  Unit of a number (`percent` also reads `12%`); `quarter` for dates that are quarters.
     sampled : bool              Put to a random part of those who are asked: a blank there is no refusal.
     restricted : bool           Never to leave the processed data as it is.
@@ -111,6 +112,8 @@ class Item(Part):
     column: str = ""
     low: float | None = None
     high: float | None = None
+    earliest: str = ""
+    latest: str = ""
     unit: str = ""
     sampled: bool = False
     restricted: bool = False
@@ -203,7 +206,7 @@ class Item(Part):
         if self.kind == "number":
             return read_number(text, self.low, self.high, self._missing_numbers, self.unit)
         if self.kind == "date":
-            return read_quarter(text) if self.unit == "quarter" else read_date(text)
+            return read_quarter(text) if self.unit == "quarter" else read_date(text, self.earliest, self.latest)
         number = whole(fold(text))
         if self.kind == "rank" and number is not None and 1 <= number <= (self.high or 0):
             return Reading(number)
@@ -245,7 +248,7 @@ class Item(Part):
         if self.kind == "number":
             return read_rest(series, plain_numbers(series, self.low, self.high), self.read, self.dtype)
         if self.kind == "date" and self.unit != "quarter":
-            return read_rest(series, plain_dates(series), self.read, self.dtype)
+            return read_rest(series, plain_dates(series, self.earliest, self.latest), self.read, self.dtype)
         return read_column(series, self.read, self.dtype)
 
     def resolve_option(self, option: str, series: pd.Series) -> Resolved:

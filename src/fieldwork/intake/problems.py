@@ -65,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     Rule("value_unknown", "error", "an answer that the instrument does not list"),
     Rule("value_out_of_range", "error", "a code or number outside the range of the item"),
     Rule("date_unreadable", "error", "a date that is not a calendar date in ISO form"),
+    Rule("date_out_of_range", "error", "a date before or after the days that the instrument allows"),
     Rule("answer_missing", "error", "no answer to an item that every respondent must answer"),
     Rule("exclusive_combined", "error", "an answer that stands alone was given with others"),
     Rule("weight_invalid", "error", "a weight that is not a positive, finite number of the usual size"),

@@ -312,7 +312,7 @@ def _rules(item: Item, instrument: Instrument) -> tuple[str, str]:
     if item.name in {keys.stage, keys.stage_organisation}:
         return "value_unknown", "stage_out_of_range"
     if item.kind == "date":
-        return "date_unreadable", "date_unreadable"
+        return "date_unreadable", "date_out_of_range"
     return "value_unknown", "value_out_of_range"
 
 
@@ -326,9 +326,10 @@ def _names(item: Item) -> list[str]:
 def _mend(item: Item, text: str) -> str:
     """Return what the sender can write instead; the nearest answer is offered, never applied."""
     if item.kind == "date":
-        return (
-            "write a quarter as 2025Q3" if item.unit == "quarter" else "write dates as 2026-01-31 or 2026-01-31T09:30"
-        )
+        if item.unit == "quarter":
+            return "write a quarter as 2025Q3"
+        ends = [f"from {item.earliest}" if item.earliest else "", f"to {item.latest}" if item.latest else ""]
+        return " ".join(["write dates as 2026-01-31 or 2026-01-31T09:30", *(each for each in ends if each)])
     if item.options:
         known = {name: option for option in item.options for name in (option.id, option.label, *option.synonyms)}
         near = nearest(text, known) if len(text) <= 200 and not _is_number(text) else ""
