@@ -1,7 +1,9 @@
 """Cleaning: each rule on a delivery of its own, and the counts that always add up."""
 
 import io
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from fieldwork.chapter import Chapter
 from fieldwork.clean import clean, take_in
+from fieldwork.cli import main
 from fieldwork.errors import DataError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import read_deliveries, read_delivery
@@ -485,8 +488,7 @@ def patchwork(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("key", [None, b"a key"])
-@pytest.mark.parametrize("rows", [3, 7, 1000])
+@pytest.mark.parametrize(("rows", "key"), [(4, b"a key"), (7, None), (1000, b"a key"), (1000, None)])
 def test_no_piece_tears_anything_apart(patchwork, tmp_path, monkeypatch, rows, key):
     monkeypatch.setattr("fieldwork.clean.key_of", lambda _: key)
     monkeypatch.setattr("fieldwork.intake.spool._IN_MEMORY", 1000)
@@ -522,6 +524,20 @@ def test_a_delivery_that_is_refused_leaves_nothing(patchwork, tmp_path):
     with pytest.raises(DataError, match="rows of another wave"):
         take_in(chapter, rows=5)
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full, a disk that is always full")
+def test_a_disk_without_room_for_what_waits_is_told_with_its_folder(patchwork, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fieldwork.intake.spool._IN_MEMORY", 1)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_RDWR), "w+b"))
+    assert main(["check", str(patchwork / "data/raw/w1/a.csv"), "--study", str(patchwork)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"RunError: the disk is full\n  where     {tempfile.gettempdir()}\n")
+    chapter = Chapter.open("01_clean", patchwork, "w1", tmp_path)
+    with pytest.raises(OSError, match="No space left") as caught:
+        take_in(chapter, rows=5)
+    assert Path(caught.value.filename).is_relative_to(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_one_piece_is_saved_as_a_whole_table_is(patchwork, tmp_path):

@@ -6,8 +6,9 @@ by side, so that a piece with hundreds of columns is a few buffers.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,8 +38,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None = None, *, in_memory: int | None = None) -> None:
-        where = str(folder) if folder else None
-        self._file = tempfile.SpooledTemporaryFile(max_size=in_memory or _IN_MEMORY, dir=where)  # noqa: SIM115 - closed by exit
+        self._folder = str(folder) if folder else tempfile.gettempdir()
+        self._file = tempfile.SpooledTemporaryFile(max_size=in_memory or _IN_MEMORY, dir=self._folder)  # noqa: SIM115 - closed by exit
         self._places: list[tuple[int, int]] = []
         self._end = 0
 
@@ -46,7 +47,17 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with self._named():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the folder where the system refuses: the file itself has no name that it could tell."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self._folder
+            raise
 
     def put(self, table: pa.Table) -> int:
         """Keep a table; return its number."""
@@ -54,8 +65,10 @@ class Spool:
         with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
             stream.write_table(table)
         content = sink.getvalue()
-        self._file.seek(self._end)
-        self._file.write(memoryview(content))
+        with self._named():
+            self._file.seek(self._end)
+            self._file.write(memoryview(content))
+            self._file.flush()
         self._places.append((self._end, content.size))
         self._end += content.size
         return len(self._places) - 1
@@ -63,8 +76,10 @@ class Spool:
     def get(self, number: int) -> pa.Table:
         """Return a table."""
         start, size = self._places[number]
-        self._file.seek(start)
-        with pa.ipc.open_stream(pa.py_buffer(self._file.read(size))) as stream:
+        with self._named():
+            self._file.seek(start)
+            content = self._file.read(size)
+        with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
             return stream.read_all()
 
 
