@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import re
 import shutil
 import struct
 import tracemalloc
@@ -386,6 +387,26 @@ def test_a_damaged_file_is_read_or_told_and_nothing_else(tmp_path, kind, read, c
     assert all(hints)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "read"),
+    [
+        ("a.xlsx", workbook({"S": ROWS}), read_workbook),
+        ("a.parquet", parquet(SPSS), read_parquet),
+        ("a.sav", spss(SPSS), read_spss),
+    ],
+)
+def test_a_file_that_is_replaced_while_it_is_read_piece_by_piece_is_told(tmp_path, file, content, read):
+    path, other = tmp_path / file, tmp_path / "other"
+    path.write_bytes(content)
+    assert len(list(read(path, name=file, rows=1))) == 2
+    pieces = read(path, name=file, rows=1)
+    next(pieces)
+    other.write_bytes(content + b"more")
+    other.replace(path)
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(pieces)
+
+
 def cells(*given):
     """A row of XML cells below ROWS' header."""
     inside = "".join(f'<c r="{at}" {more}><v>{value}</v></c>' for at, value, more in given)
@@ -553,3 +574,17 @@ def test_a_proposal_reads_the_labels_of_spss(tmp_path):
     content = spss(columns, labels=labels, questions={"Q2": "Confidence"})
     found = offers(tmp_path, "a.sav", content)
     assert {column: problem.value for column, problem in found.items()} == {"Q1": "role", "Q2": "conf"}
+
+
+def test_the_document_of_cases_names_what_is_tested():
+    tests = Path(__file__).parent
+    defined = {
+        name for path in tests.glob("test_*.py") for name in re.findall(r"def (test_\w+)\(", path.read_text("utf-8"))
+    }
+    lines = (tests.parent / "docs" / "hostile.md").read_text(encoding="utf-8").splitlines()
+    named = [
+        re.findall(r'`(\w+)`|"([^"]+)"', line.rstrip("|").rpartition("|")[2]) for line in lines[11:] if "|" in line
+    ]
+    assert sum(map(bool, named)) > 40
+    for test, case in (each for line in named for each in line):
+        assert test in defined or case in READ | STOPPED | ASIDE, test or case

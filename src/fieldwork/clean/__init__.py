@@ -3,7 +3,7 @@
 Cleaning decides nothing that the instrument does not say. A row with a fault is set aside under the first rule that it
 breaks and stays in the quarantine with file, row, column, value and mend; a row with a remark is kept and counted.
 Accepted and quarantined rows add up to the delivered rows, always. `clean` returns tables; `take_in` writes them as it goes, in
-memory that hardly grows with the delivery. Both are one way of working.
+memory that grows far less than the delivery. Both are one way of working.
 """
 
 from __future__ import annotations
