@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -368,6 +369,21 @@ def test_two_runs_at_once_the_second_names_the_holder(study):
     assert caught.value.title == "another run is at work on this study"
     assert f"process {os.getpid()} on " in caught.value.got
     assert run(study).failures == ()
+
+
+def test_a_patient_run_starts_when_the_other_one_has_ended(study):
+    had = threading.Event()
+
+    def hold():
+        with Store(study).lock(patient=True):
+            had.set()
+
+    with Store(study).lock():
+        second = threading.Thread(target=hold)
+        second.start()
+        assert not had.wait(0.2)
+    second.join(timeout=20)
+    assert had.is_set()
 
 
 def test_the_manifest_names_every_output_and_no_machine(study):

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a command line prints
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `claims`, `plan`, `release`, `publish`, `organisations`.
+"""The command line: `fieldwork run`, `explain`, `export`, `debug`, `lab`, and the commands of one task each.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -154,6 +154,7 @@ def _add_run(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="run chapters although they are current")
     words = "start every chapter's process from nothing; slower, and the same results"
     sub.add_argument("--isolated", action="store_true", help=words)
+    sub.add_argument("--wait", action="store_true", help="wait for another run of this study to end")
     _add_cluster(sub)
 
 
@@ -166,6 +167,13 @@ def _add_explain(sub: argparse.ArgumentParser) -> None:
     _add_parameters(sub)
     words = "a chapter, a file of the results, or a claim; everything when left out"
     sub.add_argument("what", nargs="?", default="", metavar="WHAT", help=words)
+
+
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    _add_parameters(sub)
+    choices = ("snakemake", "make", "dot", "json")
+    sub.add_argument("--to", choices=choices, required=True, help="what is to read the graph")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: the terminal)")
 
 
 def _add_check(sub: argparse.ArgumentParser) -> None:
@@ -386,7 +394,7 @@ def _run(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     desk = _Desk.of(options)
     # Held from the first look at what is there to the manifest: no other run comes between.
-    with desk.store.lock():
+    with desk.store.lock(patient=options.wait):
         return _run_held(desk, options)
 
 
@@ -546,6 +554,25 @@ def _explain(options: argparse.Namespace) -> int:
     for name, unit in told:
         why = "; ".join(unit.reasons)
         print(f"{_named(name, unit.step.name, wave):<12} {_STATES[unit.state]}{f': {why}' if why else ''}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from fieldwork.provenance import write_atomic  # noqa: PLC0415
+    from fieldwork.run import export  # noqa: PLC0415
+
+    desk = _Desk.of(options)
+    earlier = desk.plan_earlier()
+    turns = [(each.judge, earlier[each.study.wave]) for each, _ in desk.earlier()]
+    rules = export.rules([*turns, (desk.judge, desk.plan(earlier=earlier))])
+    desk.store.save_memo()
+    program = [sys.executable, "-m", "fieldwork"]
+    text = export.export(options.to, rules, program=program, title=desk.study.title)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    write_atomic(options.out, text)
+    print(json.dumps({"file": _shown(options.out.resolve())}) if options.json else _shown(options.out.resolve()))
     return 0
 
 
@@ -913,6 +940,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork explain\nfieldwork explain 04_gradient",
         _explain,
         _add_explain,
+    ),
+    "export": (
+        "write the graph of chapters for snakemake, make, Graphviz or a program of yours",
+        "fieldwork export --to make --out study.mk && make -f study.mk\nfieldwork export --to dot | dot -Tsvg > graph.svg",
+        _export,
+        _add_export,
     ),
     "check": (
         "hold delivered exports against the instrument, changing nothing",

@@ -79,8 +79,10 @@ class Store:
         self._records: dict[str, Record | None] = {}
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, patient: bool = False) -> Iterator[None]:
         """Hold the study for one run, from its first look to its last file; who holds it already goes in freely.
+
+        `patient`: wait until another run has ended, instead of giving up.
 
         The system drops the lock with its process, however that ends: what a dead holder wrote into the file is taken over,
         and says that its run was interrupted. Raises RunError naming the holder when another run has the study, or what must
@@ -95,14 +97,14 @@ class Store:
             return
         with os.fdopen(self._opened(self.folder / "lock"), "r+", encoding="utf-8", errors="replace") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise RunError(
                     "another run is at work on this study",
                     where=".fieldwork/lock",
                     expected="one run at a time",
                     got=file.read().strip() or "a run that is just starting",
-                    hint="wait until it has ended; the lock goes with its process",
+                    hint="wait until it has ended, as --wait does; the lock goes with its process",
                 ) from error
             self._interrupted = bool(file.read())
             # What was read before the lock was had may be another run's yesterday.
