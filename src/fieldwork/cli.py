@@ -28,6 +28,7 @@ from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyErro
 
 if TYPE_CHECKING:
     from fieldwork.run.crew import Crew
+    from fieldwork.run.lab import Opened
     from fieldwork.run.plan import Judge
     from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
@@ -174,6 +175,17 @@ def _add_export(sub: argparse.ArgumentParser) -> None:
     choices = ("snakemake", "make", "dot", "json")
     sub.add_argument("--to", choices=choices, required=True, help="what is to read the graph")
     sub.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: the terminal)")
+
+
+def _add_lab(sub: argparse.ArgumentParser) -> None:
+    _add_parameters(sub)
+    sub.add_argument("--no-browser", action="store_true", help="start JupyterLab and say where, without a browser")
+    sub.add_argument("--print", dest="only_print", action="store_true", help="prepare the copies, and start nothing")
+
+
+def _add_debug(sub: argparse.ArgumentParser) -> None:
+    _add_lab(sub)
+    sub.add_argument("chapter", metavar="CHAPTER", help="the chapter that failed")
 
 
 def _add_check(sub: argparse.ArgumentParser) -> None:
@@ -576,6 +588,47 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lab(options: argparse.Namespace) -> int:
+    from fieldwork.run import lab  # noqa: PLC0415
+
+    desk = _Desk.of(options)
+    units = {unit.step.name: unit for unit in desk.plan(earlier=desk.plan_earlier())}
+    own = {"seed": desk.study.seed, "replicates": desk.study.replicates}
+    names = [name for name, unit in units.items() if unit.step.notebook]
+    return _opened(desk, [lab.open_chapter(desk.judge, units, name, own) for name in names], options)
+
+
+def _debug(options: argparse.Namespace) -> int:
+    from fieldwork.run import lab  # noqa: PLC0415
+
+    desk = _Desk.of(options)
+    name = desk.pipeline.step(options.chapter).name
+    units = {unit.step.name: unit for unit in desk.plan(earlier=desk.plan_earlier())}
+    return _opened(desk, [lab.open_failure(desk.judge, units, name)], options)
+
+
+def _opened(desk: _Desk, copies: Sequence[Opened], options: argparse.Namespace) -> int:
+    """Tell which copies lie ready, and become JupyterLab unless that is not wanted."""
+    from fieldwork.run import lab  # noqa: PLC0415
+
+    desk.store.save_memo()
+    place = lab.folder(desk.judge)
+    first = copies[0].path if options.command is _debug else None
+    command = lab.words(place, first, browser=not options.no_browser)
+    if options.json:
+        told = [{**asdict(copy), "path": _shown(copy.path)} for copy in copies]
+        print(json.dumps({"wave": desk.study.wave, "copies": told, "command": command}, ensure_ascii=False, indent=1))
+    else:
+        for copy in copies:
+            kept = ": an earlier copy that you have changed; delete it for a new one" if copy.kept else ""
+            print(f"{_shown(copy.path)}{kept}")
+            for warning in copy.warnings:
+                print(f"  {copy.chapter}: {warning}")
+    if not options.only_print:
+        lab.start(command, place.parent)
+    return 0
+
+
 def _maker(desk: _Desk, units: dict[str, Any], claims: dict[str, Any], what: str) -> str:
     """Return the chapter that makes what was asked for; UsageError when nothing is known by this name."""
     if what in units:
@@ -946,6 +999,18 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork export --to make --out study.mk && make -f study.mk\nfieldwork export --to dot | dot -Tsvg > graph.svg",
         _export,
         _add_export,
+    ),
+    "debug": (
+        "open the notebook of a chapter's last failure in JupyterLab, with its parameters, at the failing cell",
+        "fieldwork debug 04_gradient",
+        _debug,
+        _add_debug,
+    ),
+    "lab": (
+        "open copies of the chapters in JupyterLab, with the study's parameters filled in",
+        "fieldwork lab\nfieldwork lab --replicates 500 --no-browser",
+        _lab,
+        _add_lab,
     ),
     "check": (
         "hold delivered exports against the instrument, changing nothing",

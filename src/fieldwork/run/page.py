@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fieldwork.run.notebook import Value
 
-__all__ = ["compose"]
+__all__ = ["compose", "literal"]
 
 _INJECTED = "injected-parameters"
 _CELL_FILE = re.compile(r"(/[^\s:'\"<>]*)?/ipykernel_\d+/\d+\.py")
@@ -79,7 +79,7 @@ _VARYING = ("papermill", "execution", "ExecuteTime")
 
 
 def _injection(cell: Mapping[str, Any], shown: Mapping[str, Value]) -> dict[str, Any]:
-    lines = ["# Parameters", *(f"{name} = {_literal(value)}" for name, value in sorted(shown.items()))]
+    lines = ["# Parameters", *(f"{name} = {literal(value)}" for name, value in sorted(shown.items()))]
     return {
         "cell_type": "code",
         "execution_count": cell.get("execution_count"),
@@ -90,7 +90,12 @@ def _injection(cell: Mapping[str, Any], shown: Mapping[str, Value]) -> dict[str,
     }
 
 
-def _literal(value: Value) -> str:
+def literal(value: Value) -> str:
+    """Return a value as Python source.
+
+    >>> literal("träumen"), literal(3)
+    ('"träumen"', '3')
+    """
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 

@@ -254,6 +254,13 @@ class Store:
         """Write a failure to the journal."""
         self._append({"step": step, "wave": wave, "key": key, "how": "failed", "error": title})
 
+    def failure(self, wave: str, step: str) -> str:
+        """Return the key with which a step last failed; empty where its journal holds no failure."""
+        keys = [
+            str(line.get("key", "")) for of, line in self._lines() if of == (wave, step) and line.get("how") == "failed"
+        ]
+        return keys[-1] if keys else ""
+
     def put(self, path: Path, digest: str) -> None:
         """Keep a copy of a file under its hash."""
         if not self.has(digest):

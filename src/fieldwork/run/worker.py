@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
     from fieldwork.run.spec import Step
 
-__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "work"]
+__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "surroundings", "work"]
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
@@ -159,7 +159,7 @@ def _work(
         path = task.stage / output.label
         (path if output.folder else path.parent).mkdir(parents=True, exist_ok=True)
     with private as sockets:
-        around = _surroundings(sockets)
+        around = surroundings(sockets)
         if task.step.notebook:
             failure = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
         else:
@@ -181,7 +181,8 @@ def renew(step: Step, page: str, values: Mapping[str, Value], wave: str) -> str:
     return compose(source, json.loads(page), {"wave": wave, **values}, ())
 
 
-def _surroundings(private: Path) -> dict[str, str]:
+def surroundings(private: Path) -> dict[str, str]:
+    """Return the environment of a chapter's process; `private` is a folder for what it keeps to itself."""
     around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return around | {
         "OPENBLAS_NUM_THREADS": "1",
@@ -232,16 +233,17 @@ def _run_notebook(
     except kernels.PapermillExecutionError as error:
         return _cell_failed(task, book, held, error)
     except (kernels.DeadKernelError, RuntimeError, RunError) as error:
+        cell = _own(book, reached[0]) if reached[0] else 0
         cause = NotebookError(
             "the chapter's process ended before its last cell",
-            where=_cell_place(book, _own(book, reached[0])) if reached[0] else f"notebooks/{book.path.name}",
+            where=_cell_place(book, cell) if cell else f"notebooks/{book.path.name}",
             expected="the process to live until the last cell",
             got=f"{type(error).__name__}: {error}".splitlines()[0],
             hint="the usual cause is memory; try fewer workers or fewer replicates",
         )
         log = sockets / "kernel.log"
         said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        return _failure(task, [] if processes.stopped else held, cause, traceback=said)
+        return _failure(task, [] if processes.stopped else held, cause, cell=cell, traceback=said)
     source = json.loads(book.path.read_text(encoding="utf-8"))
     text = compose(source, held[0], {"wave": task.wave, **task.values}, hidden_paths(task))
     (task.stage / task.step.page).write_text(text, encoding="utf-8")
@@ -279,19 +281,29 @@ def _cell_failed(task: Task, book: Notebook, held: list[Any], error: Any) -> Fai
         f"chapter {task.step.name} stopped at {error.ename}{f': {first}' if first else ''}",
         hint="mend the cell, then run again: only what is out of date runs",
     )
-    return _failure(task, held, cause, place=place, source=source[line - 1].strip(), traceback=trace)
+    return _failure(task, held, cause, cell=number, place=place, source=source[line - 1].strip(), traceback=trace)
 
 
 def _failure(
-    task: Task, held: list[Any], cause: FieldworkError, *, place: str = "", source: str = "", traceback: str = ""
+    task: Task,
+    held: list[Any],
+    cause: FieldworkError,
+    *,
+    cell: int,
+    place: str = "",
+    source: str = "",
+    traceback: str = "",
 ) -> Failure:
     copy = ""
+    values: dict[str, Value] = {"wave": task.wave, **task.values}
     if held:
         import nbformat  # noqa: PLC0415 - loaded already, by papermill
 
+        # What `fieldwork debug` opens: where it stopped, in cells of the source, and with which parameters.
+        told = {"error": str(cause), "place": place or cause.where, "cell": cell}
+        held[0].metadata["fieldwork"] = {"failure": told, "parameters": {**task.places, **task.values}}
         write_atomic(task.failed, nbformat.writes(held[0]))  # type: ignore[no-untyped-call]
         copy = task.failed.relative_to(task.study).as_posix()
-    values: dict[str, Value] = {"wave": task.wave, **task.values}
     return Failure(task.step.name, cause, place, source, values, copy, traceback)
 
 
