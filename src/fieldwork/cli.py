@@ -166,8 +166,11 @@ def _add_cluster(sub: argparse.ArgumentParser) -> None:
 
 def _add_explain(sub: argparse.ArgumentParser) -> None:
     _add_parameters(sub)
-    words = "a chapter, a file of the results, or a claim; everything when left out"
-    sub.add_argument("what", nargs="?", default="", metavar="WHAT", help=words)
+    words = (
+        "a chapter, a file of the results, a claim, or the key of a published estimate (construct=... measure=..., or the "
+        "values alone, in the order of its columns); everything when left out"
+    )
+    sub.add_argument("what", nargs="*", default=[], metavar="WHAT", help=words)
 
 
 def _add_export(sub: argparse.ArgumentParser) -> None:
@@ -546,7 +549,7 @@ def _explain(options: argparse.Namespace) -> int:
     units = {unit.step.name: unit for unit in desk.plan(earlier=earlier)}
     desk.store.save_memo()
     if options.what:
-        return _explain_one(desk, units, options.what, as_json=options.json)
+        return _explain_one(desk, units, " ".join(options.what), as_json=options.json)
     wave = desk.study.wave
     told = [(name, unit) for name, found in earlier.items() for unit in found] + [(wave, u) for u in units.values()]
     if options.json:
@@ -588,12 +591,59 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _is_key(what: str) -> bool:
+    """Tell a key of an estimate from a name: it has several parts, and is no file's path."""
+    several = len(what.split()) > 1 or any(sign in what for sign in "=,/")
+    return several and not Path(what).exists() and not re.search(r"\.[a-z]{2,7}$", what)
+
+
+def _explain_estimate(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool) -> int:
+    """Tell where a published number comes from."""
+    from fieldwork import origin  # noqa: PLC0415 - pandas
+
+    path = desk.study.reports / "estimates.parquet"
+    found = origin.find(path, what)
+    chapters = [found.chapter, _maker(desk, units, {}, str(path))]
+    answer = origin.origin(desk.study, desk.judge, units, chapters, _own_values(desk))
+    if as_json:
+        told = {"key": found.key, "published": found.numbers, **answer}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return 0
+    print(origin.told(found))
+    print(origin.shown(answer, _STATES.__getitem__))
+    return 0
+
+
+def _explain_claim(desk: _Desk, units: dict[str, Any], claim: dict[str, Any], name: str, *, as_json: bool) -> int:
+    """Tell what a claim was judged by, and where those numbers come from."""
+    from fieldwork import origin  # noqa: PLC0415 - pandas
+
+    found = origin.parts(desk.study.reports / "estimates.parquet", claim)
+    chapters = [*(each.chapter for each in found), name]
+    answer = origin.origin(desk.study, desk.judge, units, chapters, _own_values(desk))
+    if as_json:
+        judged = [{"key": each.key, "chapter": each.chapter, "published": each.numbers} for each in found]
+        print(json.dumps({"claim": claim, "estimates": judged, **answer}, indent=1, ensure_ascii=False))
+        return 0
+    print(f"{claim['id']} is {claim['verdict'].replace('_', ' ')}: {claim['text']}\n  estimand  {claim['estimand']}")
+    print(f"  registered {claim['registered']['time']}, sha256 {claim['registered']['hash'][:12]}")
+    for each in found:
+        print(textwrap.indent(origin.told(each), "  "))
+    print(origin.shown(answer, _STATES.__getitem__))
+    return 0
+
+
+def _own_values(desk: _Desk) -> dict[str, Any]:
+    """Return what 0 or nothing stands for in a chapter's parameters."""
+    return {"seed": desk.study.seed, "replicates": desk.study.replicates}
+
+
 def _lab(options: argparse.Namespace) -> int:
     from fieldwork.run import lab  # noqa: PLC0415
 
     desk = _Desk.of(options)
     units = {unit.step.name: unit for unit in desk.plan(earlier=desk.plan_earlier())}
-    own = {"seed": desk.study.seed, "replicates": desk.study.replicates}
+    own = _own_values(desk)
     names = [name for name, unit in units.items() if unit.step.notebook]
     return _opened(desk, [lab.open_chapter(desk.judge, units, name, own) for name in names], options)
 
@@ -633,7 +683,10 @@ def _maker(desk: _Desk, units: dict[str, Any], claims: dict[str, Any], what: str
     """Return the chapter that makes what was asked for; UsageError when nothing is known by this name."""
     if what in units:
         return what
-    made_in = {label: name for name, unit in units.items() if unit.record for label in unit.record.outputs}
+    # What a chapter last published is its own, also while it is out of date.
+    before = {name: desk.store.latest(desk.study.wave, name) for name in units}
+    made_in = {label: name for name, record in before.items() if record for label in record.outputs}
+    made_in |= {label: name for name, unit in units.items() if unit.record for label in unit.record.outputs}
     path = desk.study.reports / "claims.json" if what in claims else Path(what).resolve()
     label = path.relative_to(desk.study.folder).as_posix() if path.is_relative_to(desk.study.folder) else ""
     if label in made_in:
@@ -641,7 +694,7 @@ def _maker(desk: _Desk, units: dict[str, Any], claims: dict[str, Any], what: str
     near = nearest(what, [*units, *claims, *made_in])
     raise UsageError(
         "nothing of this name is known",
-        expected=f"a chapter ({listed(units)}), a file of the results, or a claim",
+        expected=f"a chapter ({listed(units)}), a file of the results, a claim, or the key of an estimate",
         got=repr(what),
         hint=f"did you mean {near}?" if near else "",
     )
@@ -650,7 +703,11 @@ def _maker(desk: _Desk, units: dict[str, Any], claims: dict[str, Any], what: str
 def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool) -> int:
     """Tell one chapter whole: its state, parameters, inputs and outputs."""
     claims = {claim["id"]: claim for claim in _claims_of(desk.study.reports / "claims.json", needed=False)}
+    if _is_key(what):
+        return _explain_estimate(desk, units, what, as_json=as_json)
     name = _maker(desk, units, claims, what)
+    if what in claims:
+        return _explain_claim(desk, units, claims[what], name, as_json=as_json)
     unit = units[name]
     before = desk.store.latest(desk.study.wave, name)
     mark = unit.fingerprint or (before.fingerprint if before else None)
@@ -666,14 +723,9 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
         "inputs": mark.inputs if mark else {},
         "outputs": before.outputs if before else {},
     }
-    if what in claims:
-        answer = {"claim": claims[what], **answer}
     if as_json:
         print(json.dumps(answer, indent=1, ensure_ascii=False))
         return 0
-    if what in claims:
-        claim = claims[what]
-        print(f"{what} is {claim['verdict']}: {claim['text']}\n  estimand  {claim['estimand']}\n  made in   {name}")
     why = "; ".join(unit.reasons)
     print(f"{name} {_STATES[unit.state]}{f': {why}' if why else ''}")
     for parameter in unit.step.offered:
@@ -990,7 +1042,7 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "explain": (
         "say what a run would do now, and why",
-        "fieldwork explain\nfieldwork explain 04_gradient",
+        "fieldwork explain\nfieldwork explain 04_gradient\nfieldwork explain adoption_gradient/conf/role_mean/CEO",
         _explain,
         _add_explain,
     ),
