@@ -230,6 +230,32 @@ def test_deleted_and_damaged_outputs_are_put_back_without_running(study):
     assert digests(study) == before
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git, to go from one branch to another and back")
+def test_a_checkout_there_and_back_runs_nothing(study):
+    def git(*words):
+        own = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *own, *words], cwd=study, check=True, capture_output=True)
+
+    before = digests(study)
+    (study / ".gitignore").write_text("/.fieldwork\n/data/processed\n/reports\n__pycache__\n")
+    git("init", "--initial-branch", "main")
+    git("add", "--all")
+    git("commit", "--message", "one")
+    git("checkout", "-b", "other")
+    edit(study / "notebooks/b.ipynb", "shout((home", "'!' + shout((home")
+    (study / "data/raw/w1/a.csv").write_text("x\nthree\n")
+    git("commit", "--all", "--message", "two")
+    git("checkout", "main")
+    assert run(study).current == ("a", "d", "b", "c", "site")
+    # A run on the other branch takes nothing away either: what was made here is put back.
+    git("checkout", "other")
+    assert run(study).ran == ("a", "b", "c", "site")
+    git("checkout", "main")
+    result = run(study)
+    assert (result.ran, result.restored) == ((), ("a", "b", "c", "site"))
+    assert digests(study) == before
+
+
 def test_a_lost_copy_is_made_again(study):
     before = digests(study)
     shutil.rmtree(study / ".fieldwork/objects")
