@@ -87,17 +87,18 @@ class Closure:
         self._packages = dict(packages)
         self._memo = memo
         self._direct: dict[str, tuple[str, list[str]]] = {}
+        self._places: dict[str, Path | None] = {}
+        self._beside: dict[str, dict[str, str]] = {}
         named = "|".join(re.escape(name) for name in packages)
         self._dotted = re.compile(rf"({named})(\.\w+)+(:\w+)?")
 
     def of(self, sources: Iterable[str]) -> dict[str, str]:
         """Return the hash of every module and data file that the sources reach, by dotted name or package path."""
-        waiting = [name for source in sources for name in self._imports(source, "", is_package=False)]
+        waiting = [name for source in sources for name in self._of_cell(source)]
         found: dict[str, str] = {}
         while waiting:
             name = waiting.pop()
-            path = self._path(name)
-            if name in found or path is None:
+            if name in found or (path := self._path(name)) is None:
                 continue
             found[name], imports = self._module(name, path)
             if path.name == "__init__.py":
@@ -107,7 +108,22 @@ class Closure:
                 waiting.append(name.rpartition(".")[0])
         return dict(sorted(found.items()))
 
+    def _of_cell(self, source: str) -> list[str]:
+        """Return what a cell imports; kept by the hash of its text, for reading it as a tree is most of the work."""
+        fact = f"cell {FORMAT} {sha256_text(source)}"
+        kept = self._memo.fact(fact)
+        if kept is None:
+            kept = self._imports(source, "", is_package=False)
+            self._memo.remember(fact, kept)
+        names: list[str] = kept
+        return names
+
     def _path(self, name: str) -> Path | None:
+        if name not in self._places:
+            self._places[name] = self._look_for(name)
+        return self._places[name]
+
+    def _look_for(self, name: str) -> Path | None:
         top, _, rest = name.partition(".")
         if top not in self._packages:
             return None
@@ -120,7 +136,7 @@ class Closure:
     def _module(self, name: str, path: Path) -> tuple[str, list[str]]:
         if name not in self._direct:
             content = self._memo.sha256(path)
-            fact = f"module {FORMAT} {name} {content}"
+            fact = f"imports {FORMAT} {name} {content}"
             kept = self._memo.fact(fact)
             if kept is None:
                 source = path.read_text(encoding="utf-8")
@@ -132,6 +148,8 @@ class Closure:
 
     def _data(self, name: str, folder: Path) -> dict[str, str]:
         """Hash the files of a package that are not code: templates, style sheets, fonts."""
+        if name in self._beside:
+            return self._beside[name]
         found: dict[str, str] = {}
         waiting = [folder]
         while waiting:
@@ -144,6 +162,7 @@ class Closure:
                         waiting.append(path)
                 elif path.suffix != ".ipynb":
                     found[f"{name}/{path.relative_to(folder).as_posix()}"] = self._memo.sha256(path)
+        self._beside[name] = found
         return found
 
     def _imports(self, source: str, module: str, *, is_package: bool) -> list[str]:
@@ -165,7 +184,8 @@ class Closure:
                 found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and self._dotted.fullmatch(node.value):
                 found.add(node.value.partition(":")[0])
-        return sorted(name for name in found if name.partition(".")[0] in self._packages and self._path(name))
+        # Names of functions are among them: whether a name is a module is seen when it is looked for, then and not before.
+        return sorted(name for name in found if name.partition(".")[0] in self._packages)
 
 
 def take(

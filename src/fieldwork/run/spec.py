@@ -194,7 +194,9 @@ class Pipeline:
 
 def _matches(label: str, pattern: str) -> bool:
     # Only * is special: a file may well be called `a[1].csv`.
-    return label == pattern or bool(re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), label))
+    return label == pattern or (
+        "*" in pattern and bool(re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), label))
+    )
 
 
 def _may_match(one: str, two: str) -> bool:
@@ -203,6 +205,8 @@ def _may_match(one: str, two: str) -> bool:
     >>> _may_match("pages/*.html", "pages/*.ipynb"), _may_match("pages/a*.html", "pages/*b.html")
     (False, True)
     """
+    if "*" not in one and "*" not in two:
+        return one == two
     first, second = one.rpartition("/"), two.rpartition("/")
     if "*" not in one or "*" not in two:
         return _matches(one, two) or _matches(two, one)

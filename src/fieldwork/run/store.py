@@ -15,9 +15,7 @@ import json
 import os
 import platform
 import re
-import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -160,6 +158,8 @@ class Store:
         """
         stage = self.folder / "stage"
         for marker in stage.glob(f"{_SOCKETS}*"):
+            import tempfile  # noqa: PLC0415 - with what it loads, a tenth of a run with nothing to do
+
             # The marker is a link of our own making; where it leads is looked at before anything is taken away.
             place = marker.readlink() if marker.is_symlink() else marker
             known = _MARKER.fullmatch(place.name) and place.parent in {Path(tempfile.gettempdir()), Path("/tmp")}  # noqa: S108
@@ -177,6 +177,9 @@ class Store:
     @contextlib.contextmanager
     def sockets(self) -> Iterator[Path]:
         """Yield a short, empty folder for a kernel's sockets; it goes at the end, or with the next run's `clear_stage`."""
+        import secrets  # noqa: PLC0415 - as below
+        import tempfile  # noqa: PLC0415 - see clear_stage
+
         base = tempfile.gettempdir()
         name = f"{_SOCKETS}{secrets.token_hex(6)}"
         folder = Path(base if len(base) < _SOCKET_PATH else "/tmp", name)  # noqa: S108 - see _SOCKET_PATH

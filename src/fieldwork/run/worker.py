@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -348,6 +347,8 @@ def _no_room(name: str, text: str) -> RunError | None:
 
 
 def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | None:
+    import subprocess  # noqa: PLC0415 - a run with nothing to do starts no process
+
     report = private / "error.json"
     given = json.dumps({"study": str(task.study), "wave": task.wave, "out": str(task.stage)})
     processes.refuse_when_stopped()
