@@ -221,19 +221,20 @@ def conform(data: pd.DataFrame, table: Table, *, where: str = "") -> pd.DataFram
             ),
             hint="a table between chapters carries these columns and no others; see the data dictionary",
         )
-    out = data[table.names].copy()
+    columns: dict[str, pd.Series] = {}
     for column in table.columns:
+        given = data[column.name]
         try:
-            out[column.name] = out[column.name].astype(column.dtype)
+            columns[column.name] = given if str(given.dtype) == column.dtype else given.astype(column.dtype)
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"column {column.name} of the {table.name} table is not {column.dtype}",
                 where=where or f"schema.{table.name.upper()}",
                 expected=column.dtype,
-                got=f"{data[column.name].dtype}: {error}",
+                got=f"{given.dtype}: {error}",
                 hint="make the column the type of its contract before it is saved",
             ) from error
-    return out.reset_index(drop=True)
+    return pd.DataFrame(columns, index=data.index).reset_index(drop=True)
 
 
 def frame(rows: Sequence[Mapping[str, Any]], table: Table) -> pd.DataFrame:

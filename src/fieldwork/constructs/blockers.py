@@ -202,7 +202,9 @@ def _between_roles(ledger: Ledger, table: AnswerTable, wanted: Sequence[Wanted],
     if read & _QUOTIENTS:
         quotients(ledger, table)
     if read & _PROFILES:
-        profiles(ledger, table)
+        # A claim speaks of one stage or of all; the others cost a permutation test each.
+        spoken = None if read is _ALL else {each.stage for each in wanted if each.statistic in _PROFILES}
+        profiles(ledger, table, spoken)
     for each in wanted:
         if each.statistic == "prevalence_max_other" and each.item in table.answers.options:
             _max_other(ledger, table, each)

@@ -7,7 +7,7 @@ for `within_organisations`. Definitions and worked examples: measures.md 2.7. Ow
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,9 +164,14 @@ def quotients(ledger: Ledger, table: AnswerTable) -> None:
             )  # fmt: skip
 
 
-def profiles(ledger: Ledger, table: AnswerTable) -> None:
-    """Add how far the roles' citation profiles lie apart, over all and at each stage whose people were asked."""
+def profiles(ledger: Ledger, table: AnswerTable, spoken: Collection[str] | None = None) -> None:
+    """Add how far the roles' citation profiles lie apart, over all and at each stage whose people were asked.
+
+    `spoken`: stages of which it is asked, the empty text for all of them together; None: every one.
+    """
     for stage in (-1, *range(len(table.stages))):
+        if spoken is not None and (table.stages[stage] if stage >= 0 else "") not in spoken:
+            continue
         if stage < 0 or (table.answers.any_asked & (table.stage == stage)).any():
             _divergences(ledger, table, stage)
 

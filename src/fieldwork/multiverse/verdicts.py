@@ -286,9 +286,10 @@ def _only(made: Estimates, keys: set[tuple[str, ...]]) -> Estimates:
     if not keys <= set(own):
         refused = (made.estimates["status"] == "not_assessable").to_numpy()
         keys = keys | {key for key, out in zip(own, refused, strict=True) if out}
+    named = (own, _keys(made.draws), _keys(made.bases))
     tables = [
-        table.loc[np.array([key in keys for key in _keys(table)], dtype=bool)].reset_index(drop=True)
-        for table in (made.estimates, made.draws, made.bases)
+        table.loc[np.array([key in keys for key in there], dtype=bool)].reset_index(drop=True)
+        for table, there in zip((made.estimates, made.draws, made.bases), named, strict=True)
     ]
     return Estimates(*tables)
 

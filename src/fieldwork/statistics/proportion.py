@@ -57,7 +57,10 @@ class ProportionInterval:
         True
         """
         u = np.asarray(level, dtype=np.float64)
-        return np.asarray(np.where(u < 0.5, self.lower(u), self.upper(u)), dtype=np.float64)
+        below = u < 0.5
+        found = np.empty_like(u)
+        found[below], found[~below] = self.lower(u[below]), self.upper(u[~below])
+        return found
 
     def lower(self, level: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Quantiles of the confidence distribution that lower limits come from: Beta(hits, misses + 1)."""
