@@ -1,5 +1,6 @@
 # ruff: noqa: T201 - a command line prints
 """The command line: `fieldwork run`, `explain`, `export`, `debug`, `lab`, and the commands of one task each.
+"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `new`, `claims`, `plan`, `release`, `publish`, `organisations`.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -225,6 +226,11 @@ def _add_publish(sub: argparse.ArgumentParser) -> None:
     words = "although rows of the methods statement are empty, for readers inside the house"
     sub.add_argument("--draft", action="store_true", help=words)
     sub.add_argument("--force", action="store_true", help="put it together although nothing has changed")
+
+
+def _add_new(sub: argparse.ArgumentParser) -> None:
+    words = "folder to make; it must not exist, or be empty"
+    sub.add_argument("folder", type=Path, metavar="DIR", help=words)
 
 
 def _add_plan(sub: argparse.ArgumentParser) -> None:
@@ -961,6 +967,14 @@ def _organisations(options: argparse.Namespace) -> int:
     return 1 if made.result.failures else 0
 
 
+def _new(options: argparse.Namespace) -> int:
+    from fieldwork.blank import begin  # noqa: PLC0415
+
+    folder = begin(options.folder)
+    print(json.dumps({"study": _shown(folder)}, ensure_ascii=False) if options.json else _shown(folder))
+    return 0
+
+
 def _release(options: argparse.Namespace) -> int:
     from fieldwork.publish import refuse_unstated  # noqa: PLC0415
     from fieldwork.release import record  # noqa: PLC0415 - pandas
@@ -1078,6 +1092,12 @@ _COMMANDS: dict[str, _Command] = {
         ),
         _simulate,
         _add_simulate,
+    ),
+    "new": (
+        "make a new, empty study: settings, instrument and register to be filled for another survey",
+        "fieldwork new our-survey",
+        _new,
+        _add_new,
     ),
     "claims": (
         "show the register of claims with its verdicts",

@@ -87,7 +87,7 @@ STATEMENT = {
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "study": ("name", "title", "provenance", "banner"),
-    "data": ("raw", "files", "processed", "reports", "pseudonyms"),
+    "data": ("raw", "files", "processed", "reports", "pseudonyms", "shareable"),
     "waves": ("default", "order", "reference", "reference_version"),
     "instruments": ("folder",),
     "run": ("seed", "replicates"),
@@ -135,6 +135,7 @@ class Study:
     disclosure : dict           Thresholds that the study sets.
     statement : dict            Rows of the methods statement, keys of `STATEMENT`.
     pseudonyms : bool           Whether ids are replaced by keyed hashes; always, unless the data are simulated or public.
+    shareable : bool            Whether a reviewer's bundle may hold the raw data; never, unless simulated or the study says so.
     delay : dict                Assumptions on what a delay costs: weekly_value and weeks as quantiles by probability,
                                 yearly_rate, option_value, currency, source. Empty where the study declares none.
     """
@@ -159,6 +160,7 @@ class Study:
     reference: str = ""
     reference_version: str = ""
     pseudonyms: bool = False
+    shareable: bool = False
 
     @classmethod
     def open(cls, folder: str | Path, wave: str | None = "", *, raw: str | Path = "") -> Study:
@@ -356,6 +358,7 @@ class _Reader:
             delay=self._delay(),
             reference=self._reference(waves),
             pseudonyms=self._pseudonyms(provenance),
+            shareable=self._shareable(provenance),
             reference_version=self._text("waves", "reference_version", ""),
         )
 
@@ -363,6 +366,10 @@ class _Reader:
         """Ids of simulated data are nobody's; any other study says so itself if its ids need no pseudonyms."""
         usual = provenance != "simulated"
         return bool(self._value("data", "pseudonyms", usual, lambda found: isinstance(found, bool), "true or false"))
+
+    def _shareable(self, provenance: str) -> bool:
+        usual = provenance == "simulated"
+        return bool(self._value("data", "shareable", usual, lambda found: isinstance(found, bool), "true or false"))
 
     def _reference(self, waves: tuple[str, ...]) -> str:
         reference = self._text("waves", "reference", "")

@@ -1,0 +1,103 @@
+"""A blank study: what `fieldwork new` writes is read by every door as it stands, and no folder in use is touched."""
+
+import csv
+import json
+
+import pytest
+
+from fieldwork.blank import WAVE, begin
+from fieldwork.claims import Register
+from fieldwork.cli import main
+from fieldwork.errors import UsageError
+from fieldwork.instrument import Instrument
+from fieldwork.study import STATEMENT, Study
+
+ANSWERS = {
+    "role": ("lead", "manager", "specialist"),
+    "stage": (1, 2, 3),
+    "worth": (2, 4, 5, 3),
+    "ready": (1, 3, 3, 5, 2),
+}
+
+
+def deliver(folder, *, organisations=60, informants=4):
+    """Lay a small delivery of the blank instrument into a study: every answer by plain arithmetic, no random number."""
+    rows = []
+    for number in range(organisations * informants):
+        org, place = divmod(number, informants)
+        row = {"resp_id": f"r{number:04}", "org_id": f"o{org:03}", "wave": WAVE}
+        row |= {name: answers[(number * 7 + place + org // 3) % len(answers)] for name, answers in ANSWERS.items()}
+        ticks = [
+            name
+            for place, name in enumerate(("time", "money", "skills", "goals"))
+            if (number * 5 + org) % (place + 3) == 0
+        ]
+        rows.append(row | {"hurdle": ";".join(ticks or ["none"])})
+    target = folder / "data/raw" / WAVE / "answers.csv"
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+def test_a_blank_study_is_read_as_it_stands(tmp_path):
+    folder = begin(tmp_path / "Our survey_2026")
+    study = Study.open(folder)
+    assert (study.name, study.title, study.wave) == ("our-survey-2026", "Our survey 2026", WAVE)
+    assert (study.provenance, study.pseudonyms, study.shareable) == ("delivered", True, False)
+    assert study.unstated == tuple(STATEMENT)
+    instrument = Instrument.load(study.instrument_path(), study.wave)
+    register = Register.load(study.claims_path())
+    for claim in register.claims:
+        for item in claim.items:
+            assert item in instrument, f"{claim.id} rests on {item}, which is not asked"
+        for part in claim.parts:
+            assert not part.role or part.role in instrument.role_ids
+    assert not [
+        line for path in folder.rglob("*") if path.is_file() for line in path.read_text().splitlines() if "@" in line
+    ]
+
+
+def test_every_key_of_the_settings_is_explained_beside_it(tmp_path):
+    text = (begin(tmp_path / "s") / "study.toml").read_text()
+    keys = [line for line in text.splitlines() if "=" in line and not line.startswith(("#", "name", "order"))]
+    assert len(keys) > 40
+    bare = [line for line in keys if "#" not in line]
+    assert bare == ['folder = "instruments"']
+
+
+@pytest.mark.parametrize("inside", ["notes.txt", ".hidden", "folder/"])
+def test_a_folder_in_use_is_left_alone(tmp_path, capsys, inside):
+    folder = tmp_path / "used"
+    folder.mkdir()
+    (folder / inside).mkdir() if inside.endswith("/") else (folder / inside).write_text("mine")
+    assert main(["new", str(folder)]) == 2
+    assert "is in use" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == [inside.strip("/")]
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+def test_an_empty_folder_is_filled_and_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["new", str(tmp_path / "empty"), "--json"]) == 0
+    assert Study.open(json.loads(capsys.readouterr().out)["study"]).name == "empty"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="in use"):
+        begin(tmp_path / "file")
+    with pytest.raises(UsageError, match="gives no name"):
+        begin(tmp_path / "???")
+
+
+def test_a_run_without_a_delivery_says_where_it_goes(tmp_path, capsys):
+    begin(tmp_path / "s")
+    assert main(["run", "--study", str(tmp_path / "s")]) == 1
+    told = capsys.readouterr().err
+    assert f"there is no delivery of wave {WAVE}" in told
+    assert f"data/raw/{WAVE}" in told
+    assert ".csv" in told
+
+
+def test_a_delivery_of_the_example_questions_has_no_fault(tmp_path, capsys):
+    folder = begin(tmp_path / "s")
+    assert main(["check", str(deliver(folder)), "--study", str(folder)]) == 0, capsys.readouterr().out
