@@ -30,6 +30,7 @@ from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyErro
 if TYPE_CHECKING:
     from fieldwork.run.crew import Crew
     from fieldwork.run.lab import Opened
+    from fieldwork.bundle import Verdict
     from fieldwork.run.plan import Judge
     from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
@@ -226,6 +227,18 @@ def _add_publish(sub: argparse.ArgumentParser) -> None:
     words = "although rows of the methods statement are empty, for readers inside the house"
     sub.add_argument("--draft", action="store_true", help=words)
     sub.add_argument("--force", action="store_true", help="put it together although nothing has changed")
+
+
+def _add_bundle(sub: argparse.ArgumentParser) -> None:
+    _add_study(sub)
+    words = "archive to write (default: <study>-<wave>.bundle.zip, here)"
+    sub.add_argument("--out", type=Path, metavar="FILE", help=words)
+
+
+def _add_verify(sub: argparse.ArgumentParser) -> None:
+    words = "a bundle, packed or unpacked; a study; or the folder of a wave's report"
+    sub.add_argument("file", type=Path, metavar="FILE|DIR", help=words)
+    sub.add_argument("--wave", default="", metavar="W", help="wave of a study (default: the study's)")
 
 
 def _add_new(sub: argparse.ArgumentParser) -> None:
@@ -1036,6 +1049,59 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bundle(options: argparse.Namespace) -> int:
+    from fieldwork.bundle import bundle  # noqa: PLC0415
+    from fieldwork.bundle.contents import given_of  # noqa: PLC0415
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    study = Study.open(options.study or Study.find(), options.wave)
+    desk = _Desk(study, _store(study), {})
+    own = {step.name: {each.name: each.default for each in step.counted} for step in desk.pipeline.steps}
+    given = given_of(study, own)
+    desk = _Desk(study, desk.store, given)
+    out = (options.out or Path(f"{study.name}-{study.wave}.bundle.zip")).resolve()
+    with desk.store.lock():
+        _refuse_outdated(desk, "bundle it")
+        desk.store.save_memo()
+        seconds = {step.name: desk.store.seconds(study.wave, step.name) for step in desk.pipeline.steps}
+        made = bundle(study, out, _chapters(study.folder).parent, given, seconds)
+    if made.code.kind != "commit":
+        print(f"warning: {made.code.sentence}", file=sys.stderr)
+    for name, why in made.unbuilt.items():
+        print(f"warning: the bundle goes without {name}: {why}", file=sys.stderr)
+    if options.json:
+        answer = {"wave": study.wave, "file": _shown(out), "sha256": made.digest, "files": made.files}
+        raw = "raw" if made.shared else "twin"
+        about = {"commit": made.code.commit, "code": made.code.kind, "raw": raw, "left_out": made.unbuilt}
+        print(json.dumps({**answer, **about}, indent=1, ensure_ascii=False))
+    else:
+        data = "with the raw data" if made.shared else "with a simulated twin of the raw data, which may not be shared"
+        print(f"wave {study.wave}: {made.files} files, {data}; sha256 {made.digest}")
+        print(_shown(out))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from fieldwork.bundle import verify  # noqa: PLC0415
+
+    return _told(verify(options.file, options.wave), options, "the same as when it was made")
+
+
+def _told(verdict: Verdict, options: argparse.Namespace, same: str) -> int:
+    """Print what a check of a bundle found; 0 the same, 1 different."""
+    if options.json:
+        print(json.dumps(verdict.as_dict(), indent=1, ensure_ascii=False))
+        return 0 if verdict.same else 1
+    for note in verdict.notes:
+        print(note)
+    for each in verdict.differences:
+        print(each)
+    files = len({each.file for each in verdict.differences})
+    said = same if verdict.same else f"{len(verdict.differences)} differences in {files} files"
+    print(f"{verdict.checked} files checked: {said}")
+    return 0 if verdict.same else 1
+
+
 def _store(study: Study) -> Store:
     from fieldwork.run.store import Store  # noqa: PLC0415
 
@@ -1122,6 +1188,18 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork publish --wave 2026Q1\nfieldwork publish --draft --out /tmp/preview",
         _publish,
         _add_publish,
+    ),
+    "bundle": (
+        "pack what a reviewer needs to make the results of a wave again",
+        "fieldwork bundle --wave 2026Q1 --out review.zip",
+        _bundle,
+        _add_bundle,
+    ),
+    "verify": (
+        "say whether a bundle is whole, and name what is missing, extra or changed: 0 the same, 1 different, 2 not checked",
+        "fieldwork verify review.zip",
+        _verify,
+        _add_verify,
     ),
     "organisations": (
         "make a report for each organisation all of whose informants consented, in a closed folder",

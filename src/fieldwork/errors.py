@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "BundleError",
     "ClaimError",
     "ConvergenceError",
     "DataError",
@@ -135,6 +136,12 @@ class NotebookError(FieldworkError):
 
 class RunError(FieldworkError):
     """The run as a whole could not go on: a lock, a cycle, a missing input."""
+
+
+class BundleError(FieldworkError):
+    """A reviewer's bundle cannot be read, is not safe to unpack, or cannot be made again here: nothing could be checked."""
+
+    exit_code = 2
 
 
 class UsageError(FieldworkError):

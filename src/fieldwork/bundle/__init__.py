@@ -1,0 +1,9 @@
+"""A reviewer's bundle: what it holds, whether it is whole, and whether the results can be made again from it."""
+
+from __future__ import annotations
+
+from fieldwork.bundle.contents import Bundle, bundle
+from fieldwork.bundle.differences import Difference
+from fieldwork.bundle.verify import Verdict, verify
+
+__all__ = ["Bundle", "Difference", "Verdict", "bundle", "verify"]
