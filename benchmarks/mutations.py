@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldwork.bundle.archive import pack, read_archive
-from fieldwork.bundle.verify import verify
+from fieldwork.bundle.checking import verify
 from fieldwork.errors import BundleError
 
 Files = dict[str, bytes]
@@ -64,7 +64,9 @@ def bit(files: Files, draw: random.Random) -> Mutation:
         if at < end:
             name = each
             break
-    return Mutation("bit", f"bit {place} of byte {at} ({name or 'of the archive itself'})", bytes(packed), (name,) if name else ())
+    return Mutation(
+        "bit", f"bit {place} of byte {at} ({name or 'of the archive itself'})", bytes(packed), (name,) if name else ()
+    )
 
 
 def cell(files: Files, draw: random.Random) -> Mutation:
@@ -81,13 +83,17 @@ def cell(files: Files, draw: random.Random) -> Mutation:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     words = (name, f"row {row}", f"column {rows[0][column]}", before or "(empty)", rows[row][column])
-    return Mutation("cell", f"{name}, row {row}, {rows[0][column]}", pack(files | {name: text.getvalue().encode()}), words)
+    return Mutation(
+        "cell", f"{name}, row {row}, {rows[0][column]}", pack(files | {name: text.getvalue().encode()}), words
+    )
 
 
 def digit(files: Files, draw: random.Random) -> Mutation:
     """Change a digit of a text: an essay where there is one, else a paper of the bundle."""
     texts = [name for name in files if "/essays/" in name and name.endswith(".md") and not name.startswith("code/")]
-    texts = texts or [name for name in files if name.startswith(("published/", "study/")) and name.endswith((".txt", ".md"))]
+    texts = texts or [
+        name for name in files if name.startswith(("published/", "study/")) and name.endswith((".txt", ".md"))
+    ]
     texts = [name for name in sorted(texts) if re.search(rb"\d", files[name])]
     name = draw.choice(texts)
     content = bytearray(files[name])
@@ -100,7 +106,9 @@ def digit(files: Files, draw: random.Random) -> Mutation:
 def claim(files: Files, draw: random.Random) -> Mutation:
     """Change a field of a claim, as it was published or as it was registered."""
     published = next(name for name in sorted(files) if name.startswith("published/") and name.endswith("/claims.json"))
-    registered = next((name for name in sorted(files) if name.startswith("study/") and name.endswith("/claims.toml")), "")
+    registered = next(
+        (name for name in sorted(files) if name.startswith("study/") and name.endswith("/claims.toml")), ""
+    )
     claims = json.loads(files[published])
     chosen = draw.choice(claims)
     if registered and draw.random() < 0.5:
@@ -165,7 +173,9 @@ def outcomes(files: Mapping[str, bytes], count: int, seed: int) -> list[Outcome]
     draw = random.Random(seed)
     kinds = list(KINDS.values())
     with tempfile.TemporaryDirectory() as folder:
-        return [outcome(kinds[turn % len(kinds)](dict(files), draw), Path(folder, "changed.zip")) for turn in range(count)]
+        return [
+            outcome(kinds[turn % len(kinds)](dict(files), draw), Path(folder, "changed.zip")) for turn in range(count)
+        ]
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 # ruff: noqa: T201 - a command line prints
 """The command line: `fieldwork run`, `explain`, `export`, `debug`, `lab`, and the commands of one task each.
 """The command line: `fieldwork run`, `explain`, `check`, `simulate`, `new`, `claims`, `plan`, `release`, `publish`, `organisations`.
+"""The command line: what each command is called, which words it takes, and what it prints.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -14,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import textwrap
@@ -239,6 +241,18 @@ def _add_verify(sub: argparse.ArgumentParser) -> None:
     words = "a bundle, packed or unpacked; a study; or the folder of a wave's report"
     sub.add_argument("file", type=Path, metavar="FILE|DIR", help=words)
     sub.add_argument("--wave", default="", metavar="W", help="wave of a study (default: the study's)")
+
+
+def _add_reproduce(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, metavar="FILE", help="a bundle, packed or unpacked")
+    words = "folder to work in and keep; it must not exist, or be empty (default: a temporary one, kept when something differs)"
+    sub.add_argument("--into", type=Path, metavar="DIR", help=words)
+    words = "lock: install what the bundle's lock names; present: take what is installed here, and say how it differs;"
+    words += " auto (default): the lock, else the present one if it holds the locked versions"
+    sub.add_argument("--environment", choices=("auto", "lock", "present"), default="auto", help=words)
+    words = "folder of the real deliveries, where the bundle holds a simulated twin"
+    sub.add_argument("--raw", type=Path, metavar="DIR", help=words)
+    sub.add_argument("--workers", type=_positive, metavar="N", help="chapters at one time (default: one per core)")
 
 
 def _add_new(sub: argparse.ArgumentParser) -> None:
@@ -1087,6 +1101,32 @@ def _verify(options: argparse.Namespace) -> int:
     return _told(verify(options.file, options.wave), options, "the same as when it was made")
 
 
+def _reproduce(options: argparse.Namespace) -> int:
+    from fieldwork.bundle import reproduce  # noqa: PLC0415
+
+    out = sys.stderr if options.json else sys.stdout
+    made = reproduce(
+        options.file,
+        into=options.into,
+        environment=options.environment,
+        raw=options.raw,
+        workers=options.workers or _cores(),
+        tell=lambda line: print(line, file=out, flush=True),
+    )
+    if made.checked and made.verdict.same and options.into is None:
+        shutil.rmtree(made.folder, ignore_errors=True)
+    else:
+        print(f"made in {made.folder}", file=out)
+    if not made.checked:
+        if options.json:
+            print(json.dumps({**made.verdict.as_dict(), "same": None, "environment": made.environment}, indent=1))
+        for note in () if options.json else made.verdict.notes:
+            print(note)
+        print("the published numbers could not be checked; --raw DIR takes the real deliveries", file=sys.stderr)
+        return 2
+    return _told(made.verdict, options, "made again, and the same")
+
+
 def _told(verdict: Verdict, options: argparse.Namespace, same: str) -> int:
     """Print what a check of a bundle found; 0 the same, 1 different."""
     if options.json:
@@ -1200,6 +1240,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork verify review.zip",
         _verify,
         _add_verify,
+    ),
+    "reproduce": (
+        "make the results of a bundle again in a clean folder and say what differs: 0 the same, 1 different, 2 not checked",
+        "fieldwork reproduce review.zip\nfieldwork reproduce review.zip --environment present --into again",
+        _reproduce,
+        _add_reproduce,
     ),
     "organisations": (
         "make a report for each organisation all of whose informants consented, in a closed folder",

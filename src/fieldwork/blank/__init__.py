@@ -1,4 +1,4 @@
-"""A blank study: folder, settings, instrument and register of claims to be filled for another survey, without a line of code."""
+"""A blank study: settings, instrument and register of claims to be filled for another survey, without a line of code."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fieldwork.bundle.checking import Verdict, verify
 from fieldwork.bundle.contents import Bundle, bundle
 from fieldwork.bundle.differences import Difference
-from fieldwork.bundle.verify import Verdict, verify
+from fieldwork.bundle.rebuilding import ENVIRONMENTS, Reproduction, reproduce
 
-__all__ = ["Bundle", "Difference", "Verdict", "bundle", "verify"]
+__all__ = ["ENVIRONMENTS", "Bundle", "Difference", "Reproduction", "Verdict", "bundle", "reproduce", "verify"]

@@ -9,6 +9,7 @@ left aside, for the manifest's hashes say more: a damaged member is named instea
 from __future__ import annotations
 
 import io
+import itertools
 import stat
 import struct
 import unicodedata
@@ -30,6 +31,8 @@ _SLACK = 1 << 20
 _TIME = (1980, 1, 1, 0, 0, 0)
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1
+_LONGEST = 400
+_SIGNS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
@@ -55,7 +58,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 def refuse_names(names: Iterable[str]) -> None:
     """Refuse a path that would leave the folder, or that some system could not keep apart from another.
 
-    >>> refuse_names(["a/b.csv", "a/B.csv"])
+    >>> refuse_names(["a/b.csv", "a/B.csv"])  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     fieldwork.errors.BundleError: two paths of the bundle fall on one file where cases are not told apart
     """
@@ -102,26 +105,24 @@ def _folded(name: str) -> str:
 def _unsafe(name: str) -> str:
     """Return why a path may not be unpacked; empty for one that may."""
     parts = name.split("/")
-    if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
-        return "is absolute"
-    if ".." in parts:
-        return "leaves the folder"
-    if "\\" in name or any(unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for sign in name):
-        return "holds a sign that no path of a bundle has"
-    if not all(parts) or "." in parts:
-        return "has an empty part"
-    if any(set(part) & set('<>:"|?*') or part != part.rstrip(" .") for part in parts):
-        return "cannot be written on every system"
-    if any(part.casefold().partition(".")[0] in _RESERVED for part in parts):
-        return "is the name of a device on some systems"
-    return "" if len(name) < 400 else "is too long"
+    faults = {
+        "is absolute": name.startswith("/") or name[1:2] == ":",
+        "leaves the folder": ".." in parts,
+        "holds a sign that no path of a bundle has": "\\" in name
+        or any(unicodedata.category(s) in _SIGNS for s in name),
+        "has an empty part": not all(parts) or "." in parts,
+        "cannot be written on every system": any(set(p) & set('<>:"|?*') or p != p.rstrip(" .") for p in parts),
+        "is the name of a device on some systems": any(p.casefold().partition(".")[0] in _RESERVED for p in parts),
+        "is too long": len(name) > _LONGEST,
+    }
+    return next((why for why, so in faults.items() if so), "")
 
 
 def read_archive(path: Path) -> dict[str, bytes]:
     """Return the files of an archive by path, read into memory; nothing is written to the disk.
 
     Raises BundleError for what is no archive, an unsafe path, a path that stands twice or collides, a link or device, an
-    encrypted member, and for an archive that would unpack to more than it says, to more than `LARGEST` bytes or 200 times itself.
+    encrypted member, and for an archive that would unpack to more than it says, than `LARGEST`, or than 200 times itself.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -155,7 +156,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     refuse_names(member.orig_filename for member in files)
     refuse_names(dict.fromkeys(member.orig_filename.rstrip("/") for member in members if member.is_dir()))
     spans = sorted((member.header_offset, member.header_offset + member.compress_size) for member in files)
-    if any(first[1] > second[0] for first, second in zip(spans, spans[1:], strict=False)):
+    if any(first[1] > second[0] for first, second in itertools.pairwise(spans)):
         raise _refused("two members of the archive share their bytes", path.name, "members one after the other")
     return files
 
@@ -207,7 +208,9 @@ def fault_of_packing(path: Path, files: Mapping[str, bytes]) -> str:
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
         if at >= archive.start_dir:
             return f"byte {at}, in the archive's directory"
-        inside = max((member for member in archive.infolist() if member.header_offset <= at), key=lambda m: m.header_offset)
+        inside = max(
+            (member for member in archive.infolist() if member.header_offset <= at), key=lambda m: m.header_offset
+        )
     return f"byte {at}, in the header of {inside.filename}"
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from fieldwork.errors import BundleError
 
 __all__ = ["Code", "gather", "home"]
 
-_UNKNOWN = ("__pycache__", "node_modules")
+_UNKNOWN = ("__pycache__", "node_modules", "dist")
 _PROJECT = "project"
+_NEVER = (".key", ".pem", ".env", ".pyc", ".bundle.zip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class Code:
         if self.kind == "commit":
             return f"The repository at commit {self.commit}."
         if self.kind == "changed":
-            shown = ", ".join(self.changed[:8]) + (f" and {len(self.changed) - 8} more" if len(self.changed) > 8 else "")
+            shown = ", ".join(self.changed[:8]) + (
+                f" and {len(self.changed) - 8} more" if len(self.changed) > 8 else ""
+            )
             return f"The repository at commit {self.commit}, with {len(self.changed)} files changed since: {shown}."
         if self.kind == "tree":
             return f"The project's files as they lay there: no git repository, so no commit; version {fieldwork.__version__}."
@@ -69,20 +73,56 @@ def gather(without: tuple[Path, ...]) -> Code:
     root = home()
     if root is None:
         return Code(_installed(), "installed")
-    out = tuple(sorted({path.relative_to(root).as_posix() for path in without if path.is_relative_to(root) and path != root}))
+    out = tuple(sorted({path.relative_to(root).as_posix() for path in without if path.is_relative_to(root)} - {"."}))
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(os.fsdecode(top).strip()).resolve() != root or _git(root, "rev-parse", "HEAD") is None:
-        return Code(_walked(root, out), "tree", left_out=out)
+        names = _walked(root)
+        out = _left_out(root, names, out)
+        return Code(_read(root, names, out), "tree", left_out=_met(names, out))
     commit = os.fsdecode(_run(root, "rev-parse", "HEAD")).strip()
     date = os.fsdecode(_run(root, "show", "-s", "--format=%cs", "HEAD")).strip()
-    changed = [name for name in _names(_run(root, "ls-files", "-z", "-m", "-d", "-o", "--exclude-standard"))]
-    changed += [name for name in _names(_run(root, "diff", "--cached", "--name-only", "-z"))]
-    changed = sorted({name for name in changed if not _below(name, out)})
-    if not changed:
-        return Code(_archived(root, out), "commit", commit, date, (), out)
     listed = _names(_run(root, "ls-files", "-z", "-c", "-o", "--exclude-standard"))
-    files = {name: (root / name).read_bytes() for name in listed if not _below(name, out) and _plain(root / name)}
-    return Code(files, "changed", commit, date, tuple(changed), out)
+    out = _left_out(root, listed, out)
+    changed = _names(_run(root, "ls-files", "-z", "-m", "-d", "-o", "--exclude-standard"))
+    changed += _names(_run(root, "diff", "--cached", "--name-only", "-z"))
+    changed = sorted({name for name in changed if _is_code(name, out)})
+    if not changed:
+        return Code(_archived(root, out), "commit", commit, date, (), _met(listed, out))
+    return Code(_read(root, listed, out), "changed", commit, date, tuple(changed), _met(listed, out))
+
+
+def _left_out(root: Path, names: list[str], out: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders that are no code: those given, and data and results of every study in the repository.
+
+    A study is a folder with a study.toml. Simulated deliveries are nobody's, and stay with the tests that read them.
+    """
+    found = set(out)
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if file == "study.toml":
+            inside = f"{folder}/" if folder else ""
+            found |= {f"{inside}{made}" for made in ("reports", "released", "publication", "data/processed")}
+            try:
+                told = tomllib.loads((root / name).read_text(encoding="utf-8"))
+                simulated = told["study"]["provenance"] == "simulated"
+                raw = str(told.get("data", {}).get("raw", "data/raw"))
+            except (OSError, ValueError, KeyError, TypeError):
+                simulated, raw = False, "data"
+            if not simulated:
+                found |= {f"{inside}data", f"{inside}{raw}"}
+    return tuple(sorted(found))
+
+
+def _met(names: list[str], out: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(folder for folder in out if any(_below(name, (folder,)) for name in names))
+
+
+def _is_code(name: str, out: tuple[str, ...]) -> bool:
+    return not _below(name, out) and not name.endswith(_NEVER)
+
+
+def _read(root: Path, names: list[str], out: tuple[str, ...]) -> dict[str, bytes]:
+    return {name: (root / name).read_bytes() for name in names if _is_code(name, out) and _plain(root / name)}
 
 
 def _below(name: str, folders: tuple[str, ...]) -> bool:
@@ -98,27 +138,18 @@ def _archived(root: Path, out: tuple[str, ...]) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(_run(root, "archive", "--format=tar", "HEAD"))) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
-            if content is not None and not _below(member.name, out):
+            if content is not None and _is_code(member.name, out):
                 files[member.name] = content.read()
     return files
 
 
-def _walked(root: Path, out: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the project's files where git cannot tell which they are: what is hidden, or made by a run, is left out."""
-    files = {}
-    made = ("reports", "released", "publication", "dist", "data/processed", *out)
+def _walked(root: Path) -> list[str]:
+    """Return the project's files where git cannot tell which they are; what is hidden is none."""
+    found = []
     for parent, folders, names in os.walk(root):
-        inside = Path(parent).relative_to(root)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and name not in _UNKNOWN and not _below((inside / name).as_posix(), made)
-        )
-        for name in sorted(names):
-            place = (inside / name).as_posix()
-            if not name.startswith(".") and not name.endswith((".pyc", ".zip", ".key")) and _plain(root / place):
-                files[place] = (root / place).read_bytes()
-    return files
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _UNKNOWN)
+        found += [Path(parent, name).relative_to(root).as_posix() for name in sorted(names) if not name.startswith(".")]
+    return found
 
 
 def _installed() -> dict[str, bytes]:
@@ -156,5 +187,7 @@ def _git(root: Path, *words: str) -> bytes | None:
 def _run(root: Path, *words: str) -> bytes:
     said = _git(root, *words)
     if said is None:
-        raise BundleError("git does not answer", where=str(root), expected=f"git {' '.join(words)}", hint="see `git status`")
+        raise BundleError(
+            "git does not answer", where=str(root), expected=f"git {' '.join(words)}", hint="see `git status`"
+        )
     return said

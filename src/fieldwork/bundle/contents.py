@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwork.bundle.archive import pack, refuse_names
 from fieldwork.bundle.code import Code, gather
-from fieldwork.bundle.exhibits import Exhibit, as_csv, exhibits
+from fieldwork.bundle.exhibits import as_csv, exhibits
 from fieldwork.errors import EssayError, StudyError
 from fieldwork.provenance import RESTRICTED, write_whole
 from fieldwork.publish.report import manifest_of, public_files
@@ -23,7 +23,7 @@ __all__ = ["FORMAT", "MANIFEST", "Bundle", "bundle", "given_of", "manifest_lines
 
 FORMAT = "fieldwork bundle 1"
 MANIFEST = "MANIFEST.sha256"
-_RECORDED = (".csv", ".json", ".md", ".parquet", ".toml", ".txt", ".tsv")
+_RECORDED = (".csv", ".html", ".json", ".md", ".parquet", ".toml", ".txt", ".tsv")
 _LARGEST_RECORD = 32 << 20  # raw files beyond are named when they change, not shown cell by cell
 _KEYLIKE = (".key", ".pem")
 
@@ -83,7 +83,9 @@ def bundle(
     about = _about(study, code, manifest, published, parameters)
     files["bundle.json"] = _json(about)
     files["exhibits.csv"] = as_csv(found)
-    files |= papers.papers(papers.Facts(study, about, code, manifest, tuple(found), published, dict(minutes), unbuilt, data))
+    files |= papers.papers(
+        papers.Facts(study, about, code, manifest, tuple(found), published, dict(minutes), unbuilt, data)
+    )
     files["ro-crate-metadata.json"] = papers.crate(study, about, files)
     files[MANIFEST] = manifest_lines(files)
     refuse_names(files)
@@ -122,7 +124,7 @@ def _refuse_ids(study: Study) -> None:
             where="study.toml, [data]",
             expected="shareable = false, or pseudonyms = false where the ids in the files are nobody's",
             got="shareable = true with pseudonyms",
-            hint="a bundle with such files would give away what the pseudonyms protect, and nobody else could make the results again",
+            hint="such files would give away what pseudonyms protect, and nobody without the key gets the same results",
         )
 
 
@@ -164,7 +166,9 @@ def _settings(study: Study, notebooks: Path) -> dict[str, bytes]:
         places.append(wave.processed / "registered.json")
     for wave in study.earlier:  # what earlier waves have published is read as it stands
         places += [wave.reports / name for name in ("estimates.parquet", "claims.json")]
-    kept = [path for path in places if path.is_file() and not _hidden(path, study.folder) and path.suffix not in _KEYLIKE]
+    kept = [
+        path for path in places if path.is_file() and not _hidden(path, study.folder) and path.suffix not in _KEYLIKE
+    ]
     return {path.relative_to(study.folder).as_posix(): path.read_bytes() for path in kept}
 
 

@@ -6,8 +6,8 @@ import csv
 import difflib
 import html
 import io
+import itertools
 import json
-import os
 import re
 import tomllib
 from collections import Counter
@@ -23,10 +23,25 @@ __all__ = ["Difference", "behind", "compare", "compare_essay", "reference_at"]
 MOST = 20
 """Differences that are told of one file; further ones are counted."""
 
-_KEYS = ("wave", "chapter", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item", "method", "spec")
+_KEYS = (
+    "wave",
+    "chapter",
+    "construct",
+    "measure",
+    "statistic",
+    "role",
+    "role_2",
+    "stage",
+    "segment",
+    "item",
+    "method",
+    "spec",
+)
 _CLAIM = re.compile(r"(?<![A-Za-z0-9])[A-Z]\d{1,3}(?![A-Za-z0-9])")
 _PICTURES = (".svg", ".pdf", ".png")
 _SHOWN = 80
+
+Rows = list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +98,12 @@ def compare(name: str, expected: bytes, found: bytes, *, exact: bool = True) -> 
         told = list(reader(name, expected, found, exact))
     except Exception as error:  # noqa: BLE001 - a damaged file may break its reader in any way, and is told as damaged
         whole = _bytes(name, expected, found)
-        return [Difference("changed", name, f"{whole.place}; cannot be read: {type(error).__name__}", whole.expected, whole.found)]
-    if not told and (exact or suffix != ".parquet"):
+        return [
+            Difference(
+                "changed", name, f"{whole.place}; cannot be read: {type(error).__name__}", whole.expected, whole.found
+            )
+        ]
+    if not told and exact:
         return [_bytes(name, expected, found)]
     more = len(told) - MOST
     return [*told[:MOST], Difference("changed", name, f"{more} more differences")] if more > 0 else told
@@ -108,54 +127,58 @@ def _csv(name: str, expected: bytes, found: bytes, exact: bool) -> Iterator[Diff
 def _parquet(name: str, expected: bytes, found: bytes, exact: bool) -> Iterator[Difference]:
     from pyarrow import BufferReader, parquet  # noqa: PLC0415
 
-    rows = []
+    rows: list[Rows] = []
     for content in (expected, found):
         table = parquet.read_table(BufferReader(content))
         columns = [["" if value is None else _text(value) for value in column.to_pylist()] for column in table.columns]
         rows.append([table.column_names, *map(list, zip(*columns, strict=True))])
-    yield from _tables(name, *rows, exact)
+    yield from _tables(name, rows[0], rows[1], exact)
 
 
 def _text(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _tables(name: str, expected: list[list[str]], found: list[list[str]], exact: bool) -> Iterator[Difference]:
+def _tables(name: str, expected: Rows, found: Rows, exact: bool) -> Iterator[Difference]:
     if not expected or not found:
         yield Difference("changed", name, "rows", str(len(expected)), str(len(found)))
         return
-    head, other = expected[0], found[0]
-    if head != other:
-        for number, (one, two) in enumerate(zip(head, other, strict=False), 1):
-            if one != two:
-                yield Difference("column", name, f"column {number}", one, two)
-        for column in head[len(other) :]:
-            yield Difference("column", name, "", column, "")
-        for column in other[len(head) :]:
-            yield Difference("column", name, "", "", column)
+    head = expected[0]
+    yield from _columns(name, head, found[0])
     keys = [place for place, column in enumerate(head) if column in _KEYS]
     method = head.index("method") if "method" in head else None
-    matched = difflib.SequenceMatcher(None, [tuple(row) for row in expected[1:]], [tuple(row) for row in found[1:]], autojunk=False)
-    for tag, low, high, first, last in matched.get_opcodes() if len(expected) != len(found) else _pairs(expected, found):
-        if tag == "equal":
-            continue
+    for low, high, first, last in _unlike(expected, found):
         both = min(high - low, last - first)
         for step in range(both):
-            row, seen = expected[1 + low + step], found[1 + first + step]
-            label = _label(low + step, row, head, keys)
+            row, seen = expected[low + step], found[first + step]
             tolerance = PUBLISHED if exact else tolerance_of(row[method] if method is not None else "")
-            yield from _cells(name, label, head, row, seen, tolerance)
-        for step in range(both, high - low):
-            yield Difference("row", name, _label(low + step, expected[1 + low + step], head, keys), _row(expected[1 + low + step]), "")
-        for step in range(both, last - first):
-            yield Difference("row", name, f"row {first + step + 1}", "", _row(found[1 + first + step]))
+            yield from _cells(name, _label(low + step, row, head, keys), head, row, seen, tolerance)
+        for place in range(low + both, high):
+            yield Difference("row", name, _label(place, expected[place], head, keys), _row(expected[place]), "")
+        for place in range(first + both, last):
+            yield Difference("row", name, f"row {place}", "", _row(found[place]))
 
 
-def _pairs(expected: list[list[str]], found: list[list[str]]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Return rows that differ, place by place: tables of one length need no matching."""
-    for place, (row, seen) in enumerate(zip(expected[1:], found[1:], strict=True)):
-        if row != seen:
-            yield "replace", place, place + 1, place, place + 1
+def _columns(name: str, head: Sequence[str], other: Sequence[str]) -> Iterator[Difference]:
+    for number, (one, two) in enumerate(itertools.zip_longest(head, other, fillvalue=""), 1):
+        if one != two:
+            yield Difference("column", name, f"column {number}", one, two)
+
+
+def _unlike(expected: Rows, found: Rows) -> Iterator[tuple[int, int, int, int]]:
+    """Yield stretches of rows that differ, as first and last + 1 in either table; alike ends are not searched."""
+    if len(expected) == len(found):
+        for place in range(1, len(expected)):
+            if expected[place] != found[place]:
+                yield place, place + 1, place, place + 1
+        return
+    shortest = min(len(expected), len(found))
+    start = next((place for place in range(1, shortest) if expected[place] != found[place]), shortest)
+    end = next((n for n in range(shortest - start) if expected[-1 - n] != found[-1 - n]), shortest - start)
+    one, other = ([tuple(row) for row in rows[start : len(rows) - end]] for rows in (expected, found))
+    for tag, low, high, first, last in difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield start + low, start + high, start + first, start + last
 
 
 def _cells(
@@ -183,7 +206,7 @@ def _numbers(one: str, other: str) -> tuple[float, float] | None:
 
 def _label(place: int, row: Sequence[str], head: Sequence[str], keys: Sequence[int]) -> str:
     known = " ".join(f"{head[key]}={row[key]}" for key in keys if key < len(row) and row[key] and head[key] != "wave")
-    return f"row {place + 1}" + (f" ({known})" if known else "")
+    return f"row {place}" + (f" ({known})" if known else "")
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -198,48 +221,43 @@ def _short(text: str) -> str:
 # Records and settings
 
 
-def _json(name: str, expected: bytes, found: bytes, exact: bool) -> Iterator[Difference]:
-    yield from _values(name, json.loads(expected), json.loads(found), "", exact)
+def _json(name: str, expected: bytes, found: bytes, _exact: bool) -> Iterator[Difference]:
+    yield from _values(name, json.loads(expected), json.loads(found), "")
 
 
 def _toml(name: str, expected: bytes, found: bytes, exact: bool) -> Iterator[Difference]:
     one, other = (tomllib.loads(content.decode()) for content in (expected, found))
-    told = list(_values(name, one, other, "", exact))
+    told = list(_values(name, one, other, ""))
     yield from told or _lines(name, expected, found, exact)
 
 
-def _notebook(name: str, expected: bytes, found: bytes, exact: bool) -> Iterator[Difference]:
+def _notebook(name: str, expected: bytes, found: bytes, _exact: bool) -> Iterator[Difference]:
     """Compare cells and what they show; which Python ran them is no part of a result."""
     one, other = (json.loads(content) for content in (expected, found))
-    both = [{"cells": [{key: cell.get(key) for key in ("source", "outputs")} for cell in book["cells"]]} for book in (one, other)]
-    yield from _values(name, *both, "", exact)
+    both = [
+        {"cells": [{key: cell.get(key) for key in ("source", "outputs")} for cell in book["cells"]]}
+        for book in (one, other)
+    ]
+    yield from _values(name, both[0], both[1], "")
 
 
-def _values(name: str, one: Any, other: Any, place: str, exact: bool) -> Iterator[Difference]:  # noqa: ANN401 - any JSON value
+def _values(name: str, one: Any, other: Any, place: str) -> Iterator[Difference]:  # noqa: ANN401 - any JSON value
+    if isinstance(one, list) and isinstance(other, list):
+        entries = _by_id(one), _by_id(other)
+        one, other = entries if all(entries) else (_numbered(one), _numbered(other))
     if isinstance(one, dict) and isinstance(other, dict):
         for key in dict.fromkeys([*one, *other]):
             inside = f"{place}.{key}" if place else str(key)
-            if key not in other:
-                yield _valued(name, inside, _plain(one[key]), "")
-            elif key not in one:
-                yield _valued(name, inside, "", _plain(other[key]))
+            if key in one and key in other:
+                yield from _values(name, one[key], other[key], inside)
             else:
-                yield from _values(name, one[key], other[key], inside, exact)
-    elif isinstance(one, list) and isinstance(other, list):
-        by_id = _by_id(one), _by_id(other)
-        if by_id[0] and by_id[1]:
-            yield from _values(name, *by_id, place, exact)
-            return
-        for number in range(max(len(one), len(other))):
-            inside = f"{place}[{number}]"
-            if number >= len(other):
-                yield _valued(name, inside, _plain(one[number]), "")
-            elif number >= len(one):
-                yield _valued(name, inside, "", _plain(other[number]))
-            else:
-                yield from _values(name, one[number], other[number], inside, exact)
+                yield _valued(name, inside, *(_plain(each[key]) if key in each else "" for each in (one, other)))
     elif one != other or type(one) is not type(other):
         yield _valued(name, place, _plain(one), _plain(other))
+
+
+def _numbered(entries: list[Any]) -> dict[str, Any]:
+    return {str(number): entry for number, entry in enumerate(entries)}
 
 
 def _by_id(entries: list[Any]) -> dict[str, Any]:
@@ -284,7 +302,9 @@ def _lines(name: str, expected: bytes, found: bytes, _exact: bool) -> Iterator[D
         for step in range(max(high - low, last - first)):
             was = one[low + step] if low + step < high else ""
             is_now = other[first + step] if first + step < last else ""
-            claims = Counter(_CLAIM.findall(" ".join(one[max(0, low + step - 3) : low + step + 1])) or _CLAIM.findall(was))
+            claims = Counter(
+                _CLAIM.findall(" ".join(one[max(0, low + step - 3) : low + step + 1])) or _CLAIM.findall(was)
+            )
             about = f", claim {', '.join(claims)}" if claims else ""
             yield Difference("text", name, f"line {low + step + 1}{about}", *_words(was, is_now))
 
@@ -301,7 +321,7 @@ def compare_essay(name: str, expected: bytes, found: bytes, source: str) -> list
         number = re.match(r"line (\d+)", each.place)
         line = lines[int(number[1]) - 1] if number and int(number[1]) <= len(lines) else ""
         other = others[int(number[1]) - 1] if number and int(number[1]) <= len(others) else ""
-        about = reference_at(source, line, len(os.path.commonprefix([line, other]))) if line else ""
+        about = reference_at(source, line, _alike(line, other)) if line else ""
         kind = "claim" if _CLAIM.search(about) else each.kind
         place = f"line {number[1]}, {about}" if number and about else each.place
         marked.append(replace(each, kind=kind, place=place))
@@ -342,14 +362,22 @@ def reference_at(source: str, line: str, at: int) -> str:
     return f"claim {ids[0]} ({reference})" if ids else beside
 
 
+def _alike(one: str, other: str) -> int:
+    """Return how many signs two texts have in common from their start."""
+    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+
+
 def _straight(text: str) -> str:
-    return text.translate(str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'"}))
+    return text.translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'"})
 
 
 def _words(was: str, is_now: str) -> tuple[str, str]:
     """Return the words that differ between two lines, with a word on either side."""
     one, other = was.split(), is_now.split()
-    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    start = next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        min(len(one), len(other)),
+    )
     rest = zip(reversed(one[start:]), reversed(other[start:]), strict=False)
     end = next((place for place, pair in enumerate(rest) if pair[0] != pair[1]), min(len(one), len(other)) - start)
     return tuple(_short(" ".join(words[max(0, start - 2) : len(words) - max(0, end - 2)])) for words in (one, other))  # type: ignore[return-value]

@@ -115,7 +115,9 @@ class _Makers:
         return next((cell for name in tries if (cell := cell_of(content, name))), "")
 
 
-def exhibits(study: Study, manifest: Mapping[str, Any], published: Mapping[str, bytes], notebooks: Path) -> list[Exhibit]:
+def exhibits(
+    study: Study, manifest: Mapping[str, Any], published: Mapping[str, bytes], notebooks: Path
+) -> list[Exhibit]:
     """Return every figure, table, claim and number of a wave, in that order.
 
     Parameters
@@ -153,7 +155,13 @@ def exhibits(study: Study, manifest: Mapping[str, Any], published: Mapping[str, 
         behind = [chapters.get(_key(part), "") for each in ids for part in claims[each]["parts"]]
         behind += [chapter for key, chapter in chapters.items() if construct and key[0] == construct][:1]
         made = makers.behind(next(filter(None, behind))) if any(behind) else makers.of("claims.json")
-        source = "claims.json" if ids else "estimates.csv" if construct else "instruments/claims.toml, or the report's counts"
+        source = (
+            "claims.json"
+            if ids
+            else "estimates.csv"
+            if construct
+            else "instruments/claims.toml, or the report's counts"
+        )
         found.append(Exhibit("number", f"{essay}, line {line}", text, source, *made))
     return found
 

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,9 +85,8 @@ def papers(facts: Facts) -> dict[str, bytes]:
 
 def machine() -> dict[str, Any]:
     """Return the machine and software of this process: no host name, no user, no path."""
-    from threadpoolctl import threadpool_info  # noqa: PLC0415
-
     import numpy as np  # noqa: PLC0415
+    from threadpoolctl import threadpool_info  # noqa: PLC0415
 
     np.ones((2, 2)) @ np.ones((2, 2))
     libraries = [
@@ -158,108 +158,39 @@ def _readme(facts: Facts, here: Mapping[str, Any]) -> str:
             for name, content in sorted(facts.data.items())]  # fmt: skip
     reals = [[name, digest, "no" if not shared else "yes"] for name, digest in about["raw_sha256"].items()]
     versions = about["environment"]["versions"]
-    given = " ".join(f"-p {name}={value}" for name, value in about["parameters"].items()) or "none beyond study.toml"
+    given = " ".join(f"-p {name}={value}" for name, value in about["parameters"].items())
     rows = [
         [each.kind, each.name, each.shown, each.data, each.notebook or each.chapter, each.cell]
         for each in facts.exhibits
     ]
-    left = about["code"]["left_out"]
-    return f"""# Replication package: {study.title}
-
-Wave {study.wave}. The form is the template README of the social science data editors (version 1.1).
-
-## Overview
-
-`code/` makes the tables and figures in `published/{study.wave}/` from the data in `study/`. One command does it:
-
-    fieldwork reproduce BUNDLE.zip
-
-It unpacks into a clean folder, installs what `code/uv.lock` names, runs, and says what differs. `fieldwork verify BUNDLE.zip` holds the
-files against `MANIFEST.sha256` alone (as `sha256sum --check MANIFEST.sha256` does in the unpacked folder). Exit codes: 0 the same,
-1 different, 2 could not be checked. {_unbuilt(facts)}
-
-| folder or file | holds |
-| --- | --- |
-| `code/` | {_cell(facts.code.sentence)} |
-| `study/` | settings, instruments, register of claims, essays, data |
-| `published/{study.wave}/` | what was published: reports without the restricted ones |
-| `internal/` | the chapters' own estimates before rounding; only where the raw data are shared |
-| `record/` | second copies of tables and texts, by which `verify` names a changed cell |
-| `bundle.json` | study, wave, parameters, seed, commit, hashes of the published files and of the real raw data |
-| `exhibits.csv` | the list at the end, as a table |
-| `environment.json` | machine and software that made this bundle |
-
-## Data availability and provenance statements
-
-{_cell(said["availability"])}
-
-### Statement about rights
-
-{_cell(said["licence"])} {_cell(said["data_protection"])}
-
-### Summary of availability
-
-{_availability(facts)}
-
-### Details on each data source
-
-{_table(["file", "size", "SHA-256 (start)", "what it is"], data)}
-
-Who was asked: {_cell(said["population"])} Sample: {_cell(said["sample_type"])} Mode: {_cell(said["mode"])} Dates: {_cell(said["dates"])}
-Citation: {_cell(said["citation"])}
-
-The run that was published read these files:
-
-{_table(["file", "SHA-256", "in this bundle"], reals)}
-
-## Computational requirements
-
-### Software
-
-Python {about["environment"]["python"]}; {", ".join(f"{name} {version}" for name, version in versions.items())}. All {_locked(facts.code)} with
-hashes: `code/uv.lock`. Nothing is fetched at run time.
-
-### Controlled randomness
-
-Root seed {about["seed"]}; {about["replicates"]} replicates. Every random stream is derived from the root seed and a name (organisation,
-replicate, chapter), so neither order nor number of workers reaches a result. Parameters given to the run: {given}.
-
-### Memory, run time and storage
-
-Made on {_cell(str(here["processor"] or here["machine"]))}, {here["cores"]} cores, {here["memory_gib"] or "unknown"} GiB of memory, {here["system"]}. Run time:
-{_runtime(facts.seconds)}. A run needs about 1 GiB of memory per worker and 1 GiB of disk for the environment.
-
-## Description of programs
-
-`code/src/fieldwork/` is the package ([ARCHITECTURE.md](code/ARCHITECTURE.md) says what each module is), `code/notebooks/` the chapters in
-the order that `chapters.toml` declares. Licence of the code: MIT.{_left(left)}
-
-## Instructions to replicators
-
-1. `fieldwork verify BUNDLE.zip`
-2. `fieldwork reproduce BUNDLE.zip`{" --raw DIR, with DIR the folder of the real deliveries" if not shared else ""}
-
-By hand: unpack; in `code/` run `uv sync --frozen --no-dev`; then
-`.venv/bin/fieldwork run --study ../study --wave {study.wave}{" " + given if about["parameters"] else ""}`, and compare
-`study/{study.reports.relative_to(study.folder).as_posix()}` with `published/{study.wave}`.
-
-What has to be the same: published tables and figures to the bit. Estimates before rounding (`internal/`) may differ by
-
-{_table(["class", "tolerance", "estimators"], _tolerances())}
-
-relative to the larger of the value and 1; processors round the last bits differently.
-
-## List of tables, figures, claims and numbers, with the program that makes each
-
-Cells are counted from 1 in the notebook under `code/notebooks/`. A claim's row names the cell that makes its estimates; it is judged in
-`09_claims`. A number's row names the line of the essay and the reference that stands there.
-
-{_table(["kind", "name", "shown in", "data", "program", "cell"], rows)}
-
-## References
-
-{_cell(said["citation"])}
-"""
+    words = {key: _cell(text) for key, text in said.items()} | {
+        "title": study.title,
+        "wave": study.wave,
+        "unbuilt": _unbuilt(facts),
+        "code": _cell(facts.code.sentence),
+        "summary": _availability(facts),
+        "data": _table(["file", "size", "SHA-256 (start)", "what it is"], data),
+        "reals": _table(["file", "SHA-256", "in this bundle"], reals),
+        "python": about["environment"]["python"],
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "locked": _locked(facts.code),
+        "seed": str(about["seed"]),
+        "replicates": str(about["replicates"]),
+        "given": given or "none beyond study.toml",
+        "processor": _cell(str(here["processor"] or here["machine"])),
+        "cores": str(here["cores"]),
+        "memory": str(here["memory_gib"] or "unknown"),
+        "system": here["system"],
+        "runtime": _runtime(facts.seconds),
+        "left": _left(about["code"]["left_out"]),
+        "raw": "`" if shared else " --raw DIR`, with DIR the folder of the real deliveries",
+        "words": f" {given}" if given else "",
+        "reports": study.reports.relative_to(study.folder).as_posix(),
+        "tolerances": _table(["class", "tolerance", "estimators"], _tolerances()),
+        "exhibits": _table(["kind", "name", "shown in", "data", "program", "cell"], rows),
+    }
+    text = resources.files("fieldwork.bundle").joinpath("readme.md").read_text(encoding="utf-8")
+    return re.sub(r"@(\w+)@", lambda found: words[found[1]], text)
 
 
 def _unbuilt(facts: Facts) -> str:
@@ -284,15 +215,15 @@ def _kind(name: str, study: Study, *, shared: bool) -> str:
 
 def _availability(facts: Facts) -> str:
     study = facts.study
+    if facts.about["raw"] != "raw":
+        return (
+            "The raw data may not be shared (`shareable = false` in study.toml). In their place stands a simulated twin, so "
+            "that every program runs; its numbers are not those that were published. Whoever holds the real files can make the "
+            "published numbers again with `--raw`; `bundle.json` has their hashes."
+        )
     if study.provenance == "simulated":
         return f"All data are in this bundle. They are simulated: {_cell(study.banner)}"
-    if facts.about["raw"] == "raw":
-        return "All data are in this bundle, as delivered."
-    return (
-        "The raw data may not be shared (`shareable = false` in study.toml). In their place stands a simulated twin, so that every program "
-        "runs; its numbers are not those that were published. Whoever holds the real files can make the published numbers again "
-        "with `--raw`; `bundle.json` has their hashes."
-    )
+    return "All data are in this bundle, as delivered."
 
 
 def _locked(code: Code) -> str:
@@ -311,11 +242,16 @@ def _tolerances() -> list[list[str]]:
 
 def _codecheck(facts: Facts) -> str:
     """Return `codecheck.yml` (CODECHECK 1.0): the outputs that a codechecker should get, and who made them."""
-    listed = [name for name in facts.published if name.startswith(("figures/", "findings/")) and name.endswith((".svg", ".csv"))]
+    listed = [
+        name
+        for name in facts.published
+        if name.startswith(("figures/", "findings/")) and name.endswith((".svg", ".csv"))
+    ]
     listed = [name for name in ("estimates.csv", "claims.json") if name in facts.published] + sorted(listed)
-    comments = {each.shown: f"{each.kind} {each.name}, {each.notebook} cell {each.cell}".strip() for each in facts.exhibits}
+    comments = {each.shown: f"{each.kind} {each.name}, {each.notebook} cell {each.cell}" for each in facts.exhibits}
     manifest = "".join(
-        f"  - file: {json.dumps(f'published/{facts.study.wave}/{name}')}\n    comment: {json.dumps(comments.get(name, name), ensure_ascii=False)}\n"
+        f"  - file: {json.dumps(f'published/{facts.study.wave}/{name}')}\n"
+        f"    comment: {json.dumps(comments.get(name, name), ensure_ascii=False)}\n"
         for name in listed
     )
     return f"""---
@@ -345,7 +281,7 @@ def crate(study: Study, about: Mapping[str, Any], files: Mapping[str, bytes]) ->
             "@id": "./",
             "@type": "Dataset",
             "name": f"{study.title}: replication package, wave {study.wave}",
-            "description": f"Code, settings, data and published outputs of wave {study.wave}, with the means to make them again.",
+            "description": f"Code, settings, data and published outputs of wave {study.wave}, to be made again.",
             "datePublished": day,
             "license": {"@id": "#licence"},
             "hasPart": [{"@id": name} for name in parts],
@@ -373,16 +309,16 @@ def crate(study: Study, about: Mapping[str, Any], files: Mapping[str, bytes]) ->
             "softwareRequirements": f"Python {about['environment']['python']}",
         },
     ]
-    for name in parts:
-        entities.append(
-            {
-                "@id": name,
-                "@type": "File",
-                "name": name,
-                "contentSize": str(len(files[name])),
-                "sha256": hashlib.sha256(files[name]).hexdigest(),
-                "encodingFormat": _MEDIA.get(Path(name).suffix, "application/octet-stream"),
-            }
-        )
+    entities += [
+        {
+            "@id": name,
+            "@type": "File",
+            "name": name,
+            "contentSize": str(len(files[name])),
+            "sha256": hashlib.sha256(files[name]).hexdigest(),
+            "encodingFormat": _MEDIA.get(Path(name).suffix, "application/octet-stream"),
+        }
+        for name in parts
+    ]
     content = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": entities}
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

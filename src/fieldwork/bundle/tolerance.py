@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["CLASSES", "METHODS", "PUBLISHED", "tolerance_of", "within"]
 
 CLASSES = {"closed form": 1e-9, "optimised": 1e-6}
-"""Largest difference by class, relative to the larger of the value and 1. Closed form: sums, products and one solved linear system,
-whose last bits differ between processors (1e-12 was the largest seen over seven kernels of OpenBLAS). Optimised: found by iteration
-until a gradient is small, so that the stopping rule is seen too."""
+"""Largest difference by class, relative to the larger of the value and 1. Closed form: sums, products and one solved linear
+system, whose last bits differ between processors (1e-12 was the largest seen over seven kernels of OpenBLAS). Optimised:
+found by iteration until a gradient is small, so that the stopping rule is seen too."""
 
 PUBLISHED = 0.0
 """Published numbers are rounded, and have to be the same."""

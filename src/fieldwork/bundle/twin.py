@@ -1,4 +1,4 @@
-"""A simulated twin of deliveries that may not be shared: the same columns and as many rows, and nothing of what anybody answered."""
+"""A simulated twin of deliveries that may not be shared: the same columns, as many rows, and nothing of what was answered."""
 
 from __future__ import annotations
 

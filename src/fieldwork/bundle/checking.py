@@ -59,7 +59,7 @@ def verify(path: Path, wave: str = "") -> Verdict:
     path : Path    The archive or folder.
     wave : str     Wave of a study; empty: its default.
 
-    Raises BundleError where nothing can be checked: no such file, no archive, no list of hashes, or an archive that is not safe.
+    Raises BundleError where nothing can be checked: no such file, no archive, no list of hashes, an archive that is not safe.
     """
     if path.is_dir() and not (path / MANIFEST).exists():
         return _verify_report(path, wave)
@@ -77,7 +77,9 @@ def read_bundle(path: Path) -> dict[str, bytes]:
     elif path.is_file():
         files = read_archive(path)
     else:
-        raise BundleError("there is no such bundle", where=str(path), expected="an archive or a folder", got="nothing there")
+        raise BundleError(
+            "there is no such bundle", where=str(path), expected="an archive or a folder", got="nothing there"
+        )
     if MANIFEST not in files:
         raise BundleError(
             "this is no bundle",
@@ -159,27 +161,30 @@ def _changed(
         return [Difference("changed", MANIFEST, f"the line of {name}", digest, found)]
     twin = name.removeprefix("record/") if name.startswith("record/") else f"record/{name}"
     if listed.get(twin) == digest and same.get(twin, False):
-        source = f"study/essays/{PurePosixPath(name).name}"
-        if "/essays/" in name and source in files and name != source:
-            return compare_essay(name, files[twin], content, files[source].decode("utf-8", "replace"))
-        return compare(name, files[twin], content)
-    if name.endswith(".csv") and listed.get(name[:-4] + ".parquet") and same.get(name[:-4] + ".parquet", False):
-        return [Difference("changed", name, f"its twin {name[:-4]}.parquet is whole")]
-    about = behind(name, {each: same.get(each, False) for each in listed})
-    if about:
-        return [Difference("figure", name, about)]
+        return _compared(name, files[twin], files)
     if name == _CRATE:
-        return _crate_changed(content, files, listed)
-    if PurePosixPath(name).suffix in {".docx", ".pdf", ".html"} and "/essays/" in name:
+        return _crate_changed(content, listed)
+    if about := behind(name, {each: same.get(each, False) for each in listed}):
+        return [Difference("figure", name, about)]
+    if "/essays/" in name and PurePosixPath(name).suffix in {".docx", ".pdf"}:
         text = PurePosixPath(name).with_suffix(".md").as_posix()
         return [Difference("text", name, f"set from {text}, which is {'whole' if same.get(text) else 'changed too'}")]
     return [Difference("changed", name, "content", digest, found)]
 
 
-def _crate_changed(content: bytes, files: Mapping[str, bytes], listed: Mapping[str, str]) -> list[Difference]:
+def _compared(name: str, expected: bytes, files: Mapping[str, bytes]) -> list[Difference]:
+    source = f"study/essays/{PurePosixPath(name).name}"
+    if "/essays/" in name and source in files and name not in {source, f"record/{source}"}:
+        return compare_essay(name, expected, files[name], files[source].decode("utf-8", "replace"))
+    return compare(name, expected, files[name])
+
+
+def _crate_changed(content: bytes, listed: Mapping[str, str]) -> list[Difference]:
     crate = _crate(content)
     off = [name for name in sorted(listed.keys() - {_CRATE}) if crate.get(name) != listed[name]] if crate else []
-    places = [Difference("changed", _CRATE, f"the entry of {name}", listed[name], crate.get(name, "")) for name in off[:5]]
+    places = [
+        Difference("changed", _CRATE, f"the entry of {name}", listed[name], crate.get(name, "")) for name in off[:5]
+    ]
     return places or [Difference("changed", _CRATE, "content" if crate else "cannot be read")]
 
 
@@ -233,6 +238,10 @@ def _verify_report(path: Path, wave: str) -> Verdict:
     known = {name.removeprefix(label) for name in outputs} | {"manifest.json"}
     for file in sorted(reports.rglob("*")):
         inside = file.relative_to(reports)
-        if file.is_file() and inside.as_posix() not in known and inside.parts[0] not in {"restricted", "essays", "plan"}:
+        if (
+            file.is_file()
+            and inside.as_posix() not in known
+            and inside.parts[0] not in {"restricted", "essays", "plan"}
+        ):
             differences.append(Difference("extra", label + inside.as_posix()))
     return Verdict(len(outputs), tuple(differences), (f"wave {wave}, held against manifest.json",))
