@@ -1,44 +1,16 @@
 """A blank study: what `fieldwork new` writes is read by every door as it stands, and no folder in use is touched."""
 
-import csv
 import json
 
 import pytest
 
+from benchmarks.sameness import deliver
 from fieldwork.blank import WAVE, begin
 from fieldwork.claims import Register
 from fieldwork.cli import main
 from fieldwork.errors import UsageError
 from fieldwork.instrument import Instrument
 from fieldwork.study import STATEMENT, Study
-
-ANSWERS = {
-    "role": ("lead", "manager", "specialist"),
-    "stage": (1, 2, 3),
-    "worth": (2, 4, 5, 3),
-    "ready": (1, 3, 3, 5, 2),
-}
-
-
-def deliver(folder, *, organisations=60, informants=4):
-    """Lay a small delivery of the blank instrument into a study: every answer by plain arithmetic, no random number."""
-    rows = []
-    for number in range(organisations * informants):
-        org, place = divmod(number, informants)
-        row = {"resp_id": f"r{number:04}", "org_id": f"o{org:03}", "wave": WAVE}
-        row |= {name: answers[(number * 7 + place + org // 3) % len(answers)] for name, answers in ANSWERS.items()}
-        ticks = [
-            name
-            for place, name in enumerate(("time", "money", "skills", "goals"))
-            if (number * 5 + org) % (place + 3) == 0
-        ]
-        rows.append(row | {"hurdle": ";".join(ticks or ["none"])})
-    target = folder / "data/raw" / WAVE / "answers.csv"
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return target
 
 
 def test_a_blank_study_is_read_as_it_stands(tmp_path):

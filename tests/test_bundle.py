@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutations import outcomes
+from benchmarks.sameness import deliver
 from fieldwork.bundle import code, contents, verify
 from fieldwork.bundle.archive import pack, read_archive
 from fieldwork.bundle.checking import verify_files
@@ -26,7 +27,6 @@ from fieldwork.cli import main
 from fieldwork.errors import BundleError, StudyError
 from fieldwork.schema import ESTIMATES
 from fieldwork.study import Study
-from tests.test_blank import deliver
 
 ROOT = Path(__file__).resolve().parents[1]
 WAVE = "2026Q1"
@@ -425,6 +425,8 @@ def test_a_report_is_held_against_its_manifest(ran, tmp_path, capsys):
     assert f"changed: reports/{WAVE}/index.html" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == 2
     assert main(["verify", str(tmp_path / "none.zip")]) == 2
+    (folder / "study.toml").write_text("no TOML [")
+    assert main(["verify", str(folder)]) == 2
 
 
 # Archives of strangers

@@ -13,7 +13,7 @@ from typing import Any
 from fieldwork.bundle.archive import fault_of_packing, read_archive, read_folder, refuse_names
 from fieldwork.bundle.contents import FORMAT, MANIFEST
 from fieldwork.bundle.differences import Difference, behind, compare, compare_essay
-from fieldwork.errors import BundleError
+from fieldwork.errors import BundleError, StudyError
 
 __all__ = ["Verdict", "read_bundle", "verify", "verify_files"]
 
@@ -61,6 +61,19 @@ def verify(path: Path, wave: str = "") -> Verdict:
 
     Raises BundleError where nothing can be checked: no such file, no archive, no list of hashes, an archive that is not safe.
     """
+    try:
+        return _verified(path, wave)
+    except OSError as error:
+        raise BundleError(
+            "the system refused to read it", where=error.filename or str(path), got=error.strerror or str(error)
+        ) from error
+    except StudyError as error:
+        raise BundleError(
+            error.title, where=error.where, expected=error.expected, got=error.got, hint=error.hint
+        ) from error
+
+
+def _verified(path: Path, wave: str) -> Verdict:
     if path.is_dir() and not (path / MANIFEST).exists():
         return _verify_report(path, wave)
     files = read_bundle(path)

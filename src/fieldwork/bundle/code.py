@@ -17,7 +17,7 @@ __all__ = ["Code", "gather", "home"]
 
 _UNKNOWN = ("__pycache__", "node_modules", "dist")
 _PROJECT = "project"
-_NEVER = (".key", ".pem", ".env", ".pyc", ".bundle.zip")
+_NEVER = (".key", ".pem", ".env", ".pyc", ".zip")  # an earlier bundle is no code
 
 
 @dataclass(frozen=True, slots=True)

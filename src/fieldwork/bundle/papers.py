@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import locale
 import os
 import platform
 import re
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,8 +102,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": _memory(),
         "libraries": sorted({json.dumps(each, sort_keys=True): each for each in libraries}.items()),
-        "encoding": sys.getfilesystemencoding(),
-        "locale": ".".join(part or "" for part in locale.getlocale()),
+        "locale": "not used: every text is read and written as UTF-8, and sorted by code point",
         "installed": dict(sorted(installed.items(), key=lambda item: item[0].lower())),
     }
 
