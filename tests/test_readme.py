@@ -60,6 +60,10 @@ def test_every_command_in_the_readme_is_one():
         "explain",
         "check",
         "simulate",
+        "new",
+        "bundle",
+        "verify",
+        "reproduce",
         "claims",
         "plan",
         "release",
@@ -74,7 +78,20 @@ def test_every_command_in_the_readme_is_one():
 
 def test_every_example_of_the_command_line_is_understood():
     """The example that ends a command's help is parsed by that command, without its effect."""
-    for command in ("run", "explain", "check", "simulate", "claims", "plan", "release", "publish"):
+    for command in (
+        "run",
+        "explain",
+        "check",
+        "simulate",
+        "claims",
+        "plan",
+        "release",
+        "publish",
+        "new",
+        "bundle",
+        "verify",
+        "reproduce",
+    ):
         shown = subprocess.run([FIELDWORK, command, "--help"], capture_output=True, text=True, check=False).stdout
         examples = re.findall(r"^  fieldwork (.+)$", shown.partition("example")[2], re.MULTILINE)
         assert examples, command

@@ -292,10 +292,19 @@ class Chapter:
         return self._put(path, f"{text}\n".encode(), len(value) if isinstance(value, list) else None)
 
     def saved(self) -> pd.DataFrame:
-        """Return what was saved so far: file, rows, sha256 (twelve digits). The last cell of a notebook shows it."""
+        """Return what was saved so far: file, rows, sha256 (twelve digits). The last cell of a notebook shows it.
+
+        Internal tables have no hash here: their last bits differ between processors, and the page of a chapter is published,
+        the same on every machine. The manifest of the wave has the hash of every file.
+        """
         root = self.out or self.study.folder
+        reports = self._root("reports")
         rows = [
-            {"file": path.relative_to(root).as_posix(), "rows": count, "sha256": sha256_file(path)[:12]}
+            {
+                "file": path.relative_to(root).as_posix(),
+                "rows": count,
+                "sha256": sha256_file(path)[:12] if path.is_relative_to(reports) else "",
+            }
             for path, count in dict(self._saved).items()
         ]
         shown = pd.DataFrame(rows, columns=["file", "rows", "sha256"])

@@ -244,7 +244,8 @@ def _add_verify(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_reproduce(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("file", type=Path, metavar="FILE", help="a bundle, packed or unpacked")
+    words = "a bundle, packed or unpacked; its own code is run, so take one from an author whose code you would run"
+    sub.add_argument("file", type=Path, metavar="FILE", help=words)
     words = "folder to work in and keep; it must not exist, or be empty (default: a temporary one, kept when something differs)"
     sub.add_argument("--into", type=Path, metavar="DIR", help=words)
     words = "lock: install what the bundle's lock names; present: take what is installed here, and say how it differs;"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,7 @@ _NOT_COMPARED = ("manifest.json",)  # holds the environment beside the results, 
 _PASSED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "FIELDWORK_KEY",
            "PYTHONHASHSEED", "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # fmt: skip
 _TAIL = 12
+_UV = "uv==0.13.9"  # the version that the Makefile fetches
 
 Tell = Callable[[str], None]
 
@@ -65,6 +67,8 @@ def reproduce(
     tell: Tell = lambda _: None,
 ) -> Reproduction:
     """Make the results of a bundle again in a clean folder and compare them with those that were published.
+
+    The code of the bundle is run, with the rights of whoever calls: take bundles from authors whose code you would run.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def reproduce(
     tell(said)
     command = ["run", "--study", str(study), "--wave", about["wave"], "--workers", str(workers), *given]
     tell(f"fieldwork {' '.join(command[:1] + command[3:])}")
-    _ran(program, ["-m", "fieldwork", *command], folder, "the run of the bundle failed")
+    _ran(program, ["-m", "fieldwork", *command], folder, "the run of the bundle failed", tell)
     published = {name.split("/", 2)[2]: content for name, content in files.items() if name.startswith("published/")}
     if any(name.startswith("essays/") for name in published):
         _ran(program, ["-c", _ESSAYS, str(study), about["wave"]], folder, "the essays of the bundle could not be built")
@@ -215,12 +219,12 @@ def _software(folder: Path, environment: str, tell: Tell) -> tuple[_Program, str
 
 def _install(code: Path, tell: Tell) -> str:
     """Install the bundle's code with the packages of its lock; return why it cannot be done, or nothing."""
-    uv = _uv()
-    if not uv:
-        return "there is no uv"
     if not (code / "uv.lock").is_file():
         return "the bundle has no lock"
     tell("installing what the lock names")
+    uv = _uv() or _fetched_uv(code.parent / "tools")
+    if not uv:
+        return "there is no uv, and pip cannot fetch it"
     variables = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(code / ".venv")}
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
         variables.pop(name, None)
@@ -247,6 +251,19 @@ def _uv() -> str:
     return shutil.which("uv") or next((str(path) for path in beside if os.access(path, os.X_OK)), "")
 
 
+def _fetched_uv(folder: Path) -> str:
+    """Fetch uv with pip into a folder of the rebuild; empty where that cannot be done."""
+    for words in (["-m", "venv", str(folder)], ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", _UV]):
+        python = _base_python() if words[1] == "venv" else str(folder / "bin" / "python")
+        try:
+            done = subprocess.run([python, *words], capture_output=True, check=False)
+        except OSError:
+            return ""
+        if done.returncode:
+            return ""
+    return str(folder / "bin" / "uv")
+
+
 def _differing(lock: Path) -> list[str]:
     """Return the packages of a lock that are installed here in another version; what is not installed is not asked."""
     if not lock.is_file():
@@ -270,17 +287,32 @@ def _variables() -> dict[str, str]:
     return {name: os.environ[name] for name in _PASSED if name in os.environ} | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _ran(program: _Program, words: list[str], folder: Path, title: str) -> None:
-    done = subprocess.run(
-        [program.python, *words], capture_output=True, text=True, check=False, cwd=folder, env=program.variables
-    )
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+def _ran(program: _Program, words: list[str], folder: Path, title: str, tell: Tell = lambda _: None) -> None:
+    """Run the bundle's program, telling its lines as they come; BundleError with the last of them where it fails."""
+    lines: deque[str] = deque(maxlen=_TAIL)
+    with subprocess.Popen(
+        [program.python, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=folder,
+        env=program.variables,
+    ) as running:
+        try:
+            for line in running.stdout or ():
+                if line.strip():
+                    lines.append(line.rstrip())
+                    tell(f"  {line.rstrip()}")
+        except BaseException:
+            running.terminate()
+            raise
+    if running.returncode:
         raise BundleError(
             title,
             where=str(folder),
             expected="a run that ends well",
-            got="\n            ".join(lines[-_TAIL:]) or f"exit code {done.returncode}",
+            got="\n            ".join(lines) or f"exit code {running.returncode}",
             hint="the folder is kept as it is; mend there, or ask the author of the bundle",
         )
 
