@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fieldwork.run.crew import Crew
     from fieldwork.run.lab import Opened
     from fieldwork.bundle import Verdict
+    from fieldwork.run.crew import Crew
     from fieldwork.run.plan import Judge
     from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
