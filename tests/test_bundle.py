@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.mutations import outcomes
 from benchmarks.sameness import deliver
+from fieldwork import essays
 from fieldwork.bundle import code, contents, verify
 from fieldwork.bundle.archive import pack, read_archive
 from fieldwork.bundle.checking import verify_files
@@ -24,7 +25,7 @@ from fieldwork.bundle.differences import compare, compare_essay, reference_at
 from fieldwork.bundle.tolerance import METHODS
 from fieldwork.bundle.twin import twin
 from fieldwork.cli import main
-from fieldwork.errors import BundleError, StudyError
+from fieldwork.errors import BundleError, EssayError, StudyError
 from fieldwork.schema import ESTIMATES
 from fieldwork.study import Study
 
@@ -208,6 +209,46 @@ def test_the_papers_map_every_figure_table_and_claim_to_its_cell(files):
     assert described == {name: hashlib.sha256(files[name]).hexdigest() for name in files.keys() - lists}
     assert {part["@id"] for part in crate[1]["hasPart"]} == described.keys()
     assert crate[0]["conformsTo"]["@id"].endswith("/1.1")
+
+
+ESSAY = """+++
+title = "E"
+author = "A team"
+date = 2026-01-02
++++
+
+Roles differ by {{ supported.C1.estimate }}, as {{ ref.means }} shows. {{ external.fact.marked }}
+
+{{ figure.means }}
+
+{{ estimate(construct="adoption_gradient", measure="worth", statistic="role_mean", role="lead").full }}
+"""
+
+
+def test_numbers_of_an_essay_lead_to_the_cell_behind_them_and_one_that_does_not_build_is_left_out(
+    ran, tmp_path, capsys, monkeypatch
+):
+    folder = Path(shutil.copytree(ran, tmp_path / "study"))
+    (folder / "essays").mkdir()
+    (folder / "essays/e.md").write_text(ESSAY)
+    (folder / "essays/README.md").write_text("no essay")
+
+    def refuse(*_):
+        raise EssayError("a number was typed by hand", where="essays/e.md, line 9")
+
+    monkeypatch.setattr(essays, "build", refuse)
+    assert main(["bundle", "--study", str(folder), "--out", str(tmp_path / "e.zip")]) == 0
+    assert "goes without essays: a number was typed by hand; essays/e.md, line 9" in capsys.readouterr().err
+    files = read_archive(tmp_path / "e.zip")
+    assert "Left out" in files["README.md"].decode()
+    assert "study/essays/e.md" in files
+    rows = [row for row in csv.DictReader(io.StringIO(files["exhibits.csv"].decode())) if row["kind"] == "number"]
+    assert [(row["name"], row["shown"].partition("(")[0], row["data"], row["chapter"]) for row in rows] == [
+        ("e, line 7", "supported.C1.estimate", "claims.json", "04_toy"),
+        ("e, line 7", "external.fact.marked", "instruments/claims.toml, [[external]]", ""),
+        ("e, line 9", "figure.means", "figures/means.csv", "04_toy"),
+        ("e, line 11", "estimate", "estimates.csv", "04_toy"),
+    ]
 
 
 def test_every_estimator_of_the_package_has_a_class_of_tolerance():

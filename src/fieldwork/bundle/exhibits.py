@@ -6,17 +6,19 @@ import ast
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fieldwork.essays.source import Expression
     from fieldwork.study import Study
 
 __all__ = ["Exhibit", "as_csv", "cell_of", "exhibits", "of_essays"]
 
-_MEDIA = (".svg", ".csv", ".json", ".parquet", ".html", ".txt")
+_ASKED = re.compile(r'(construct|measure|statistic)="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class _Makers:
         self._by_name = {each["name"]: each for each in manifest["chapters"]}
         self._notebooks = notebooks
 
+    def makes(self, output: str) -> bool:
+        """Tell whether a chapter made a published file."""
+        return output in self._made
+
     def of(self, output: str) -> tuple[str, str, str]:
         """Return chapter, notebook and cell of a published file."""
         made = self._made[output]
@@ -128,7 +134,7 @@ def exhibits(
     notebooks : Path     Folder of the chapters' notebooks.
     """
     makers = _Makers(manifest, notebooks, study.reports.relative_to(study.folder).as_posix() + "/")
-    listed = [name for name in published if name in makers._made]  # noqa: SLF001 - one class, one module
+    listed = [name for name in published if makers.makes(name)]
     found = [
         Exhibit("figure", Path(name).stem, name, f"figures/{Path(name).stem}.csv", *makers.of(name))
         for name in listed
@@ -150,20 +156,35 @@ def exhibits(
         for name in listed
         if name.endswith(".html") and not name.startswith("findings/")
     ]
-    for essay, line, text, names, construct in of_essays(study.folder):
-        ids = [name for name in names if name in claims]
-        behind = [chapters.get(_key(part), "") for each in ids for part in claims[each]["parts"]]
-        behind += [chapter for key, chapter in chapters.items() if construct and key[0] == construct][:1]
-        made = makers.behind(next(filter(None, behind))) if any(behind) else makers.of("claims.json")
-        source = (
-            "claims.json"
-            if ids
-            else "estimates.csv"
-            if construct
-            else "instruments/claims.toml, or the report's counts"
-        )
-        found.append(Exhibit("number", f"{essay}, line {line}", text, source, *made))
+    for essay, line, reference in of_essays(study.folder):
+        if reference.root != "ref":  # points to an exhibit, and prints no number of its own
+            place = f"{essay}, line {line}"
+            found.append(Exhibit("number", place, reference.text, *_behind(reference, makers, claims, chapters)))
     return found
+
+
+def _behind(
+    reference: Expression, makers: _Makers, claims: Mapping[str, Any], chapters: Mapping[tuple[str, str, str], str]
+) -> tuple[str, str, str, str]:
+    """Return data, chapter, notebook and cell behind a reference of an essay."""
+    names = [str(name) for name in reference.path]
+    if reference.root == "external":
+        return "instruments/claims.toml, [[external]]", "", "", ""
+    if reference.root == "figure" and names and makers.makes(f"figures/{names[0]}.svg"):
+        return f"figures/{names[0]}.csv", *makers.of(f"figures/{names[0]}.svg")
+    for claim in (claims[name] for name in names if name in claims):
+        behind = [chapters[_key(part)] for part in claim["parts"] if _key(part) in chapters]
+        return "claims.json", *(makers.behind(behind[0]) if behind else makers.of("claims.json"))
+    asked = dict(_ASKED.findall(reference.text))
+    matching = [
+        chapter
+        for (construct, measure, statistic), chapter in chapters.items()
+        if (asked.get("construct"), asked.get("statistic")) == (construct, statistic)
+        and asked.get("measure", measure) == measure
+    ]
+    if matching:
+        return "estimates.csv", *makers.behind(matching[0])
+    return "claims.json", *makers.of("claims.json")
 
 
 def _key(part: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -175,8 +196,8 @@ def _chapters_of_constructs(published: Mapping[str, bytes]) -> dict[tuple[str, s
     return {(row["construct"], row["measure"], row["statistic"]): row["chapter"] for row in rows}
 
 
-def of_essays(folder: Path) -> Iterator[tuple[str, int, str, tuple[str, ...], str]]:
-    """Yield every reference of a study's essays: essay, line, the reference, its names, the construct it asks for."""
+def of_essays(folder: Path) -> Iterator[tuple[str, int, Expression]]:
+    """Yield every reference of a study's essays: essay, line, the reference. A file that is no essay has none."""
     from fieldwork.errors import EssayError  # noqa: PLC0415
     from fieldwork.essays.source import read  # noqa: PLC0415 - jinja2
 
@@ -184,11 +205,10 @@ def of_essays(folder: Path) -> Iterator[tuple[str, int, str, tuple[str, ...], st
         try:
             source = read(path, f"essays/{path.name}")
         except EssayError:
-            continue  # told where it is built; a paper that is no essay has no references
+            continue  # building the essays tells why
         for paragraph in source.paragraphs:
             for reference in paragraph.references:
-                construct = reference.text.partition('construct="')[2].partition('"')[0]
-                yield path.stem, reference.line, reference.text, tuple(map(str, reference.path)), construct
+                yield path.stem, reference.line, reference
 
 
 def as_csv(found: list[Exhibit]) -> bytes:
