@@ -258,7 +258,8 @@ def test_every_estimator_of_the_package_has_a_class_of_tolerance():
     assert named == set(METHODS), "an estimator that the package no longer has"
 
 
-def test_data_that_may_not_be_shared_are_replaced_by_a_twin(ran, tmp_path, capsys):
+def test_data_that_may_not_be_shared_are_replaced_by_a_twin(ran, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FIELDWORK_KEY", str(tmp_path / "own.key"))
     folder = Path(shutil.copytree(ran, tmp_path / "closed"))
     settings = folder / "study.toml"
     settings.write_text(
@@ -289,6 +290,7 @@ def test_data_that_may_not_be_shared_are_replaced_by_a_twin(ran, tmp_path, capsy
     again = ["reproduce", str(tmp_path / "t.zip"), "--environment", "present", "--workers", "1"]
     with using_this_package():
         assert main([*again, "--into", str(tmp_path / "a")]) == 2
+        assert (tmp_path / "a/study/reports" / WAVE / "claims.json").is_file()
         assert "could not be checked" in capsys.readouterr().err
         (tmp_path / "others").mkdir()
         assert main([*again, "--raw", str(tmp_path / "others"), "--into", str(tmp_path / "b")]) == 2

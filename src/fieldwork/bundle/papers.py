@@ -217,6 +217,11 @@ def _availability(facts: Facts) -> str:
             "The raw data may not be shared (`shareable = false` in study.toml). In their place stands a simulated twin, so "
             "that every program runs; its numbers are not those that were published. Whoever holds the real files can make the "
             "published numbers again with `--raw`; `bundle.json` has their hashes."
+            + (
+                " The key of pseudonyms is needed too (`FIELDWORK_KEY`): replicates go by it."
+                if study.pseudonyms
+                else ""
+            )
         )
     if study.provenance == "simulated":
         return f"All data are in this bundle. They are simulated: {_cell(study.banner)}"

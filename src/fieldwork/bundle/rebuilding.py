@@ -101,6 +101,9 @@ def reproduce(
     given = _given(about, study, raw)
     program, said = _software(folder, environment, tell)
     tell(said)
+    if about["raw"] == "twin" and raw is None:
+        # A twin's ids are nobody's: a key for this run alone, and none among the user's settings.
+        program.variables["FIELDWORK_KEY"] = str(folder / "twin.key")
     command = ["run", "--study", str(study), "--wave", about["wave"], "--workers", str(workers), *given]
     tell(f"fieldwork {' '.join(command[:1] + command[3:])}")
     _ran(program, ["-m", "fieldwork", *command], folder, "the run of the bundle failed", tell)
