@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from benchmarks.mutations import outcomes
 from benchmarks.sameness import deliver
 from fieldwork import essays
-from fieldwork.bundle import code, contents, verify
+from fieldwork.bundle import code, contents, rebuilding, verify
 from fieldwork.bundle.archive import pack, read_archive
 from fieldwork.bundle.checking import verify_files
 from fieldwork.bundle.differences import compare, compare_essay, reference_at
@@ -577,12 +578,10 @@ class using_this_package:  # noqa: N801 - a context
     """Rebuild with the repository's code: the bundle of these tests holds a part of it only."""
 
     def __enter__(self):
-        from fieldwork.bundle import rebuilding as module
-
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(module, "_variables", lambda: dict(os.environ))
-        kept = module._Program
-        self.patch.setattr(module, "_Program", lambda python, _: kept(python, dict(os.environ)))
+        self.patch.setattr(rebuilding, "_variables", lambda: dict(os.environ))
+        kept = rebuilding._Program
+        self.patch.setattr(rebuilding, "_Program", lambda python, _: kept(python, dict(os.environ)))
 
     def __exit__(self, *error):
         self.patch.undo()
@@ -617,6 +616,46 @@ def test_results_that_come_out_otherwise_are_told(files, tmp_path, capsys):
     told = capsys.readouterr().out
     assert code_of == 1
     assert "claim: claims.json, claim C1, C1.verdict: contradicted → supported" in told
+
+
+def test_without_the_lock_the_present_environment_serves_only_if_it_is_the_locked_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(rebuilding, "_install", lambda *_: "no network")
+    (tmp_path / "code").mkdir()
+    numpy = version("numpy")
+    lock = '[[package]]\nname = "numpy"\nversion = "{}"\n\n[[package]]\nname = "of-another-system"\nversion = "1"\n'
+    (tmp_path / "code/uv.lock").write_text(lock.format(numpy))
+    told = []
+    program, said = rebuilding._software(tmp_path, "auto", told.append)
+    assert (program.python, program.variables["PYTHONPATH"]) == (sys.executable, str(tmp_path / "code/src"))
+    assert said.endswith("it holds the versions that the lock names")
+    assert told == ["the lock cannot be installed here: no network"]
+    with pytest.raises(BundleError, match="cannot be installed here"):
+        rebuilding._software(tmp_path, "lock", told.append)
+    (tmp_path / "code/uv.lock").write_text(lock.format("0.1"))
+    with pytest.raises(BundleError, match=r"(?s)what is installed is other software.*numpy .* \(locked 0\.1\)"):
+        rebuilding._software(tmp_path, "auto", told.append)
+    assert (
+        f"other than the lock: numpy {numpy} (locked 0.1)" in rebuilding._software(tmp_path, "present", told.append)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b'"data/raw/2026Q1/answers.csv"', b'"../../../up.csv"', "leaves the folder"),
+        (b'"wave": "2026Q1"', b'"wave": "--force"', "does not say how"),
+        (b'"format": "fieldwork bundle 1"', b'"format": "fieldwork bundle 9"', "does not say how"),
+        (b'"parameters"', b'"parameter"', "does not say how"),
+    ],
+)
+def test_a_bundle_that_says_other_things_of_itself_is_not_unpacked(files, tmp_path, old, new, told):
+    changed = dict(files) | {"bundle.json": files["bundle.json"].replace(old, new)}
+    assert changed["bundle.json"] != files["bundle.json"]
+    changed["MANIFEST.sha256"] = contents.manifest_lines(changed)
+    (tmp_path / "c.zip").write_bytes(pack(changed))
+    with pytest.raises(BundleError, match=told):
+        rebuilding.reproduce(tmp_path / "c.zip", into=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_damaged_bundle_is_not_run(files, tmp_path, capsys):

@@ -156,7 +156,7 @@ def _crate(content: bytes) -> dict[str, str]:
     """Return hash by path of the second list, in the RO-Crate; empty where it cannot be read."""
     try:
         return {each["@id"]: each["sha256"] for each in json.loads(content)["@graph"] if "sha256" in each}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
@@ -211,7 +211,7 @@ def _notes(files: Mapping[str, bytes]) -> tuple[str, ...]:
             notes.append("the raw data are not in it: a simulated twin stands in their place")
         if about["code"]["kind"] != "commit":
             notes.append(f"its code is no commit ({about['code']['kind']})")
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return ("bundle.json cannot be read",)
     return tuple(notes)
 

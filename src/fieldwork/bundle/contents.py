@@ -182,14 +182,13 @@ def _data(study: Study) -> dict[str, bytes]:
     waves = [wave for wave in (*study.earlier, study) if wave.delivered]
     found: dict[str, bytes] = {}
     if not study.shareable:
-        from fieldwork.bundle.twin import rows_delivered, twin  # noqa: PLC0415
+        from fieldwork.bundle.twin import joined, rows_delivered, twin  # noqa: PLC0415
 
         for wave in waves:
             if (wave.processed / "01_clean.flow.json").is_file():
                 name = f"{raw}/{study.files[0]}" if study.files else f"{raw}/{wave.wave}/twin.csv"
                 drawn = twin(wave, rows_delivered(wave.processed))
-                # One file for all waves has one head.
-                found[name] = found[name] + drawn.partition(b"\n")[2] if name in found else drawn
+                found[name] = joined(found[name], drawn) if name in found else drawn
         return found
     for wave in waves:
         folder = study.raw if study.files else study.raw / wave.wave

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fieldwork
-from fieldwork.bundle.archive import read_folder
+from fieldwork.bundle.archive import read_folder, refuse_names
 from fieldwork.bundle.checking import Verdict, read_bundle, verify_files
+from fieldwork.bundle.contents import FORMAT
 from fieldwork.bundle.differences import Difference, behind, compare, compare_essay
 from fieldwork.errors import BundleError, UsageError
 from fieldwork.provenance import RESTRICTED, sha256_file
@@ -92,7 +93,7 @@ def reproduce(
             got=str(whole.differences[0]),
             hint="fieldwork verify names every difference; fetch the bundle again",
         )
-    about = json.loads(files["bundle.json"])
+    about = _about(files)
     tell(f"{path.name}: {whole.checked} files whole")
     folder = _clean(into)
     _unpack(files, folder)
@@ -107,7 +108,7 @@ def reproduce(
     command = ["run", "--study", str(study), "--wave", about["wave"], "--workers", str(workers), *given]
     tell(f"fieldwork {' '.join(command[:1] + command[3:])}")
     _ran(program, ["-m", "fieldwork", *command], folder, "the run of the bundle failed", tell)
-    published = {name.split("/", 2)[2]: content for name, content in files.items() if name.startswith("published/")}
+    published = _below(files, f"published/{about['wave']}/")
     if any(name.startswith("essays/") for name in published):
         _ran(program, ["-c", _ESSAYS, str(study), about["wave"]], folder, "the essays of the bundle could not be built")
     if about["raw"] == "twin" and raw is None:
@@ -118,6 +119,37 @@ def reproduce(
         return Reproduction(Verdict(0, (), notes), False, said, folder)  # noqa: FBT003
     verdict = _compared(files, published, folder, about)
     return Reproduction(Verdict(verdict.checked, verdict.differences, whole.notes + verdict.notes), True, said, folder)  # noqa: FBT003
+
+
+def _about(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return `bundle.json`; BundleError where it is not as this program writes it, or names a path that leads elsewhere."""
+    try:
+        about: dict[str, Any] = json.loads(files["bundle.json"])
+        texts = [
+            about["wave"],
+            about["raw"],
+            *about["parameters"],
+            *about["parameters"].values(),
+            *about["raw_sha256"].values(),
+        ]
+        good = about["format"] == FORMAT and all(isinstance(text, str) for text in texts)
+        names, good = list(about["raw_sha256"]), good and isinstance(about["environment"]["versions"], dict)
+        good = good and not any(text.startswith("-") for text in (about["wave"], *about["parameters"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        names, good = [], False
+    if not good:
+        raise BundleError(
+            "bundle.json does not say how the bundle is made again",
+            where="bundle.json",
+            expected=f"what `{FORMAT}` has: wave, parameters, hashes of the raw data",
+            hint="a bundle of another version is made again with the fieldwork that it holds, by the steps in its README.md",
+        )
+    refuse_names(names)
+    return about
+
+
+def _below(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
+    return {name.removeprefix(folder): content for name, content in files.items() if name.startswith(folder)}
 
 
 def _clean(into: Path | None) -> Path:
@@ -345,7 +377,7 @@ def _compared(
             differences += _told(name, published[name], made[name], files, same)
     extra = made.keys() - published.keys() - set(_NOT_COMPARED)
     differences += [Difference("extra", name) for name in sorted(extra)]
-    inside = {name.split("/", 2)[2]: content for name, content in files.items() if name.startswith("internal/")}
+    inside = _below(files, f"internal/{wave}/")
     for name, content in sorted(inside.items()):
         target = processed / name
         if not target.is_file():

@@ -12,7 +12,7 @@ from fieldwork.errors import StudyError
 if TYPE_CHECKING:
     from fieldwork.study import Study
 
-__all__ = ["WORLD", "rows_delivered", "twin"]
+__all__ = ["WORLD", "joined", "rows_delivered", "twin"]
 
 WORLD = "null"
 """World that a twin is drawn from: no role, no stage and no organisation differs from another."""
@@ -60,6 +60,21 @@ def twin(study: Study, rows: int) -> bytes:
                 got=f"{drawn} of {organisations // 2} organisations",
                 hint="set shareable = true in study.toml, [data], if the raw data may be shared",
             )
+
+
+def joined(one: bytes, other: bytes) -> bytes:
+    r"""Return two CSV files as one, for a study whose deliveries hold all waves: the columns of both, each row under its own.
+
+    >>> joined(b"id,a\n1,x\n", b"id,b\n2,y\n")
+    b'id,a,b\n1,x,\n2,,y\n'
+    """
+    tables = [list(csv.DictReader(io.StringIO(content.decode()))) for content in (one, other)]
+    heads = [next(csv.reader(io.StringIO(content.decode()))) for content in (one, other)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys([*heads[0], *heads[1]])), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for table in tables for row in table)
+    return text.getvalue().encode()
 
 
 def rows_delivered(processed: Path) -> int:
