@@ -1,7 +1,5 @@
 # ruff: noqa: T201 - a command line prints
 """The command line: `fieldwork run`, `explain`, `export`, `debug`, `lab`, and the commands of one task each.
-"""The command line: `fieldwork run`, `explain`, `check`, `simulate`, `new`, `claims`, `plan`, `release`, `publish`, `organisations`.
-"""The command line: what each command is called, which words it takes, and what it prints.
 
 Exit 0: done. Exit 1: the data, the instrument or a notebook has a fault that the user can mend. Exit 2: the words of
 the command are off. Exit 130: interrupted. Each command loads what it needs and no more, so a run with nothing to do
@@ -30,10 +28,9 @@ import fieldwork
 from fieldwork.errors import FieldworkError, ParameterError, RunError, StudyError, UsageError, listed, nearest, refused
 
 if TYPE_CHECKING:
-    from fieldwork.run.crew import Crew
-    from fieldwork.run.lab import Opened
     from fieldwork.bundle import Verdict
     from fieldwork.run.crew import Crew
+    from fieldwork.run.lab import Opened
     from fieldwork.run.plan import Judge
     from fieldwork.run.runner import Event
     from fieldwork.run.store import Store
