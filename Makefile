@@ -12,7 +12,7 @@ READY := .venv/.ready
 # The notebooks as a hand would run them, on a copy of the shipped study: a test writes into no folder of the project.
 NBVAL := .fieldwork/nbval
 
-.PHONY: run test setup lint validity clean
+.PHONY: run test setup lint validity docs clean
 run: $(READY)
 	@.venv/bin/fieldwork run
 
@@ -33,6 +33,12 @@ validity: $(READY)
 	@.venv/bin/python -m benchmarks.validity
 	@.venv/bin/python -m benchmarks.validity_ordinal --out docs/validity_ordinal.md
 	@.venv/bin/python -m benchmarks.validity_statistics
+
+# The handbook, from docs/ and docstrings; a warning is a failure. Its tools come beside those of `make setup`.
+docs: $(READY)
+	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --inexact --group docs
+	@.venv/bin/python -m sphinx -W --keep-going -q -b html -d .fieldwork/doctrees docs docs/_build
+	@echo docs/_build/index.html
 
 $(READY): pyproject.toml uv.lock .tools/bin/uv
 	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --python $(PYTHON)

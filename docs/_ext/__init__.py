@@ -1,0 +1,1 @@
+"""What the handbook needs beside Sphinx and MyST."""
