@@ -38,40 +38,54 @@ def _entries(lines: list[str]) -> list[str]:
     return [*out, ""]
 
 
+def _verbatim(lines: list[str]) -> list[str]:
+    return ["::", "", *("    " + line for line in lines), ""] if lines else []
+
+
+def _items(lines: list[str]) -> list[str]:
+    """Show lines that begin with a dash as a list."""
+    entries: list[str] = []
+    for line in lines:
+        if re.match(r"\s*[-*] ", line):
+            entries.append(re.sub(r"^\s*[-*] ", "", line))
+        else:
+            entries[-1] += " " + line.strip()
+    return [*(f"- {_inline(entry)}" for entry in entries), ""]
+
+
+def _text(block: list[str]) -> list[str]:
+    """Show a paragraph, and an example that follows it without a blank line."""
+    example = next((i for i, line in enumerate(block) if line.lstrip().startswith(">>>")), len(block))
+    said = block[:example]
+    if said and re.match(r"\s*[-*] ", said[0]):
+        shown = _items(said)
+    else:
+        shown = [_inline(" ".join(line.strip() for line in said)), ""] if said else []
+    return shown + _verbatim(block[example:])
+
+
+def _blocks(lines: list[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip():
+            found[-1].append(line.rstrip())
+        elif found[-1]:
+            found.append([])
+    return [block for block in found if block]
+
+
 def as_rst(lines: list[str]) -> list[str]:
     """Turn the lines of a docstring into reStructuredText."""
     out: list[str] = []
-    blocks: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip():
-            blocks[-1].append(line.rstrip())
-        elif blocks[-1]:
-            blocks.append([])
     listing = False
-    for block in filter(None, blocks):
-        if len(block) > 1 and re.fullmatch(r"-{3,}", block[1].strip()):
-            out += [f"**{block[0].strip()}**", ""]
-            out += _entries(block[2:])
-            listing = True
-        elif block[0].lstrip().startswith(">>>"):
-            listing = False
-            out += ["::", "", *("    " + line for line in block), ""]
-        elif listing and block[0].startswith(" "):
+    for block in _blocks(lines):
+        heads = len(block) > 1 and re.fullmatch(r"-{3,}", block[1].strip())
+        if heads:
+            out += [f"**{block[0].strip()}**", "", *_entries(block[2:])]
+        elif listing and block[0].startswith(" ") and not block[0].lstrip().startswith(">>>"):
             out += [f"  {_inline(' '.join(line.strip() for line in block))}", ""]
+            continue
         else:
-            listing = False
-            example = next((i for i, line in enumerate(block) if line.lstrip().startswith(">>>")), len(block))
-            items = [i for i, line in enumerate(block[:example]) if re.match(r"\s*[-*] ", line)]
-            if items and items[0] == 0:
-                text: list[str] = []
-                for line in block[:example]:
-                    if re.match(r"\s*[-*] ", line):
-                        text.append(re.sub(r"^\s*[-*] ", "", line))
-                    else:
-                        text[-1] += " " + line.strip()
-                out += [*(f"- {_inline(entry)}" for entry in text), ""]
-            elif example:
-                out += [_inline(" ".join(line.strip() for line in block[:example])), ""]
-            if example < len(block):
-                out += ["::", "", *("    " + line for line in block[example:]), ""]
+            out += _text(block)
+        listing = bool(heads)
     return out

@@ -15,7 +15,7 @@ def rows(source: str, *, section: str = "", where: str = "", columns: str = "", 
     ----------
     source : file below docs/. section : beginning of the heading that the table follows; empty: the first table.
     where : conditions `column=pattern`, separated by `;`, each a regular expression that the whole cell must match.
-    columns : columns to show, separated by `,`; empty: all. table : which table of the section, from 1.
+    columns : columns to show, separated by `;`; empty: all. table : which table of the section, from 1.
 
     Raises LookupError where the section, a column or a fitting row is missing: the source has changed, and so must the page.
     """
@@ -40,15 +40,11 @@ def rows(source: str, *, section: str = "", where: str = "", columns: str = "", 
     head, *body = tables[int(table) - 1]
     del body[:1]
     conditions = [part.strip().split("=", 1) for part in where.split(";") if part.strip()]
-    wanted = [name.strip() for name in columns.split(",") if name.strip()] or head
+    wanted = [name.strip() for name in columns.split(";") if name.strip()] or head
     for name in [*(name for name, _ in conditions), *wanted]:
         if name not in head:
             raise LookupError(f"{source}, {section!r}: no column {name!r} among {', '.join(head)}")
-    kept = [
-        row
-        for row in body
-        if all(re.fullmatch(pattern, row[head.index(name)]) for name, pattern in conditions)
-    ]
+    kept = [row for row in body if all(re.fullmatch(pattern, row[head.index(name)]) for name, pattern in conditions)]
     if not kept:
         raise LookupError(f"{source}, {section!r}: no row where {where}")
     shown = [[row[head.index(name)] for name in wanted] for row in kept]
