@@ -31,7 +31,8 @@ def _entries(lines: list[str]) -> list[str]:
         else:
             shown.append(line.strip())
     out: list[str] = []
-    for entry in shown:
+    # Several entries may share a line: `weight : of cells. total : of answers.`
+    for entry in [part for line in shown for part in re.split(r"(?<=[.;]) (?=\w+(?:, \w+)* : )", line)]:
         name, colon, said = entry.partition(" : ")
         text = f"``{name.strip()}``: {_inline(re.sub(r'  +', ' - ', said.strip()))}" if colon else _inline(entry)
         out.append(f"- {text}")
