@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _ext.docstrings import as_rst
+from _ext.modules import sections
 from _ext.rows import DOCS, rows
 
 project = "fieldwork"
@@ -61,14 +62,15 @@ class Rows(SphinxDirective):
         return [box]
 
 
-def _outside(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Let links to Markdown files outside docs/ lead to the file itself, which goes along."""
+def _prepared(app: Sphinx, docname: str, source: list[str]) -> None:
+    """List modules, and let links to Markdown files outside docs/ lead to the file itself, which goes along."""
     here = Path(app.env.doc2path(docname)).parent
 
     def told(link: re.Match[str]) -> str:
         target = (here / link[1]).resolve()
         return f"](<path:{link[1]}>)" if target.is_file() and not target.is_relative_to(DOCS) else link[0]
 
+    source[0] = sections(source[0])
     source[0] = re.sub(r"\]\((\.\./[^)#\s]+\.md)\)", told, source[0])
 
 
@@ -79,6 +81,6 @@ def _docstring(_app: Sphinx, _what: str, _name: str, _of: object, _options: obje
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register what the pages use."""
     app.add_directive("rows", Rows)
-    app.connect("source-read", _outside)
+    app.connect("source-read", _prepared)
     app.connect("autodoc-process-docstring", _docstring)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -218,11 +218,11 @@ def test_the_pages_for_newcomers_can_be_followed_to_the_end(tmp_path, name):
 # Numbers and names
 
 
-def rows_of():
-    spec = importlib.util.spec_from_file_location("handbook_rows", DOCS / "_ext" / "rows.py")
+def extension(name):
+    spec = importlib.util.spec_from_file_location(f"handbook_{name}", DOCS / "_ext" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.rows
+    return module
 
 
 def asked(path):
@@ -234,7 +234,7 @@ def asked(path):
 
 
 def test_rows_of_other_pages_are_there():
-    rows, count = rows_of(), 0
+    rows, count = extension("rows").rows, 0
     for path in PAGES:
         for source, options in asked(path):
             found = rows(source, **options)
@@ -246,7 +246,7 @@ def test_rows_of_other_pages_are_there():
 
 
 def test_rows_are_those_of_the_table():
-    rows = rows_of()
+    rows = extension("rows").rows
     found = rows("validity.md", section="Verdicts", where="world=null; claim=H4", columns="claim; contradicted")
     assert found == ["| claim | contradicted |", "| --- | --- |", found[2]]
     [line] = [x for x in read(DOCS / "validity.md").splitlines() if x.startswith("| H4 |") and "| null |" in x]
@@ -289,16 +289,23 @@ def test_names_of_statistics_and_functions_are_in_the_code():
 
 
 def test_the_reference_lists_every_public_module_once():
-    listed = [name for path in (DOCS / "api").glob("*.md") for name in re.findall(r"automodule:: (\S+)", read(path))]
-    assert len(listed) == len(set(listed))
+    modules = extension("modules")
+    parts = [
+        part
+        for path in (DOCS / "api").glob("*.md")
+        for word, _ in fenced(read(path))
+        if word.startswith("{modules}")
+        for part in word.split()[1:]
+    ]
     package = ROOT / "src" / "fieldwork"
-    there = set()
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package).with_suffix("").parts
-        if any(part.startswith("_") for part in parts if part != "__init__") or parts == ("__init__",):
-            continue
-        there.add(".".join(("fieldwork", *(part for part in parts if part != "__init__"))))
-    assert set(listed) == there
+    there = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    there -= {"__init__", "__main__"}
+    assert sorted(parts) == sorted(there)
+    listed = [module for part in parts for module, _ in modules.files(part)]
+    assert len(listed) == len(set(listed))
+    assert {"fieldwork.statistics.spread", "fieldwork.disclosure", "fieldwork.cli"} <= set(listed)
+    shown = modules.sections(read(DOCS / "api" / "statistics.md"))
+    assert shown.count(".. automodule::") == sum(name.startswith("fieldwork.statistics") for name in listed)
 
 
 # Links
