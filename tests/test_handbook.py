@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ CONSTRUCTS = (
 )  # fmt: skip
 # Commands and modules of other projects, which the tests do not have.
 OTHERS = {"dask", "dask_jobqueue", "dask_kubernetes.operator"}
-# Commands of other work that lands beside this page; a name goes from here when it has landed.
-AWAITED = {"new", "bundle", "verify", "reproduce"}
 # Needs a run of minutes, or its results: carried out by the slow tests, held against the command line's words by the others.
 DEAR = {"run", "claims", "lab", "plan", "publish", "release", "organisations", "bundle", "verify", "reproduce"}
 
@@ -39,11 +36,6 @@ def named(path):
 
 def read(path):
     return path.read_text(encoding="utf-8")
-
-
-@cache
-def known_commands():
-    return set(cli._COMMANDS)
 
 
 def blocks(path, language):
@@ -113,8 +105,6 @@ def test_commands_are_commands(path):
         if tool == "make":
             assert set(rest) <= targets, words
         elif tool == "fieldwork":
-            if rest[0] in AWAITED - known_commands():
-                continue
             try:
                 assert parser.parse_args(rest).command is cli._COMMANDS[rest[0]][2]
             except UsageError as error:
@@ -125,10 +115,6 @@ def test_commands_are_commands(path):
             assert hasattr(importlib.import_module(line.module), line.names[0].name)
         else:
             assert tool == "cd" or tool in OTHERS, words
-
-
-def test_commands_that_are_awaited_are_no_others():
-    assert {words[1] for path in PAGES for words in commands(path) if words[0] == "fieldwork"} >= AWAITED
 
 
 def follow(path, here, do):
@@ -180,8 +166,6 @@ def test_the_first_page_can_be_followed(tmp_path, monkeypatch, capsys):
 
 def test_a_survey_of_ones_own_can_be_followed(tmp_path, monkeypatch, capsys):
     """Questions and claim of the page are read, its delivery has no fault, its trial is drawn; the runs are slow."""
-    if "new" not in known_commands():
-        pytest.skip("`fieldwork new` is not there yet")
     from fieldwork.claims import Register
     from fieldwork.study import Study
 
@@ -198,8 +182,6 @@ def test_a_survey_of_ones_own_can_be_followed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["start.md", "own_survey.md"])
 def test_the_pages_for_newcomers_can_be_followed_to_the_end(tmp_path, name):
     """Every command as it stands, runs included, but for planning, which takes minutes for each sample."""
-    if name == "own_survey.md" and "new" not in known_commands():
-        pytest.skip("`fieldwork new` is not there yet")
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
     def do(words, here):
