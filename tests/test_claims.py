@@ -55,13 +55,14 @@ def claim(name="H1", *measures, family="secondary", margin=0.5, more=""):
     return CLAIM.format(id=name, family=family, more=more) + parts
 
 
-def judged(path, values, *, n=100, few=(), survey=None, draws=2000, registered=None):
+def judged(path, values, *, n=100, few=(), survey=None, draws=2000, registered=None, ratios=()):
     """Judge a register on estimates that are normal with the given mean and standard error, by measure."""
     register = Register.load(path)
     rng = np.random.default_rng(1)
     rows, drawn = [], []
     for measure, (mean, se) in values.items():
-        key = {"construct": "adoption_gradient", "measure": measure, "statistic": "role_part"}
+        statistic = "gradient_ratio_log" if measure in ratios else "role_part"
+        key = {"construct": "adoption_gradient", "measure": measure, "statistic": statistic}
         curve = mean + se * rng.standard_normal(draws)
         rows.append(
             {**key, "wave": "w", "unit": "scale_point", "estimate": mean, "std_error": se, "conf_low": mean - 1.96 * se,
@@ -101,6 +102,16 @@ def test_every_part_must_hold(tmp_path):
     assert held["estimate"] == 0.7
     assert held["reason"] == "the interval contains the margin of 0.5 (prep)"
     assert judged(path, {"conf": (1.2, 0.2), "prep": (-0.7, 0.2)})["H1"]["verdict"] == "contradicted"
+
+
+def test_a_ratio_to_nothing_is_no_headline(tmp_path):
+    """The margins are the ratio's, which has no estimate here; the other part decides, and its numbers are shown."""
+    ratio = PART.format(label="prep", measure="prep", margin=0.5).replace("role_part", "gradient_ratio_log")
+    path = written(tmp_path, claim("H1", "conf", more='margins_apply_to = "gradient_ratio_log"') + ratio)
+    record = judged(path, {"conf": (-0.7, 0.2), "prep": (np.nan, 1.0)}, ratios={"prep"})["H1"]
+    assert record["parts"][1]["estimate"] is None
+    assert (record["verdict"], record["estimate"], record["part"]) == ("contradicted", -0.7, "conf")
+    assert sentence(record).startswith("Contradicted. Estimate -0.70")
 
 
 def test_what_is_held_back_moves_no_number_that_is_shown(tmp_path):

@@ -18,7 +18,7 @@ from fieldwork import provenance
 from fieldwork.cli import main
 from fieldwork.errors import RunError
 from fieldwork.provenance import Memo, sha256_file
-from fieldwork.run import runner
+from fieldwork.run import crew, runner
 from fieldwork.run.store import Store
 from fieldwork.simulate import folder
 from tests import crashing
@@ -365,7 +365,7 @@ def test_folders_that_cannot_be_written_are_told_before_anything_runs(study, cap
     )
     if folder == "reports":
         shutil.rmtree(study / "reports/w1")
-    monkeypatch.setattr(runner, "work", lambda *_: pytest.fail("a chapter ran"))
+    monkeypatch.setattr(crew, "work", lambda *_: pytest.fail("a chapter ran"))
     assert run(study) == 1
     said = capsys.readouterr().err
     assert "the results cannot be written" in said

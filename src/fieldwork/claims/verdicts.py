@@ -346,6 +346,8 @@ class _Judging:
         weakest = max(judged, key=lambda part: (_weakness(part["verdict"]), part["p_value"]))
         # Where the range of margins is that of one statistic, the headline is of that statistic too.
         leading = [part for part in judged if claim.margins_apply_to in {"", part["statistic"]}] or judged
+        # An estimate that does not exist, as a ratio to nothing, decides nothing: the headline is then the part that does.
+        leading = [part for part in leading if part["estimate"] is not None] or [weakest]
         binding = max(leading, key=lambda part: (_weakness(part["verdict"]), part["p_value"]))
         for name in ("estimate", "conf_low", "conf_high", "conf_level", "unit", "margin", "direction"):
             record[name] = binding[name]
