@@ -11,6 +11,7 @@ from fieldwork.schema import ESTIMATES, frame
 from fieldwork.simulate import worlds
 
 
+@pytest.mark.slow
 def test_the_command_judges_studies_of_the_null_world(capsys):
     assert validity.main(["--only", "null", "--null-studies", "2", "--workers", "1"]) == 0
     shown = capsys.readouterr().out
@@ -102,6 +103,7 @@ def test_a_claim_is_false_where_one_part_falls_short():
     assert split.key[6] == "scaled v experimenting"
 
 
+@pytest.mark.slow
 def test_the_command_counts_false_verdicts(capsys):
     assert truth.main(["--only", "null", "--studies", "2", "--executives", "150"]) == 0
     shown = capsys.readouterr().out
@@ -109,7 +111,7 @@ def test_the_command_counts_false_verdicts(capsys):
     assert "| any false claim | false | 0.000 |" in shown
 
 
-@pytest.mark.study
+@pytest.mark.slow
 def test_the_command_runs_a_study_and_joins_it(capsys):
     words = ["--only", "table", "--worlds", "role_only", "--organisations", "40", "--table-replicates", "60"]
     assert truth.main(words) == 0

@@ -173,7 +173,9 @@ def test_a_real_delivery_replaces_the_simulated_one_without_code(raw_study, tmp_
 
 
 @pytest.mark.skipif(not OSPO_DATA.is_dir(), reason="the OSPO survey is not part of the project; its folder is not here")
-@pytest.mark.parametrize("wave", ["2021", "2022", "2023", "2024"])
+@pytest.mark.parametrize(
+    "wave", ["2021", pytest.param("2022", marks=pytest.mark.slow), pytest.param("2023", marks=pytest.mark.slow), "2024"]
+)
 def test_another_survey_runs_without_code(tmp_path, wave):
     folder = Path(
         shutil.copytree(
