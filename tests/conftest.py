@@ -1,9 +1,26 @@
 """One setting for every property: no test may time performance, so none has a deadline. Whole studies come first."""
 
+import os
+import tempfile
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("fieldwork", deadline=None)
 settings.load_profile("fieldwork")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings():
+    """Give the tests a folder of settings of their own: a study with pseudonyms makes a key there, also in commands."""
+    before = os.environ.get("XDG_CONFIG_HOME")
+    with tempfile.TemporaryDirectory(prefix="fieldwork-settings-") as folder:
+        os.environ["XDG_CONFIG_HOME"] = folder
+        yield folder
+        if before is None:
+            del os.environ["XDG_CONFIG_HOME"]
+        else:
+            os.environ["XDG_CONFIG_HOME"] = before
 
 
 def pytest_collection_modifyitems(items):

@@ -245,3 +245,8 @@ def test_no_canary_of_a_delivery_reaches_a_report(tmp_path, only, kinds):
     assert not [path.name for path in html if "<img src=x" in path.read_text(encoding="utf-8")]
     kept = {word for _, word in found(folder / "data" / "processed", CANARIES.values())}
     assert kept == {CANARIES["text"], CANARIES["mail"]}, "free text stays in the processed data; the rest is nowhere"
+
+
+def test_no_test_makes_a_key_in_the_settings_of_who_runs_it(own_settings):
+    assert os.environ["XDG_CONFIG_HOME"] == own_settings
+    assert Path(own_settings) != Path.home() / ".config"
