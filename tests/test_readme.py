@@ -58,6 +58,9 @@ def test_every_command_in_the_readme_is_one():
     assert set(commands) == {
         "run",
         "explain",
+        "lab",
+        "debug",
+        "export",
         "check",
         "simulate",
         "new",
