@@ -1,6 +1,7 @@
 """Deliveries written by hand for the tests: workbooks cell by cell, and the exports of survey tools line by line."""
 
 import io
+import struct
 import tempfile
 import zipfile
 from pathlib import Path
@@ -151,3 +152,34 @@ def qualtrics(*rows):
 def surveymonkey(*rows):
     head = "Respondent ID,Collector ID,IP Address,Email Address,Organisation,What is your role?,What holds you back?,\n"
     return head + ",,,,Open-Ended Response,Response,Returns,Cost\n" + "\n".join(rows) + "\n"
+
+
+def far(archive, member, *, offset=None, packed=None):
+    """Let an archive's directory say, in fields of 64 bits, that a member stands, or ends, far outside the file."""
+    out = bytearray(archive)
+    at = out.index(b"PK\1\2")
+    while out[at + 46 : at + 46 + len(member)] != member.encode():
+        at = out.index(b"PK\1\2", at + 4)
+    extra = b""
+    for place, value in ((20, packed), (42, offset)):
+        if value is not None:
+            struct.pack_into("<I", out, at + place, 0xFFFFFFFF)
+            extra += struct.pack("<Q", value)
+    assert out[at + 30 : at + 32] == b"\0\0", "the member has extra fields already"
+    extra = struct.pack("<HH", 1, len(extra)) + extra
+    struct.pack_into("<H", out, at + 30, len(extra))
+    out[at + 46 + len(member) : at + 46 + len(member)] = extra
+    end = out.rindex(b"PK\5\6")
+    struct.pack_into("<I", out, end + 12, struct.unpack_from("<I", out, end + 12)[0] + len(extra))
+    return bytes(out)
+
+
+OUTSIDE = [
+    {"offset": 2**64 - 1},
+    {"offset": 2**63 - 1},
+    {"offset": 2**40},
+    {"packed": 2**40},
+    {"packed": 2**62},
+    {"packed": 2**64 - 1},
+]
+"""Offsets and sizes that no number of the system, or no memory, can hold."""

@@ -29,6 +29,7 @@ from fieldwork.cli import main
 from fieldwork.errors import BundleError, EssayError, StudyError
 from fieldwork.schema import ESTIMATES
 from fieldwork.study import Study
+from tests.hostile_files import OUTSIDE, far
 
 ROOT = Path(__file__).resolve().parents[1]
 WAVE = "2026Q1"
@@ -569,6 +570,13 @@ def test_members_that_share_bytes_and_damaged_directories_are_refused(files, tmp
     (tmp_path / "c.zip").write_bytes(shared)
     with pytest.raises(BundleError, match="share their bytes"):
         verify(tmp_path / "c.zip")
+
+
+@pytest.mark.parametrize("said", OUTSIDE, ids=str)
+def test_a_member_outside_the_file_is_told_and_not_read(tmp_path, said):
+    (tmp_path / "a.zip").write_bytes(far(pack({"MANIFEST.sha256": b"x", "a": b"1"}), "MANIFEST.sha256", **said))
+    with pytest.raises(BundleError, match="lies outside the file"):
+        verify(tmp_path / "a.zip")
 
 
 # Made again

@@ -29,9 +29,11 @@ from fieldwork.intake.workbook import read_workbook
 from fieldwork.study import Study
 from tests.hostile_files import (
     FORMS,
+    OUTSIDE,
     QUALTRICS,
     STYLES,
     SURVEYMONKEY,
+    far,
     parquet,
     qualtrics,
     sheet,
@@ -479,6 +481,13 @@ def test_an_archive_that_lies_about_its_size_gives_no_more_than_it_says(take):
     assert lied != content
     with pytest.raises(DataError, match="damaged"):
         take({"a.xlsx": lied})
+
+
+@pytest.mark.parametrize("said", [said for said in OUTSIDE if "offset" in said], ids=str)
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/worksheets/sheet1.xml"])
+def test_a_part_outside_the_file_is_told_as_damage(take, part, said):
+    with pytest.raises(DataError, match="damaged"):
+        take({"a.xlsx": far(workbook({"S": ROWS}), part, **said)})
 
 
 @pytest.mark.parametrize(

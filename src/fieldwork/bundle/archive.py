@@ -124,18 +124,25 @@ def read_archive(path: Path) -> dict[str, bytes]:
     Raises BundleError for what is no archive, an unsafe path, a path that stands twice or collides, a link or device, an
     encrypted member, and for an archive that would unpack to more than it says, than `LARGEST`, or than 200 times itself.
     """
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    with path.open("rb") as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        # A name that is not UTF-8, and a version of the format that nobody knows, come as they are.
+        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
+            raise _unread(path, "its directory, at the end of the file, is damaged or missing", error) from error
+        with archive:
             members = _checked(archive, path)
             return {member.filename: _content(file, member, path) for member in members}
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError) as error:
-        raise BundleError(
-            "the archive cannot be read",
-            where=path.name,
-            expected="a ZIP archive as `fieldwork bundle` makes it",
-            got=f"{type(error).__name__}: {error}",
-            hint="fetch it again; its directory, at the end of the file, is damaged or missing",
-        ) from error
+
+
+def _unread(path: Path, why: str, error: Exception) -> BundleError:
+    return BundleError(
+        "the archive cannot be read",
+        where=path.name,
+        expected="a ZIP archive as `fieldwork bundle` makes it",
+        got=f"{type(error).__name__}: {error}",
+        hint=f"fetch it again; {why}",
+    )
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
@@ -152,6 +159,9 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
         )
     for member in members:
         _refuse_kind(member)
+        # An offset or a size of 64 bits may be beyond what the system can seek, or memory hold.
+        if member.header_offset + _LOCAL.size + member.compress_size > size:
+            raise _refused("a member of the archive lies outside the file", member.filename, f"{size} bytes")
     files = [member for member in members if not member.is_dir()]
     refuse_names(member.orig_filename for member in files)
     refuse_names(dict.fromkeys(member.orig_filename.rstrip("/") for member in members if member.is_dir()))
@@ -181,13 +191,16 @@ def _refused(title: str, where: str, expected: str) -> BundleError:
 def _content(file: io.BufferedReader, member: zipfile.ZipInfo, path: Path) -> bytes:
     """Return a member's bytes by what the archive's directory says of it; its check sum is not asked."""
     file.seek(member.header_offset)
-    head = _LOCAL.unpack(file.read(_LOCAL.size))
+    head = _LOCAL.unpack(file.read(_LOCAL.size))  # the directory's check has seen that it lies in the file
     file.seek(member.header_offset + _LOCAL.size + len(member.orig_filename.encode()) + head[10])
     packed = file.read(member.compress_size)
     if member.compress_type == zipfile.ZIP_STORED:
         return packed
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = unpacker.decompress(packed, member.file_size + 1)
+    try:
+        content = unpacker.decompress(packed, member.file_size + 1)
+    except zlib.error as error:
+        raise _unread(path, f"{member.filename} cannot be unpacked", error) from error
     if len(content) > member.file_size:
         raise _refused("a member unpacks to more than the archive says", f"{path.name}, {member.filename}", "its size")
     return content

@@ -92,15 +92,7 @@ def _unpacking(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         raise _damaged(name, str(error)) from error
     except OSError as error:
         if error.errno not in {None, errno.EINVAL}:
