@@ -412,6 +412,17 @@ def test_a_patient_run_starts_when_the_other_one_has_ended(study):
     assert had.is_set()
 
 
+def test_the_manifest_of_a_run_is_that_of_a_run_with_nothing_to_do(study):
+    """`pages.html` stands before `pages/` among texts, and after it among paths."""
+    edit(study / "notebooks/chapters.toml", '"{reports}/index.html"', '"{reports}/index.html", "{reports}/pages.html"')
+    more = '    (Path(out) / "reports" / wave / "pages.html").write_text(text)\n'
+    edit(study / "pkg/toypkg/site.py", "    (Path(out)", f"{more}    (Path(out)")
+    done = judge(study)
+    assert runner.run(done).ran == ("site",)
+    first = runner.manifest(done).read_bytes()
+    assert runner.manifest(judge(study)).read_bytes() == first
+
+
 def test_the_manifest_names_every_output_and_no_machine(study):
     path = runner.manifest(judge(study))
     text = path.read_text()

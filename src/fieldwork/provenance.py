@@ -385,7 +385,8 @@ def manifest_text(wave: str, software: Environment, chapters: Sequence[Mapping[s
             "versions": software.versions,
         },
         "outputs": dict(sorted(outputs.items())),
-        "chapters": [dict(chapter) for chapter in chapters],
+        # A chapter that has just run lists its files as paths sort, a record that was read as texts do.
+        "chapters": [{**chapter, "outputs": dict(sorted(chapter["outputs"].items()))} for chapter in chapters],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
