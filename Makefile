@@ -34,10 +34,11 @@ validity: $(READY)
 	@.venv/bin/python -m benchmarks.validity_ordinal --out docs/validity_ordinal.md
 	@.venv/bin/python -m benchmarks.validity_statistics
 
-# The handbook, from docs/ and docstrings; a warning is a failure. Its tools come beside those of `make setup`.
-docs: $(READY)
-	@UV_COMPILE_BYTECODE=0 .tools/bin/uv sync --frozen --quiet --inexact --group docs
-	@.venv/bin/python -m sphinx -W --keep-going -q -b html -d .fieldwork/doctrees docs docs/_build
+# The handbook, from docs/ and docstrings; a warning is a failure. Its tools have an environment of their own: in `.venv` they
+# would be other software than the results were made with, and every chapter would run again.
+docs: .tools/bin/uv
+	@UV_COMPILE_BYTECODE=0 UV_PROJECT_ENVIRONMENT=.tools/docs .tools/bin/uv sync --frozen --quiet --group docs --python $(PYTHON)
+	@.tools/docs/bin/python -m sphinx -W --keep-going -q -b html -d .fieldwork/doctrees docs docs/_build
 	@echo docs/_build/index.html
 
 $(READY): pyproject.toml uv.lock .tools/bin/uv

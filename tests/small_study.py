@@ -14,7 +14,7 @@ WRITE_2B = (
 )
 
 
-def write_book(study, name, *cells, own=""):
+def book(study, name, *cells, own=""):
     """Write a notebook: a title, the cell of parameters, then cells of (kind, source)."""
     made = []
     for number, (kind, source) in enumerate([("markdown", f"# Chapter {name}"), ("code", PARAMETERS + own), *cells]):
@@ -23,7 +23,9 @@ def write_book(study, name, *cells, own=""):
         made.append(cell | ({"outputs": [], "execution_count": None} if kind == "code" else {}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     content = {"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    (study / "notebooks" / f"{name}.ipynb").write_text(json.dumps(content, indent=1))
+    path = study / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
 
 
 def write_small_study(study):
@@ -40,5 +42,5 @@ def write_small_study(study):
         '[[chapter]]\nname = "2b"\ninputs = ["{processed}/1a.txt", "{earlier}/1a.txt"]\noutputs = ["{processed}/2b.txt"]\n'
     )
     reading = ("code", HOME), ("markdown", "## Reading"), ("code", READ)
-    write_book(study, "1a", *reading, ("code", WRITE_1A), own="times: int = 1  # how often")
-    write_book(study, "2b", ("code", HOME), ("code", WRITE_2B), own='word: str = ""  # added at the end')
+    book(study, "1a", *reading, ("code", WRITE_1A), own="times: int = 1  # how often")
+    book(study, "2b", ("code", HOME), ("code", WRITE_2B), own='word: str = ""  # added at the end')

@@ -20,7 +20,8 @@ from distributed import Client, LocalCluster
 from fieldwork.errors import RunError
 from fieldwork.run import cluster as dask_crew
 from fieldwork.run.cluster import Cluster
-from tests.test_run_engine import book, digests, run, write_study
+from tests.small_study import book
+from tests.test_run_engine import digests, run, write_study
 
 pytestmark = pytest.mark.study
 

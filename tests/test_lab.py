@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 from fieldwork.cli import main
 from fieldwork.provenance import sha256_file
-from tests.small_study import HOME, READ, WRITE_1A, write_book, write_small_study
+from tests.small_study import HOME, READ, WRITE_1A, book, write_small_study
 
 REFUSE = "lines = [x for x in lines if x != 'bad' or 1 / 0]"
 
@@ -30,7 +30,7 @@ def failed(tmp_path_factory):
     study = tmp_path_factory.mktemp("lab") / "study"
     write_small_study(study)
     cells = [("code", HOME), ("markdown", "## Reading"), ("code", READ), ("code", REFUSE), ("code", WRITE_1A)]
-    write_book(study, "1a", *cells, own="times: int = 1  # how often")
+    book(study, "1a", *cells, own="times: int = 1  # how often")
     (study / "data/raw/w2/a.csv").write_text("x\none\nbad\n")
     assert main(["run", "--study", str(study), "-p", "times=3", "--isolated"]) == 1
     return study
@@ -141,7 +141,7 @@ def test_lab_opens_every_chapter_with_the_studys_parameters_and_warns_of_inputs(
 
 
 def test_lab_fills_in_the_studys_own_seed(study, capsys):
-    write_book(study, "1a", ("code", HOME), ("code", READ), ("code", WRITE_1A), own="times: int = 1\nseed: int = 0")
+    book(study, "1a", ("code", HOME), ("code", READ), ("code", WRITE_1A), own="times: int = 1\nseed: int = 0")
     path = Path(opened(study, capsys, "lab", "--seed", "7")["copies"][0]["path"])
     assert injected(path)["seed"] == "7"
     assert int(injected(Path(opened(study, capsys, "lab")["copies"][0]["path"]))["seed"]) > 0

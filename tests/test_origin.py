@@ -14,7 +14,7 @@ from fieldwork.errors import DataError, RunError, UsageError
 from fieldwork.provenance import sha256_file
 from fieldwork.run import notebook
 from fieldwork.schema import ESTIMATES
-from tests.small_study import HOME, write_book
+from tests.small_study import HOME, book
 
 ROWS = [
     {"measure": "conf", "statistic": "role_mean", "role": "CEO", "estimate": 3.2, "conf_low": 3.0, "conf_high": 3.4},
@@ -102,7 +102,7 @@ def study(tmp_path_factory):
     published(folder / "instruments")
     flow = {"delivered": 3, "accepted": 2, "quarantined": 1, "by_rule": {"speeder": 1}}
     flow |= {"files": [{"file": "a.csv", "delivered": 3}]}
-    write_book(
+    book(
         folder,
         "01_clean",
         ("code", HOME),
@@ -110,12 +110,10 @@ def study(tmp_path_factory):
     )
     making = ("markdown", "## Making"), ("code", "rows = [1]"), ("code", "rows = [2]\nother = 3")
     saving = ("markdown", "## Saving"), ("code", "chapter.save_estimates(rows)")
-    write_book(
-        folder, "04_x", ("code", HOME), ("code", MAKING), *making, *saving, own="seed: int = 0  # seed\ncap: int = 5"
-    )
+    book(folder, "04_x", ("code", HOME), ("code", MAKING), *making, *saving, own="seed: int = 0  # seed\ncap: int = 5")
     claims = json.dumps([CLAIM | {"parts": [PART]}])
     copying = f"import shutil\nto = Path(out or study) / 'reports' / wave\nshutil.copy(home / 'instruments/estimates.parquet', to)\n(to / 'claims.json').write_text({claims!r})"
-    write_book(folder, "09_claims", ("code", HOME), ("code", copying))
+    book(folder, "09_claims", ("code", HOME), ("code", copying))
     (folder / "notebooks/chapters.toml").write_text(
         '[[chapter]]\nname = "01_clean"\ninputs = ["{raw}", "{instruments}/{wave}.toml"]\noutputs = ["{processed}/01_clean.flow.json"]\n'
         '[[chapter]]\nname = "04_x"\ninputs = ["{processed}/01_clean.flow.json"]\noutputs = ["{processed}/04_x.txt"]\n'

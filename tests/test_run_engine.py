@@ -23,8 +23,8 @@ from fieldwork.provenance import sha256_file
 from fieldwork.run import runner, spec
 from fieldwork.run.plan import Judge, plan
 from fieldwork.run.store import Store
+from tests.small_study import book
 
-PARAMETERS = 'study: str = ".."  # the study\nwave: str = ""  # the wave\nout: str = ""  # staging folder\n'
 HOME = "from pathlib import Path\nhome = Path(study)\ntarget = Path(out or study)"
 READ_A = "lines = (home / 'data/raw/w1/a.csv').read_text().split()[1:]"
 WRITE = "(target / 'data/processed/w1/{}').write_text({})"
@@ -37,27 +37,6 @@ def build(study, wave, out):
     (Path(out) / "reports" / wave / "index.html").write_text(f"<p>{text}</p>")
     (Path(out) / "reports" / wave / "pages" / f"{len(text)}.html").write_text(text)
 """
-
-
-def book(study, name, *cells, own=""):
-    listing = []
-    for number, (kind, source) in enumerate([("markdown", f"# Chapter {name}"), ("p", PARAMETERS + own), *cells]):
-        made = {
-            "cell_type": "code" if kind == "p" else kind,
-            "id": f"{name}-{number}",
-            "metadata": {},
-            "source": source,
-        }
-        if kind == "p":
-            made["metadata"] = {"tags": ["parameters"]}
-        if made["cell_type"] == "code":
-            made |= {"outputs": [], "execution_count": None}
-        listing.append(made)
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    content = {"cells": listing, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    path = study / "notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1))
 
 
 def write_books(study):
