@@ -95,6 +95,7 @@ class Cluster:
 
     def end(self) -> None:
         """Take back what still runs - workers end its processes - and let go of the scheduler."""
+        # The scheduler may be lost, or let go of already: why the run ended has been told, and must not be hidden by this.
         with contextlib.suppress(Exception):
             self._executor.shutdown(wait=False)
         with contextlib.suppress(Exception):
