@@ -480,7 +480,7 @@ def test_who_answers_beside_whom_by_all_cases(shipped):
     assert found.mean_of_members(np.ones(3)) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("world", ["role_divergence", "null"])
+@pytest.mark.parametrize("world", ["role_divergence", pytest.param("null", marks=pytest.mark.slow)])
 def test_large_study_of_a_known_world_finds_its_truth(world, shipped, tmp_path):
     """4,000 organisations: every estimate within 4 standard errors of its truth, 93% of the intervals hold it."""
     population, _, found = study(world, 4000, 11, shipped, 300, tmp_path)

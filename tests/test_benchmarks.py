@@ -121,6 +121,7 @@ def test_the_command_runs_a_study_and_joins_it(capsys):
     assert "Published without a truth:" in shown
 
 
+@pytest.mark.slow
 def test_the_validity_command_over_waves_runs(capsys):
     assert validity_movement.main(["--only", "declared", "--studies", "4"]) == 0
     text = capsys.readouterr().out

@@ -9,7 +9,8 @@ from fieldwork.simulate import Population, layout_of, simulate_responses, worlds
 from fieldwork.simulate.interview import Interview
 from fieldwork.simulate.population import executives
 from fieldwork.simulate.truth import TrueWave
-from fieldwork.simulate.truths import whole_truth
+from fieldwork.simulate.truth_phase import phase_truth
+from fieldwork.simulate.truths import over_waves, whole_truth
 from tests.over_waves import SHIPPED
 
 LARGE = 40_000
@@ -17,10 +18,14 @@ LARGE = 40_000
 
 def known(world, wave=3):
     population = Population(world, layout_of(SHIPPED))
-    before = [TrueWave(population, SHIPPED, str(number), number) for number in range(1, wave)]
-    rows = whole_truth(population, SHIPPED, str(wave), wave, before)
+    return population, keyed(
+        over_waves([TrueWave(population, SHIPPED, str(number), number) for number in range(1, wave + 1)])
+    )
+
+
+def keyed(rows):
     keys = ("measure", "statistic", "role", "role_2", "stage", "segment")
-    return population, {tuple(row.get(name, "") for name in keys): row["value"] for row in rows}
+    return {tuple(row.get(name, "") for name in keys): row["value"] for row in rows}
 
 
 def drawn(world, population, wave):
@@ -106,7 +111,7 @@ def test_ranks_count_roles_that_are_further_on(diverging):
     level = {role: rows["stage_fn", "ridit", role, "", "", ""] for role in population.layout.roles}
     for role, mine in level.items():
         assert rows["stage_fn", "rank_low", role, "", "", ""] == 1 + sum(other > mine for other in level.values())
-    null = known(worlds()["null"], 1)[1]
+    null = keyed(whole_truth(Population(worlds()["null"], layout_of(SHIPPED)), SHIPPED, "1", 1))
     assert {value for key, value in null.items() if key[1] == "rank_high"} == {1.0}
 
 
@@ -167,7 +172,8 @@ def test_the_spread_by_stage_of_the_organisation():
     world = worlds()["role_only"].with_settings(
         {"role_phase": 1.5, "stage_noise_sd": 0.2, "organisation_noise_sd": 0.2}
     )
-    population, rows = known(world, 1)
+    population = Population(world, layout_of(SHIPPED))
+    rows = keyed(phase_truth(population, SHIPPED, "1", 1))
     sample, weight = drawn(world, population, 1)
     for place, stage in enumerate(population.layout.stages):
         mine = sample.stage_org == place
@@ -176,12 +182,12 @@ def test_the_spread_by_stage_of_the_organisation():
         assert rows["conf", "role_sd_by_stage", "", "", stage, ""] == pytest.approx(spread, abs=0.03)
     assert rows["conf", "slope_before_peak", "", "", "", ""] > 0.05
     assert rows["conf", "slope_after_peak", "", "", "", ""] < -0.05
-    flat = known(worlds()["no_change"], 1)[1]
+    flat = keyed(phase_truth(Population(worlds()["no_change"], layout_of(SHIPPED)), SHIPPED, "1", 1))
     assert ("conf", "slope_before_peak", "", "", "", "") not in flat  # no stage stands out, so no break is settled
 
 
 def test_nothing_is_told_of_what_cannot_be_compared():
     population = Population(worlds()["no_change"], layout_of(SHIPPED))
     other = Population(worlds()["no_change"], layout_of(SHIPPED.model_copy(update={"roles": SHIPPED.roles[:5]})))
-    told = whole_truth(population, SHIPPED, "2", 2, [TrueWave(other, SHIPPED, "1", 1)])
+    told = over_waves([TrueWave(other, SHIPPED, "1", 1), TrueWave(population, SHIPPED, "2", 2)])
     assert {row["statistic"] for row in told}.isdisjoint({"shift", "convergence", "mean_change", "gap_change"})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
     from fieldwork.simulate.population import Population
 
-__all__ = ["whole_truth"]
+__all__ = ["over_waves", "whole_truth"]
 
 # Each takes the population, its instrument, the wave's name and its number from 1.
 _CONSTRUCTS: tuple[Callable[[Population, Instrument, str, int], Iterable[TruthRow]], ...] = (
@@ -49,7 +49,9 @@ def whole_truth(
     rows = truth(population, waves=(wave,), first=number)
     for construct in _CONSTRUCTS:
         rows += construct(population, instrument, wave, number)
-    waves = (*earlier, TrueWave(population, instrument, wave, number))
-    for over_waves in _OVER_WAVES:
-        rows += over_waves(waves)
-    return rows
+    return rows + over_waves((*earlier, TrueWave(population, instrument, wave, number)))
+
+
+def over_waves(waves: Sequence[TrueWave]) -> list[TruthRow]:
+    """Return of `whole_truth` what rests on waves compared, and the levels that they start from; `waves` oldest first."""
+    return [row for construct in _OVER_WAVES for row in construct(waves)]
