@@ -111,7 +111,18 @@ def test_a_ratio_to_nothing_is_no_headline(tmp_path):
     record = judged(path, {"conf": (-0.7, 0.2), "prep": (np.nan, 1.0)}, ratios={"prep"})["H1"]
     assert record["parts"][1]["estimate"] is None
     assert (record["verdict"], record["estimate"], record["part"]) == ("contradicted", -0.7, "conf")
-    assert sentence(record).startswith("Contradicted. Estimate -0.70")
+    assert sentence(record).startswith("Contradicted. Estimate \N{MINUS SIGN}0.70")
+
+
+def test_a_sentence_has_true_minus_signs_and_none_before_nil():
+    record = {"verdict": "contradicted", "unit": "scale_point", "margin": -0.2, "estimate": -0.004, "conf_level": 0.95}
+    record |= {"conf_low": -0.31, "conf_high": 0.3, "reason": "", "base": {"n": 60, "n_organisations": 12}}
+    assert sentence(record) == (
+        "Contradicted. Estimate 0.00 scale points (95% interval \N{MINUS SIGN}0.31 to 0.30; margin \N{MINUS SIGN}0.20; "
+        "about 60 executives in 12 organisations)."
+    )
+    shares = sentence({**record, "unit": "proportion"})
+    assert "Estimate 0% (95% interval \N{MINUS SIGN}31% to 30%; margin \N{MINUS SIGN}20%;" in shares
 
 
 def test_what_is_held_back_moves_no_number_that_is_shown(tmp_path):

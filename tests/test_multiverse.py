@@ -423,7 +423,7 @@ def test_the_curve_draws_each_specification_once_in_order_and_in_shapes():
     figure = curve.draw(table, "H4", wave="w", study="A survey")
     assert figure.name == "multiverse_H4"
     assert figure.data["specification"].tolist() == [1, 2, 3, 4]
-    assert figure.alt.startswith("Simulated data. Specification curve: h4 under 4 sets of analytic choices.")
+    assert figure.alt.startswith("Simulated data. Specification curve: H4 under 4 sets of analytic choices.")
     assert "1 of 4 come to the verdict of the main analysis: supported." in figure.caption
     assert "Specification 4 (none): no number shown, not assessable." in figure.long_description
     assert "Specification 1 (raked): 0.50 (0.10 to 0.90), supported." in figure.long_description

@@ -165,9 +165,11 @@ OPENINGS = {
 
 
 def _shown(value: float | None, unit: str) -> str:
+    """Print a number as readers see it: a true minus sign, and none before what rounds to nil."""
     if value is None:
         return "none"
-    return f"{100 * value:.0f}%" if unit == "proportion" else f"{value:.2f}"
+    text = f"{100 * value:.0f}%" if unit == "proportion" else f"{value:.2f}"
+    return text.replace("-", "\N{MINUS SIGN}" if text.strip("-0.%") else "")
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -177,7 +179,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     ...                 "conf_low": -0.1, "conf_high": 0.7, "conf_level": 0.95, "unit": "log_ratio", "margin": 0.22,
     ...                 "reason": "", "base": {"n": 900, "n_organisations": 180}}))
     Inconclusive: the data neither support nor contradict this hypothesis. Estimate 0.30 on the log scale of the ratio
-    (95% interval -0.10 to 0.70, as a ratio 0.90 to 2.01; margin 0.22; about 900 executives in 180 organisations).
+    (95% interval −0.10 to 0.70, as a ratio 0.90 to 2.01; margin 0.22; about 900 executives in 180 organisations).
     """
     opening = OPENINGS[record["verdict"]]
     if record["verdict"] in DECIDED and all(record[name] is None for name in ("estimate", "conf_low", "conf_high")):
@@ -374,7 +376,7 @@ def _margin_words(margin: str, claim: Mapping[str, Any]) -> str:
     unit = claim.get("margins_unit", claim["unit"])
     if unit == "log_ratio":
         return f"a ratio of {math.exp(float(margin)):.2f}"
-    return f"{100 * float(margin):.0f}%" if unit == "proportion" else margin
+    return _shown(float(margin), unit) if unit == "proportion" else margin.replace("-", "\N{MINUS SIGN}")
 
 
 def _what_would_change(claim: Mapping[str, Any]) -> str:

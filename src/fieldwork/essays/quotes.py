@@ -6,7 +6,6 @@ does not build: prose that says more than its numbers is a fault of the essay, a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ Roots = dict[str, Any]
 
 _DIFFERENCES = ("_difference", "_gap", "shift")
 _UNITS = {"scale_point": "scale points", "index": "", "rank": "", "quarter": "quarters", "log_ratio": "", "ratio": ""}
-_NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
 _SHOWN = ("ok", "flagged")
 _MANY = 20
 
@@ -176,7 +174,7 @@ class ClaimQuote(_Numbers):
         """The one sentence that may be said of it."""
         from fieldwork.findings import sentence  # noqa: PLC0415 - the property has its name
 
-        return _NEGATIVE.sub("\N{MINUS SIGN}", sentence(self._record))
+        return sentence(self._record)
 
     @property
     def reason(self) -> str:

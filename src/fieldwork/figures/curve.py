@@ -114,7 +114,7 @@ def specify(table: pd.DataFrame, claim: str, *, wave: str, provenance: str = "si
         subtitle="",
         notes=caption,
         source=source,
-        alt=" ".join([*opening, f"Specification curve: {title.lower()}.", subtitle]),
+        alt=" ".join([*opening, f"Specification curve: {title}.", subtitle]),
         long_description=" ".join(words),
         data=data.drop(columns="place"),
         plot=_Curve(data, unit),
