@@ -180,7 +180,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     ...                 "reason": "", "base": {"n": 900, "n_organisations": 180}}))
     Inconclusive: the data neither support nor contradict this hypothesis. Estimate 0.30 on the log scale of the ratio
     (95% interval −0.10 to 0.70, as a ratio 0.90 to 2.01; margin 0.22; about 900 executives in 180 organisations).
-    """
+    """  # noqa: RUF002 - the minus that readers see
     opening = OPENINGS[record["verdict"]]
     if record["verdict"] in DECIDED and all(record[name] is None for name in ("estimate", "conf_low", "conf_high")):
         raise _unfounded(record, "a verdict without a published estimate")

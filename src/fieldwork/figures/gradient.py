@@ -58,7 +58,7 @@ class _Layout:
     @property
     def rows(self) -> float:
         """Height of the rows of one panel."""
-        return sum(self.heights)
+        return math.fsum(self.heights)
 
     @property
     def block(self) -> float:
@@ -72,7 +72,7 @@ class _Layout:
     @property
     def middles(self) -> list[float]:
         """Middle of each row, in inches below the top of the panel."""
-        return [sum(self.heights[:k]) + height / 2 for k, height in enumerate(self.heights)]
+        return [math.fsum(self.heights[:k]) + height / 2 for k, height in enumerate(self.heights)]
 
 
 def draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,14 +52,14 @@ class GridChart:
     def height(self, style: Style, width: float) -> float:
         """Inches that the chart needs."""
         _, head, heights, _, _ = self._measures(style, width)
-        return head + sum(heights) + self._gap(style) * len(self.breaks) + 0.08
+        return head + math.fsum(heights) + self._gap(style) * len(self.breaks) + 0.08
 
     def draw(self, sheet: Sheet, top: float, height: float) -> None:
         """Draw it, the rows as tall as the height lets them be."""
         style, ink, size = sheet.style, sheet.style.ink, sheet.style.size
         left, head, heights, labels, heads = self._measures(style, sheet.width)
         gaps = self._gap(style) * len(self.breaks)
-        stretch = (height - head - gaps - 0.08) / sum(heights)
+        stretch = (height - head - gaps - 0.08) / math.fsum(heights)
         heights = [each * stretch for each in heights]
         wide = (sheet.width - left - 0.02) / len(self.heads)
         axes = sheet.axes(left, top + head, wide * len(self.heads), height - head - 0.08)

@@ -128,15 +128,15 @@ class RowChart:
     def height(self, style: Style, width: float) -> float:
         """Inches that the chart needs."""
         made = self._measures(style, width)
-        return made.head + sum(made.heights) + self._foot(style)
+        return made.head + math.fsum(made.heights) + self._foot(style)
 
     def draw(self, sheet: Sheet, top: float, height: float) -> None:
         """Draw it, the rows apart as far as the height lets them be."""
         style, made = sheet.style, self._measures(sheet.style, sheet.width)
         room = height - made.head - self._foot(style)
-        stretch = room / sum(made.heights)
+        stretch = room / math.fsum(made.heights)
         heights = [each * stretch for each in made.heights]
-        middles = [sum(heights[:k]) + each / 2 for k, each in enumerate(heights)]
+        middles = [math.fsum(heights[:k]) + each / 2 for k, each in enumerate(heights)]
         entries = self._entries(style)
         if entries:
             legend(sheet, 0.02, top + 0.09 * style.unit, entries)
@@ -206,8 +206,8 @@ class RowChart:
         gap = 0.15 * unit
         # The label of the last tick stands half beyond a panel with nothing at its right.
         edge = 0.08 if printed[-1] or self.tails else 0.16 * unit
-        room = width - left - bases - tails - sum(printed) - gap * (len(self.panels) - 1) - edge
-        share = room / sum(panel.weight for panel in self.panels)
+        room = width - left - bases - tails - math.fsum(printed) - gap * (len(self.panels) - 1) - edge
+        share = room / math.fsum(panel.weight for panel in self.panels)
         places, x = [], left + bases
         for panel, numbers in zip(self.panels, printed, strict=True):
             places.append((x, share * panel.weight))
@@ -247,7 +247,7 @@ class RowChart:
     ) -> None:
         ink, size = style.ink, style.size
         ticks = _thinned(panel, wide, size.small)
-        axes.set(xlim=(panel.low, panel.high), ylim=(sum(heights), 0.0), xticks=ticks)
+        axes.set(xlim=(panel.low, panel.high), ylim=(math.fsum(heights), 0.0), xticks=ticks)
         axes.set_xticklabels([_tick(tick, panel) for tick in ticks], size=size.small, color=ink.quiet)
         axes.tick_params(axis="x", length=2, width=0.5, color=ink.reference, pad=1.5)
         axes.grid(axis="x", color=ink.rule, linewidth=0.5)
@@ -276,7 +276,7 @@ class RowChart:
             for found in spots.values():
                 xs, ys = zip(*found, strict=True)
                 axes.plot(xs, ys, color=ink.reference, linewidth=0.7, zorder=2.5, solid_capstyle="butt")
-        axes.set(xlim=(panel.low, panel.high), ylim=(sum(heights), 0.0))
+        axes.set(xlim=(panel.low, panel.high), ylim=(math.fsum(heights), 0.0))
 
 
 def _tick(value: float, panel: Panel) -> str:

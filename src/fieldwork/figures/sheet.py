@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,9 +39,14 @@ class Sheet:
     height: float
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Return axes without ticks and frame, their upper left corner at `x`, `y`."""
-        place = (x / self.width, 1.0 - (y + height) / self.height, width / self.width, height / self.height)
-        made = self.drawing.add_axes(place)
+        """Return axes without ticks and frame, their upper left corner at `x`, `y`.
+
+        The box is rounded: a clip path is named by it, and its last bits differ between versions of Python and numpy.
+        """
+        made = self.drawing.add_axes((
+            round(x / self.width, 9), round(1.0 - (y + height) / self.height, 9),
+            round(width / self.width, 9), round(height / self.height, 9),
+        ))  # fmt: skip
         made.set(xticks=[], yticks=[])
         for side in made.spines.values():
             side.set_visible(False)
@@ -84,7 +90,7 @@ def compose(
     while True:
         head = _head(style, width, banner, title, subtitle)
         under = [line for text in foot if text for line in wrap(text, width - 2 * _EDGE, style.size.small, lines=12)]
-        top = sum(step for *_, step in head) + 0.08 * style.unit
+        top = math.fsum(step for *_, step in head) + 0.08 * style.unit
         step = 1.18 * style.size.small / 72
         bottom = step * len(under) + 0.07
         natural = plot.height(style, width)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -296,7 +297,7 @@ def width_of(text: str, size: float, weight: str = "regular") -> float:
     """
     face = tuple(mpl.rcParams["font.family"])
     words = text.split(" ")
-    return sum(_width_in(word, size, weight, face) for word in words) + (len(words) - 1) * _width_in(
+    return math.fsum(_width_in(word, size, weight, face) for word in words) + (len(words) - 1) * _width_in(
         "\N{NO-BREAK SPACE}", size, weight, face
     )
 
