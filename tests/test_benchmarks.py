@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import kills, ordinal, truth, validity, validity_movement, validity_ordinal
+from benchmarks import kills, ordinal, pipeline, truth, validity, validity_movement, validity_ordinal
 from fieldwork.claims import Register
 from fieldwork.schema import ESTIMATES, frame
 from fieldwork.simulate import worlds
@@ -203,3 +203,21 @@ def test_what_is_torn_is_found_and_what_is_whole_is_not(tmp_path):
         (reports / name).write_bytes(content)
     (reports / "manifest.json").write_text(json.dumps({"outputs": {"reports/2026Q1/a.json": "0" * 64}}))
     assert kills.torn(study) == ["reports/2026Q1/a.json: not as in the manifest"]
+
+
+def test_the_light_notebooks_read_what_others_write(tmp_path):
+    study = pipeline.write_chapters(tmp_path / "study")
+    given = {path.relative_to(study).as_posix() for path in study.glob("data/raw/*/*")}
+    written = given | {pipeline.output_of(name) for name in pipeline.CHAPTERS}
+    assert {path for name in pipeline.CHAPTERS for path in pipeline.inputs_of(name)} <= written
+    assert len(list(study.glob("notebooks/*.ipynb"))) == 8
+
+
+@pytest.mark.slow
+def test_the_engine_benchmark_counts_what_runs_again(monkeypatch, capsys):
+    ours = [each for each in pipeline.engines("") if each.name == "fieldwork, 1 worker"]
+    plain = [each for each in pipeline.engines("") if each.name == "papermill, a call a notebook"]
+    monkeypatch.setattr(pipeline, "engines", lambda _: [*ours, *plain])
+    assert pipeline.main(["--only", "engines", "--repeats", "1"]) == 0
+    rows = [line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("| fieldwork")]
+    assert rows[1] == ["8", "0", "0", "0", "1", "1", "0", "8 |"], "an output deleted comes back from the store"
