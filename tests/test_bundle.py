@@ -626,6 +626,25 @@ def test_results_that_come_out_otherwise_are_told(files, tmp_path, capsys):
     assert "claim: claims.json, claim C1, C1.verdict: contradicted → supported" in told
 
 
+@pytest.mark.parametrize(
+    ("can", "said"),
+    [
+        ('case "$*" in *--offline*) exit 0;; esac; exit 1', ""),
+        ('case "$*" in *--offline*) exit 1;; esac; exit 0', ""),
+        ('echo "neither: $*" >&2; exit 1', "neither: sync --frozen"),
+    ],
+    ids=["from the cache", "from the network", "from neither"],
+)
+def test_the_lock_is_installed_from_a_cache_without_a_network(tmp_path, monkeypatch, can, said):
+    program = tmp_path / "uv"
+    program.write_text(f"#!/bin/sh\n{can}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(rebuilding, "_uv", lambda: str(program))
+    (tmp_path / "uv.lock").write_text("")
+    assert rebuilding._install(tmp_path, lambda _: None).startswith(said)
+    assert bool(rebuilding._install(tmp_path, lambda _: None)) == bool(said)
+
+
 def test_without_the_lock_the_present_environment_serves_only_if_it_is_the_locked_one(tmp_path, monkeypatch):
     monkeypatch.setattr(rebuilding, "_install", lambda *_: "no network")
     (tmp_path / "code").mkdir()

@@ -264,9 +264,13 @@ def _install(code: Path, tell: Tell) -> str:
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
         variables.pop(name, None)
     words = [uv, "sync", "--frozen", "--no-dev", "--quiet", "--project", str(code), "--python", _base_python()]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=variables, cwd=code)
+    # From the cache alone first: with a network uv asks the index even for what the cache holds, and fails without one.
+    for more in (["--offline"], []):
+        done = subprocess.run([*words, *more], capture_output=True, text=True, check=False, env=variables, cwd=code)
+        if done.returncode == 0:
+            return ""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return "" if done.returncode == 0 else _short(" ".join(lines[-3:]) or f"uv ended with {done.returncode}")
+    return _short(" ".join(lines[-3:]) or f"uv ended with {done.returncode}")
 
 
 def _base_python() -> str:
