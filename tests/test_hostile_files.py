@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fieldwork.blank import begin
 from fieldwork.clean import clean
 from fieldwork.cli import main
 from fieldwork.errors import DataError, InstrumentError
@@ -565,6 +566,31 @@ def test_the_example_in_the_shipped_instrument_can_be_meant(tmp_path):
     assert [form.file for form in instrument.deliveries] == ["correction*", "panel*.csv", "*.xlsx", "*.sav", "*"]
     path.write_text("\n".join(line for line in lines if not line.startswith("#: ")), encoding="utf-8")
     assert Instrument.load(path, "2026Q1").deliveries == ()
+
+
+def test_the_example_in_a_new_studys_instrument_can_be_meant_and_reads_what_it_describes(tmp_path):
+    study = begin(tmp_path / "new")
+    path = study / "instruments/instrument.toml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line.removeprefix("#: ") for line in lines), encoding="utf-8")
+    header = "Respondent number;Which unit?;role;stage;worth;ready;hurdle;Email"
+    rows = (f"r{n};n°{n % 3};Manager;Trying;Agree;4;time,goals;r{n}@unit.example" for n in range(9))
+    delivery = tmp_path / "units.csv"
+    delivery.write_text("\n".join([header, *rows, ""]), encoding="cp1252")
+    assert main(["check", "--study", str(study), str(delivery)]) == 0
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('separator = ";"', ""), encoding="utf-8")
+    assert main(["check", "--study", str(study), str(delivery)]) == 1
+
+
+def test_a_file_without_the_wave_is_told_how_to_say_it(tmp_path, capsys):
+    study = begin(tmp_path / "new")
+    delivery = tmp_path / "units.csv"
+    delivery.write_text("ID,org_id,role,stage\nr1,o1,Manager,Trying\n", encoding="utf-8")
+    assert main(["check", "--study", str(study), str(delivery)]) == 1
+    told = capsys.readouterr().out
+    assert "name the column that holds it under [delivery.columns]" in told
+    assert "constants = { wave = '...' } under [[delivery]]" in told
 
 
 @pytest.mark.parametrize("place", ["https://example.org/a.csv", "a folder.csv", "a pipe.csv", "nothing.csv"])

@@ -256,8 +256,8 @@ def test_a_wrong_role_a_stage_out_of_range_and_a_duplicate_are_each_named(tmp_pa
         ("faults.csv", 8, "r05", "resp_id", "r05", "duplicate_respondent"),
     ]
     assert [p.mend for p in found] == [
-        "did you mean CFO? use CEO, CFO, CTO; missing: 98, 99",
-        "use 1 (Trying), 2 (Using), 3 (Scaled); missing: 98, 99",
+        "did you mean CFO? use CEO, CFO, CTO; missing: 98 (Not applicable), 99 (Don't know)",
+        "use 1 (Trying), 2 (Using), 3 (Scaled); missing: 98 (Not applicable), 99 (Don't know)",
         "delete it: faults.csv, row 5 holds the same answers of this respondent",
         "answers differ from faults.csv, row 8 in conf: keep one",
         "answers differ from faults.csv, row 7 in conf: keep one",

@@ -773,7 +773,7 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fieldwork.intake import check_files, shown  # noqa: PLC0415 - pandas
+    from fieldwork.intake import check_files, shown, told  # noqa: PLC0415 - pandas
     from fieldwork.run.progress import counting  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
@@ -791,11 +791,8 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(problem) for problem in problems], indent=1, ensure_ascii=False, default=str))
     else:
-        for problem in problems:
-            place = f"{problem.file}, row {problem.row}" if problem.row else problem.file
-            column = f", column {problem.column}" if problem.column else ""
-            value = f" '{problem.value}'" if problem.value else ""
-            print(f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip())
+        for line in told(problems):
+            print(line)
         named = listed(files)
         by_severity = Counter(problem.severity for problem in problems)
         parts = ", ".join(

@@ -22,7 +22,7 @@ from fieldwork.intake.delivery import (
 from fieldwork.intake.interviews import NOT_SHOWN, ROUTED_OUT
 from fieldwork.intake.long_form import LongAnswers, join_long
 from fieldwork.intake.personal import looks_personal
-from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown
+from fieldwork.intake.problems import RULES, SETS_ASIDE, Problem, Rule, rules_of, shown, told
 from fieldwork.intake.pseudonyms import key_of, pseudonym, without_ids, without_long_ids
 from fieldwork.intake.rows import NOT_DELIVERED, Piece
 
@@ -55,6 +55,7 @@ __all__ = [
     "read_pieces",
     "rules_of",
     "shown",
+    "told",
     "without_ids",
     "without_long_ids",
 ]

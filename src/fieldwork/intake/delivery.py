@@ -409,13 +409,19 @@ def _refuse_absent_keys(absent: Sequence[str], unknown: Sequence[str], instrumen
         return
     offers = {column: nearest(column, unknown) for column in missing}
     near = [f"rename {shown(found)} to {column}" for column, found in offers.items() if found]
+    if not near:
+        near = ["name the column that holds it under [delivery.columns] of the instrument"]
+    if keys.wave in missing:
+        near.append(
+            f"{keys.wave}: a folder does not say it; constants = {{ {keys.wave} = '...' }} under [[delivery]] does"
+        )
     many = "columns" if len(missing) > 1 else "column"
     raise DataError(
         f"the delivery lacks the {many} {listed(missing)}",
         where=f"{name}, row 1",
         expected=listed(missing),
         got=listed([shown(column) for column in unknown], limit=8) or "no other column",
-        hint="; ".join(near) or "add what is missing, named as the instrument names it",
+        hint="; ".join(near),
     )
 
 

@@ -8,6 +8,7 @@ mend. Rules of severity `warning` keep the row and are counted as flags.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from fieldwork.errors import InstrumentError
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
 
-__all__ = ["HIDDEN", "RULES", "SETS_ASIDE", "Problem", "Rule", "rules_of", "shown"]
+__all__ = ["HIDDEN", "RULES", "SETS_ASIDE", "Problem", "Rule", "rules_of", "shown", "told"]
 
 SETS_ASIDE = ("error", "quality")  # severities of the rules under which a row is set aside
 
@@ -151,6 +152,33 @@ class Problem:
     value: str = ""
     mend: str = ""
     severity: str = "error"
+
+
+def told(problems: Iterable[Problem], *, alike: int = 3) -> Iterator[str]:
+    """Yield a line for each problem, in their order; what `alike` rows or more have in common is said once, with every row.
+
+    Rows have a problem in common where file, column, value, rule, mend and severity are the same.
+
+    >>> print(*told([Problem("a.csv", row, "stage", "value_unknown", value="x", mend="use 1, 2") for row in (2, 5, 9)]))
+    error: a.csv, row 2, column stage: 'x' value_unknown. use 1, 2; the same in 3 rows: 2, 5, 9
+    """
+    groups: dict[tuple[str, ...], list[Problem]] = {}
+    for each in problems:
+        common = (each.file, each.column, each.rule, each.value, each.mend, each.severity)
+        groups.setdefault(common, []).append(each)
+    for group in groups.values():
+        if len(group) < alike:
+            yield from map(_line, group)
+        else:
+            rows = ", ".join(str(each.row) for each in group)
+            yield f"{_line(group[0])}; the same in {len(group)} rows: {rows}"
+
+
+def _line(problem: Problem) -> str:
+    place = f"{problem.file}, row {problem.row}" if problem.row else problem.file
+    column = f", column {problem.column}" if problem.column else ""
+    value = f" '{problem.value}'" if problem.value else ""
+    return f"{problem.severity}: {place}{column}:{value} {problem.rule}. {problem.mend}".rstrip()
 
 
 def shown(value: str, *, limit: int = 80) -> str:

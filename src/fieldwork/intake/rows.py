@@ -21,7 +21,7 @@ from fieldwork.intake.problems import HIDDEN
 from fieldwork.intake.spool import digests
 
 if TYPE_CHECKING:
-    from fieldwork.instrument import Instrument, Item, Resolved
+    from fieldwork.instrument import Instrument, Item, MissingCode, Option, Resolved
     from fieldwork.intake.delivery import Delivery
 
 __all__ = ["NOT_DELIVERED", "Piece", "read_piece"]
@@ -331,10 +331,11 @@ def _mend(item: Item, text: str) -> str:
         ends = [f"from {item.earliest}" if item.earliest else "", f"to {item.latest}" if item.latest else ""]
         return " ".join(["write dates as 2026-01-31 or 2026-01-31T09:30", *(each for each in ends if each)])
     if item.options:
-        known = {name: option for option in item.options for name in (option.id, option.label, *option.synonyms)}
+        answers: list[Option | MissingCode] = [*item.options, *item.missing]
+        known = {name: answer for answer in answers for name in (answer.id, answer.label, *answer.synonyms)}
         near = nearest(text, known) if len(text) <= 200 and not _is_number(text) else ""
         offer = f"did you mean {known[near].id}? " if near else ""
-        codes = [str(code.code) for code in item.missing if code.code is not None]
+        codes = [f"{code.code} ({code.label})" for code in item.missing if code.code is not None]
         return f"{offer}use {listed(_names(item), limit=20)}" + (f"; missing: {listed(codes)}" if codes else "")
     if item.kind in {"number", "rank"}:
         low = 1.0 if item.kind == "rank" else item.low

@@ -346,6 +346,6 @@ def _refuse_other_separators(header: list[str], name: str, separator: str) -> No
                 where=f"{name}, row 1",
                 expected=f"columns separated by {_SEPARATORS[separator]}",
                 got=shown(separator.join(header)),
-                hint="declare separator (and decimal) under [[delivery]] of the instrument, or save the file with "
+                hint=f"declare separator = {other!r} (and decimal) under [[delivery]] of the instrument, or save the file with "
                 f"{_SEPARATORS[separator]}",
             )
