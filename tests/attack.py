@@ -1,6 +1,7 @@
 """Attack the published waves of a study that has been run: `python -m tests.attack FOLDER WAVE [WAVE ...]`.
 
-All tables of all waves given are solved at once, and every published file is read; what comes out is how much came out.
+All tables of all waves given are solved at once, and every published file is read, those of `fieldwork publish` too where it has
+been called; what comes out is how much came out.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ def main(folder: Path, waves: list[str]) -> int:
             f"{wave}, data of figures": surfaces.drawn(place, rows, shown)[0],
             f"{wave}, the multiverse": surfaces.multiverse(place, rows)[0],
         }
+        for given in filter(Path.is_dir, (place, folder / "publication" / wave)):
+            name = f"{given.parent.name}/{wave}"
+            found |= {f"{name}, tables of estimates": surfaces.keyed(given, rows)[0]}
+            if given != place:
+                found |= {
+                    f"{name}, numbers in any file": surfaces.precise(given, rows)[0],
+                    f"{name}, records in JSON": surfaces.attached(given, rows)[0],
+                    f"{name}, data of figures": surfaces.drawn(given / "site", rows, shown)[0],
+                }
     for name, rows in found.items():
         print(f"recovered from {name}: {len(rows)}")
         for row in rows[:5]:

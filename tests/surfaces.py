@@ -78,6 +78,23 @@ def attached(folder, held):
     return found, read
 
 
+def keyed(folder, held):
+    """Rows of any table, CSV or Parquet, that carry numbers beside the key of a held row; and how many rows had a key."""
+    keys = set(held[KEY].itertuples(index=False, name=None))
+    found, read = [], 0
+    for path in sorted([*folder.rglob("*.csv"), *folder.rglob("*.parquet")]):
+        csv = path.suffix == ".csv"
+        table = pd.read_csv(path, dtype=str, keep_default_na=False) if csv else pd.read_parquet(path)
+        if not set(KEY) <= set(table.columns):
+            continue
+        table = table.astype("object").where(table.notna(), "")
+        read += len(table)
+        numbers = [name for name in (*NUMBERS, "p_value", "p_adjusted", "n") if name in table]
+        told = table.loc[(table[numbers] != "").any(axis=1), KEY].itertuples(index=False, name=None)
+        found += [(path.relative_to(folder).as_posix(), key) for key in told if key in keys]
+    return found, read
+
+
 def drawn(folder, held, published):
     """Rows of figures' data with a number that can only be that of a held row; and how many were one of a shown row."""
     places = ["role", "role_2", "stage", "segment", "item"]

@@ -89,6 +89,8 @@ def test_no_published_file_carries_what_the_gate_held_back(finished, both):
         assert (found, files > 100) == ([], True)
         found, read = surfaces.attached(place, held)
         assert (found, read > 50) == ([], True)
+        found, read = surfaces.keyed(place, held)
+        assert (found, read > len(published)) == ([], True)
         found, known = surfaces.drawn(place, held, published)
         assert (found, known > 200) == ([], True)
         explored = surfaces.explored(place)
@@ -109,6 +111,18 @@ def publication(finished):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PARTS, "book", one_figure)
         return put_together(Study.open(folder, "2026Q4"), folder / "publication/2026Q4", draft=True).folder
+
+
+def test_no_file_of_the_publication_carries_what_the_gate_held_back(finished, both, publication):
+    folder, _ = finished
+    place, exact = folder / "reports/2026Q4", both[1]
+    held, published = surfaces.held_rows(place, exact[exact["wave"] == "2026Q4"])
+    for look in (surfaces.precise, surfaces.attached, surfaces.keyed):
+        found, read = look(publication, held)
+        assert (found, read > 20) == ([], True), look.__name__
+    assert surfaces.drawn(publication / "site", held, published)[0] == []
+    shown = published[published["status"] == "ok"]
+    assert len(surfaces.keyed(publication, shown)[0]) >= 2 * len(shown), "the attacker reads tables that carry keys"
 
 
 def test_no_payload_lives_in_what_is_written(finished, publication):
