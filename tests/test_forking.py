@@ -1,5 +1,6 @@
 """Kernels that are forked: each a process of its own, like one started from nothing, and gone when the run is."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import pytest
@@ -98,6 +100,49 @@ def test_another_environment_is_another_server(tmp_path):
 def test_a_kernel_that_is_killed_is_told_at_once(tmp_path):
     with pytest.raises(kernels.DeadKernelError):
         executed(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_a_kernel_ends_by_itself_and_runs_what_was_registered_for_its_end(tmp_path):
+    """Its own end may wait for a thread of its own that has gone, until a signal comes: that depends on which is quicker."""
+    source = (
+        "import atexit, os, signal\n"
+        "end = lambda how: open(how, 'w').close()\n"
+        "atexit.register(end, 'ended'); signal.signal(signal.SIGTERM, lambda *_: end('killed'))\n"
+        "import pandas as pd\npd.DataFrame({'a': [1]})"
+    )
+    for number in range(8):
+        executed(tmp_path, source, name=f"k{number}")
+        found = {path.name for path in (tmp_path / f"k{number}").iterdir()} & {"ended", "killed"}
+        assert found == {"ended"}, number
+
+
+def test_no_output_is_lost_at_a_kernels_beginning_and_end(tmp_path):
+    for number in range(8):
+        first, last = executed(tmp_path, "print('first')", "import sys; print('x' * 70_000); sys.stderr.write('last')",
+                               name=f"k{number}")  # fmt: skip
+        assert said(first) == "first\n"
+        assert said(last) in {"x" * 70_000 + "\nlast", "last" + "x" * 70_000 + "\n"}
+
+
+def test_a_kernel_that_never_answers_is_told(monkeypatch):
+    monkeypatch.setattr(kernels._Client, "get_shell_msg", no_message)
+    with pytest.raises(RuntimeError, match=r"did not answer in 0\.01 seconds"):
+        asyncio.run(unanswered())
+
+
+async def no_message(*_, **__):
+    raise Empty
+
+
+async def unanswered():
+    client = kernels._Client(parent=None)
+    client.kernel_info = lambda: "question"
+    client.is_alive = yes
+    await client.wait_for_ready(timeout=0.01)
+
+
+async def yes():
+    return True
 
 
 def test_a_kernel_leads_its_group_as_soon_as_it_is_told_of(tmp_path):

@@ -392,10 +392,12 @@ class _Desk:
             if not self.registered_copy.is_file():
                 from datetime import UTC, datetime  # noqa: PLC0415 - the one clock of the project
 
-                from fieldwork.claims import Register, record_of  # noqa: PLC0415 - pandas, at the first run alone
-
                 claims, time = self.study.claims_path(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                record = record_of(Register.load(claims), time) if claims is not None else {"hash": "", "time": time}
+                record: dict[str, Any] = {"hash": "", "time": time}
+                if claims is not None:
+                    from fieldwork.claims import Register, record_of  # noqa: PLC0415 - pandas, at the first run alone
+
+                    record = record_of(Register.load(claims), time)
                 write_atomic(self.registered_copy, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
             write_atomic(self.registered, self.registered_copy.read_text(encoding="utf-8"))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -31,16 +32,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["NAME", "PRELOADED", "Forked", "Server", "possible", "server"]
+__all__ = ["NAME", "PRELOADED", "PRELOADED_LATER", "Forked", "Server", "possible", "server"]
 
 logger = logging.getLogger(__name__)
 
 NAME = "fieldwork-forked"
 """Name of the provisioner's entry point."""
-PRELOADED = (
-    "ipykernel.kernelapp", "numpy", "pandas", "pyarrow.parquet", "pydantic", "scipy.stats", "scipy.sparse", "scipy.optimize",
-)  # fmt: skip
-"""What most chapters import. Not matplotlib: its backend is chosen by each process at import."""
+PRELOADED = ("ipykernel.kernelapp", "numpy", "pandas", "pyarrow.parquet")
+"""What every chapter imports: loaded before the first kernel is forked."""
+PRELOADED_LATER = ("ipykernel.debugger", "pydantic", "scipy.stats", "scipy.sparse", "scipy.optimize")
+"""What most chapters import, loaded one after another while no kernel is asked for. Not matplotlib: its backend is chosen by
+each process at import."""
 _LARGEST = 1 << 20  # bytes of a request: an environment is the most of it
 _HOLDS = hasattr(os, "pidfd_open") and hasattr(os, "fork") and hasattr(socket, "send_fds")
 
@@ -221,26 +223,43 @@ def main(arguments: list[str]) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     del builtins.get_ipython  # type: ignore[attr-defined]
-    import gc  # noqa: PLC0415 - beside its use
-
-    # What is there before the fork stays shared: a collection in a kernel would write to every page of it.
-    gc.collect()
-    gc.freeze()
+    _settle_memory()
     request = _serve(door, watched)
     if request is not None:
         sys.argv = ["ipykernel_launcher", *request["arguments"]]
-        from ipykernel import kernelapp  # noqa: PLC0415 - loaded already
+        _be_the_kernel()
 
-        kernelapp.launch_new_instance()
+
+def _be_the_kernel() -> None:
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415 - loaded already
+
+    app = IPKernelApp.instance()
+    app.initialize()  # type: ignore[no-untyped-call]
+    # Closing its sockets at the end, ipykernel stops the thread that sends outputs before the one that answers requests,
+    # which may then wait for it without end. All outputs have been taken when a kernel is told to go; the process lets go
+    # of its sockets by itself, and what chapters registered for the end still runs.
+    atexit.unregister(app.close)
+    app.start()  # type: ignore[no-untyped-call]
+
+
+def _settle_memory() -> None:
+    # What is there before the fork stays shared: a collection in a kernel would write to every page of it.
+    gc.collect()
+    gc.freeze()
 
 
 def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
-    """Answer requests; return the one to be met in a forked process, None when the starter has gone."""
+    """Answer requests, and load libraries between them; return the request to be met in a forked process, None at the end."""
+    later = list(PRELOADED_LATER)
     looker = select.poll()
     looker.register(door, select.POLLIN)
     looker.register(watched, select.POLLIN)
     while True:
-        happened = dict(looker.poll(1000))
+        happened = dict(looker.poll(0 if later else 1000))
+        if later and not happened:
+            importlib.import_module(later.pop(0))
+            _settle_memory()
+            continue
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 continue

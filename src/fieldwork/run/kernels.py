@@ -9,12 +9,16 @@ the very environment that its key names.
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
@@ -45,6 +49,38 @@ papermill_engines.register("fieldwork", _Engine)
 logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
 
 
+class _Client(AsyncKernelClient):
+    """A client that knows when its kernel listens; jupyter_client's own goes on until no message has come for 0.2 s."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - jupyter's
+        """Wait until an answer has come and the channel of outputs has told of it, whole; RuntimeError when none comes.
+
+        What a kernel publishes before a subscription has reached it is lost, so the question is asked until the state
+        `idle` after it comes through: every later message will, too.
+        """
+        last = time.monotonic() + (math.inf if timeout is None else timeout)
+        while not await self._answered(self.kernel_info()):
+            if not await self.is_alive():
+                raise RuntimeError("the kernel ended before it answered")
+            if time.monotonic() > last:
+                raise RuntimeError(f"the kernel did not answer in {timeout:g} seconds")
+
+    async def _answered(self, question: str) -> bool:
+        try:
+            while True:
+                reply = await self.get_shell_msg(timeout=1)
+                if reply["parent_header"].get("msg_id") == question:
+                    break
+            self._handle_kernel_info_reply(reply)
+            while True:
+                told = await self.get_iopub_msg(timeout=0.2)
+                state = told["content"].get("execution_state")
+                if told["parent_header"].get("msg_id") == question and state == "idle":
+                    return True
+        except Empty:
+            return False
+
+
 def _manager(
     sockets: Path, surroundings: Mapping[str, str], folder: Path, processes: Processes, *, isolated: bool
 ) -> type:
@@ -55,6 +91,7 @@ def _manager(
             super().__init__(**options)
             self._listed: int | None = None
             self.transport = "ipc"
+            self.client_factory = _Client
             self.connection_file = str(sockets / "k.json")
             self._kernel_spec = KernelSpec(
                 argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -74,6 +111,12 @@ def _manager(
             self._listed = getattr(self.provisioner, "pid", None)
             if self._listed is not None:
                 processes.add(self._listed)
+
+        async def _async_finish_shutdown(
+            self, waittime: float | None = None, pollinterval: float = 0.005, restart: bool = False
+        ) -> None:
+            # Jupyter looks every tenth of a second whether the kernel has ended; most end in a hundredth.
+            await super()._async_finish_shutdown(waittime, pollinterval, restart)
 
         async def cleanup_resources(self, restart: bool = False) -> None:  # type: ignore[override]
             await super().cleanup_resources(restart=restart)

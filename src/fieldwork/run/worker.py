@@ -207,6 +207,11 @@ def _run_notebook(
     processes: Processes,
     on_cell: Callable[[int, int], None],
 ) -> Failure | None:
+    if not task.isolated:
+        from fieldwork.run import forking  # noqa: PLC0415 - as below
+
+        # Asked for before papermill is loaded, it loads its libraries beside.
+        forking.server(around)
     from fieldwork.run import kernels  # noqa: PLC0415 - a second of imports that a run with nothing to do must not pay
 
     held: list[Any] = []
