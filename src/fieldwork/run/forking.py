@@ -44,6 +44,7 @@ PRELOADED_LATER = ("ipykernel.debugger", "pydantic", "scipy.stats", "scipy.spars
 """What most chapters import, loaded one after another while no kernel is asked for. Not matplotlib: its backend is chosen by
 each process at import."""
 _LARGEST = 1 << 20  # bytes of a request: an environment is the most of it
+_REAPS = 0.5  # seconds that a server waits at its end for kernels that were told to end
 _HOLDS = hasattr(os, "pidfd_open") and hasattr(os, "fork") and hasattr(socket, "send_fds")
 
 
@@ -170,8 +171,11 @@ class Server:
     def close(self) -> None:
         """End the server; its kernels end with the process that started it, or when they are told."""
         self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_REAPS + 1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 _running: Server | None = None
@@ -225,9 +229,20 @@ def main(arguments: list[str]) -> None:
     del builtins.get_ipython  # type: ignore[attr-defined]
     _settle_memory()
     request = _serve(door, watched)
-    if request is not None:
-        sys.argv = ["ipykernel_launcher", *request["arguments"]]
-        _be_the_kernel()
+    if request is None:
+        _reap()
+        os._exit(0)
+    sys.argv = ["ipykernel_launcher", *request["arguments"]]
+    _be_the_kernel()
+
+
+def _reap() -> None:
+    """Take leave of kernels that have ended: a system whose first process does not would keep them in its list."""
+    last = time.monotonic() + _REAPS
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < last:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)
 
 
 def _be_the_kernel() -> None:
