@@ -1,7 +1,6 @@
 """Essays: every number from a published record, or no essay; and documents that readers, screen readers and a press can use."""
 
 import base64
-import copy
 import hashlib
 import io
 import json
@@ -594,6 +593,30 @@ def test_the_compiler_refuses_a_picture_without_its_text(made):
         _compile(without, files, stamp=0, format="pdf", pdf_standards=["ua-1"])
 
 
+def prose_beside_exhibits(*heights):
+    """Return the lines of prose on each page that shows an exhibit, for exhibits of some heights in inches."""
+    boxes = ", ".join(
+        f"[#figure(rect(height: {height}in)[exhibit], kind: image, supplement: [F], caption: [x])]"
+        for height in heights
+    )
+    words = "prose prose prose prose prose prose prose prose prose prose prose. "
+    text = (
+        '#import "house.typ": essay, floating\n#show: essay.with(title: "T", date: datetime(year: 2026, month: 1, day: 1))\n'
+        f"{words * 12}\n\n#floating({boxes})\n\n{words * 120}"
+    )
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(_compile(text, {}, stamp=0, format="pdf"))).pages]
+    return [sum("prose" in line for line in page.split("\n")) for page in pages if "exhibit" in page]
+
+
+def test_no_page_has_a_few_lines_of_text_squeezed_between_exhibits():
+    assert prose_beside_exhibits(1.7, 4.4) == [0]
+    assert prose_beside_exhibits(6.3) == [0]
+    roomy = prose_beside_exhibits(1.5, 2.0)
+    assert len(roomy) == 1
+    assert roomy[0] >= 8
+    assert all(lines >= 8 for lines in prose_beside_exhibits(4.4, 4.4))
+
+
 def test_the_same_essay_is_the_same_bytes(made, tmp_path):
     again = build(made.folder, "2026Q1", tmp_path)
     assert [path.relative_to(tmp_path / "reports/2026Q1/essays") for path in again] == [
@@ -662,5 +685,6 @@ def test_a_word_processor_opens_the_document(made, tmp_path):
     ]
     subprocess.run([*command, made.essays / "roles.docx"], check=True, capture_output=True)
     text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO((tmp_path / "roles.pdf").read_bytes())).pages)
-    assert "Figure 1. Spread between roles" in " ".join(text.split())
-    assert copy.copy(text).count("Table 2. Verdicts") == 2
+    text = " ".join(text.split())
+    assert "Figure 1. Spread between roles" in text
+    assert text.count("Table 2. Verdicts") == 2

@@ -1,6 +1,7 @@
 """The rules of print, held of every figure of the register in every house style: one table of estimates, drawn once a style."""
 
 import dataclasses
+import io
 import itertools
 import math
 import re
@@ -15,12 +16,14 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.text import Text
+from PIL import Image, ImageChops
 
 from fieldwork import figures
 from fieldwork.errors import DataError
-from fieldwork.figures import Absence, Spec, describe, numbered, publish_all, publisher_name, save
+from fieldwork.figures import Absence, Spec, describe, figure_list, numbered, publish_all, publisher_name, save
 from fieldwork.figures.change import _apart
 from fieldwork.figures.published import number, published
+from fieldwork.figures.spec import encoded
 from fieldwork.figures.style import GREY, INK, STYLES, contrast, house, on, short_of
 from fieldwork.schema import ESTIMATES, MULTIVERSE, frame
 from fieldwork.study import Study
@@ -434,10 +437,40 @@ def test_a_publisher_gets_files_by_chapter_and_number_and_a_list_of_them(tmp_pat
         *(f"web/Quaie_Figure_04_06.{ending}" for ending in ("svg", "png")),
         "figures.csv",
     }
-    listed = pd.read_csv(tmp_path / "figures.csv")
-    assert listed.loc[listed["name"] == "spread", "figure"].tolist() == ["Figure 4.6"]
+    listed = pd.read_csv(tmp_path / "figures.csv", dtype="string", keep_default_na=False)
+    row = listed[listed["name"] == "spread"].iloc[0]
+    assert (row["figure"], row["file"], row["chapter"]) == ("Figure 4.6", "Quaie_Figure_04_06.pdf", "4")
+    assert (row["width_inches"], row["not_drawn"]) == ("4.5", "")
+    page = pypdf.PdfReader(tmp_path / "book" / row["file"]).pages[0]
+    assert float(page.mediabox.width) == pytest.approx(72 * float(row["width_inches"]))
     header = (tmp_path / "book" / "Quaie_Figure_04_06.png").read_bytes()[16:20]
     assert int.from_bytes(header, "big") == 4.5 * 600
+
+
+def test_the_list_of_figures_says_what_was_not_drawn_and_why():
+    made = describe(source_of(waves=False))
+    listed = figure_list(made, "quaie")
+    assert listed["figure"].tolist() == [numbered(each) for each in made]
+    lost = {each.name: each.reason for each in made if isinstance(each, Absence)}
+    absent = listed[listed["not_drawn"] != ""]
+    assert dict(zip(absent["name"], absent["not_drawn"], strict=True)) == lost
+    assert "change" in lost
+    assert set(absent["file"]) | set(absent["width_inches"]) == {""}
+    assert (
+        not listed[listed["not_drawn"] == ""][["file", "caption", "alternative_text", "source"]].eq("").any(axis=None)
+    )
+
+
+@pytest.mark.parametrize(("style", "mode"), [("book", "RGB"), ("grey", "L")])
+def test_a_raster_copy_is_the_drawing_to_the_pixel(style, mode):
+    drawn = MADE["spread"].draw(style)
+    made = Image.open(io.BytesIO(encoded(drawn, "png", dpi=100)))
+    whole = io.BytesIO()
+    with house():
+        drawn.drawing.savefig(whole, format="png", dpi=100)
+    assert made.mode == mode
+    assert ImageChops.difference(made.convert("RGB"), Image.open(whole).convert("RGB")).getbbox() is None
+    assert drawn.drawing.dpi == 100
 
 
 def test_the_ellipse_of_a_role_holds_its_place_with_95_per_cent():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldwork.errors import EssayError
-from fieldwork.essays.document import TEMPLATES, Tree, epoch, exhibits_in, few_colours, pandoc
+from fieldwork.essays.document import TEMPLATES, Block, Tree, epoch, exhibits_in, few_colours, pandoc
 from fieldwork.essays.forms import as_typst, fits, quoted
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = ["fonts", "table_picture", "to_pdf", "typst_source"]
 _PACKAGES = ("font_source_serif_pro", "font_source_sans_pro")
 _HOUSE = "house.typ"
 _PICTURE_PPI = 216
+_FLOATS = "floating typst"  # an exhibit that is not placed yet
 
 
 def fonts() -> list[str]:
@@ -39,20 +42,8 @@ def fonts() -> list[str]:
 
 def typst_source(tree: Tree, essay: Essay) -> str:
     """Return the whole essay as Typst; exhibits are raw, so that alternative texts and table heads survive."""
-
-    def shown(exhibit: Exhibit) -> list[dict[str, Any]]:
-        if exhibit.table is None:
-            said = f"*#{quoted(exhibit.title)}*"
-            inside = f"image({quoted(exhibit.id + '.svg')}, width: 100%, alt: {quoted(exhibit.alt)})"
-            text = f"#figure({inside}, kind: image, placement: auto, supplement: [Figure], caption: [{said}]) <{exhibit.id}>"
-        else:
-            said = f"*#{quoted(exhibit.title)}*"
-            place = "placement: auto, " if fits(exhibit.table) else ""
-            inside = f"[{as_typst(exhibit.table)}], kind: table, {place}supplement: [Table], caption: [{said}]"
-            text = f"#figure({inside}) <{exhibit.id}>"
-        return [{"t": "RawBlock", "c": ["typst", text]}]
-
-    whole = exhibits_in(tree, essay, shown)
+    whole = exhibits_in(tree, essay, _shown)
+    whole["blocks"] = list(_floating(whole["blocks"]))
     content = json.dumps({**whole, "meta": {}}, ensure_ascii=False).encode()
     body = pandoc(["-f", "json", "-t", "typst", "--wrap=none"], content).decode()
     source = essay.source
@@ -61,7 +52,33 @@ def typst_source(tree: Tree, essay: Essay) -> str:
         f"title: {quoted(source.title)}, subtitle: {quoted(source.subtitle)}, author: {quoted(source.author)}, date: {day}, "
         f"shown-date: {quoted(f'{source.date.day} {source.date:%B %Y}')}, banner: {quoted(essay.banner)}"
     )
-    return f'#import "{_HOUSE}": essay\n#show: essay.with({head})\n\n{body}'
+    return f'#import "{_HOUSE}": essay, floating\n#show: essay.with({head})\n\n{body}'
+
+
+def _shown(exhibit: Exhibit) -> list[Block]:
+    """Return an exhibit as raw Typst: a figure, or a table; only a table of more than a page does not float."""
+    said = f"caption: [*#{quoted(exhibit.title)}*]"
+    if exhibit.table is None:
+        picture = f"image({quoted(exhibit.id + '.svg')}, width: 100%, alt: {quoted(exhibit.alt)})"
+        text = f"#figure({picture}, kind: image, supplement: [Figure], {said}) <{exhibit.id}>"
+    else:
+        text = f"#figure([{as_typst(exhibit.table)}], kind: table, supplement: [Table], {said}) <{exhibit.id}>"
+    floats = exhibit.table is None or fits(exhibit.table)
+    return [{"t": "RawBlock", "c": [_FLOATS if floats else "typst", text]}]
+
+
+def _floating(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Yield the blocks with exhibits that stand one after another set together, which the template places."""
+
+    def floats(block: Block) -> bool:
+        return bool(block["t"] == "RawBlock" and block["c"][0] == _FLOATS)
+
+    for together, run in groupby(blocks, key=floats):
+        if together:
+            listed = ",\n".join(f"[{block['c'][1]}]" for block in run)
+            yield {"t": "RawBlock", "c": ["typst", f"#floating({listed})"]}
+        else:
+            yield from run
 
 
 def to_pdf(tree: Tree, essay: Essay) -> bytes:

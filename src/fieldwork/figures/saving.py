@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldwork.chapter import guarded
-from fieldwork.figures.spec import Figure, encoded
+from fieldwork.figures.spec import Absence, Figure, Spec, encoded
 from fieldwork.figures.style import STYLES
 from fieldwork.provenance import write_whole
 
@@ -53,7 +53,7 @@ def _content(figure: Figure, ending: str, dpi: int) -> bytes:
     return encoded(figure, ending, dpi=dpi if ending == "png" else None)
 
 
-def publisher_name(figure: Figure, study: str) -> str:
+def publisher_name(figure: Figure | Spec | Absence, study: str) -> str:
     """Return the file name that a publisher asks for: survey, chapter and number, as `Quaie_Figure_03_02`.
 
     Parameters
