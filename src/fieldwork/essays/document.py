@@ -15,7 +15,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,11 +33,14 @@ __all__ = [
     "Tree",
     "epoch",
     "exhibits_in",
+    "exhibits_of",
     "few_colours",
     "notes_heading",
+    "numbered_notes",
     "pandoc",
     "parse",
     "picture",
+    "taken_apart",
     "to_html",
     "to_markdown",
 ]
@@ -91,6 +94,17 @@ def pandoc(arguments: list[str], content: bytes, *, stamp: int = 0, folder: Path
 
 def parse(essay: Essay, sources: Path | None) -> Tree:
     """Return the essay as pandoc's tree, citations resolved, footnotes made superscripts and a list at the end."""
+    tree, notes = taken_apart(essay, sources)
+    if notes:
+        tree["blocks"] += [
+            {"t": "Header", "c": [2, ["notes-and-sources", [], []], [_text(notes_heading)]]},
+            numbered_notes(notes),
+        ]
+    return tree
+
+
+def taken_apart(essay: Essay, sources: Path | None, apart: str = "") -> tuple[Tree, list[list[Block]]]:
+    """Return the essay's tree and its notes, each note the blocks of one; `apart` goes into their identifiers."""
     arguments = ["-f", _READER, "-t", "json"]
     if sources is not None:
         arguments += ["--citeproc", "--bibliography", str(sources), "--csl", str(TEMPLATES / "notes.csl")]
@@ -98,39 +112,39 @@ def parse(essay: Essay, sources: Path | None) -> Tree:
     lead = b"---\nsuppress-bibliography: true\nlang: en-GB\n---\n\n"
     tree: Tree = json.loads(pandoc(arguments, lead + essay.markdown.encode()))
     notes: list[list[Block]] = []
-    tree["blocks"] = [_without_notes(block, notes) for block in tree["blocks"]]
-    if notes:
-        items = [_marked(number, blocks) for number, blocks in enumerate(notes, 1)]
-        tree["blocks"] += [
-            {"t": "Header", "c": [2, ["notes-and-sources", [], []], [_text(notes_heading)]]},
-            {"t": "OrderedList", "c": [[1, {"t": "Decimal"}, {"t": "Period"}], items]},
-        ]
-    return tree
+    tree["blocks"] = [_without_notes(block, notes, apart) for block in tree["blocks"]]
+    return tree, notes
+
+
+def numbered_notes(notes: list[list[Block]], apart: str = "") -> Block:
+    """Return notes as a numbered list, each with the place that its mark leads to."""
+    items = [_marked(f"note-{apart}{number}", blocks) for number, blocks in enumerate(notes, 1)]
+    return {"t": "OrderedList", "c": [[1, {"t": "Decimal"}, {"t": "Period"}], items]}
 
 
 def _text(text: str) -> Block:
     return {"t": "Str", "c": text}
 
 
-def _marked(number: int, blocks: list[Block]) -> list[Block]:
+def _marked(name: str, blocks: list[Block]) -> list[Block]:
     """Give a note's first paragraph the place that its mark in the text leads to."""
     first = blocks[0]
-    place = {"t": "Span", "c": [[f"note-{number}", [], []], first["c"]]}
+    place = {"t": "Span", "c": [[name, [], []], first["c"]]}
     return [{**first, "c": [place]}, *blocks[1:]]
 
 
-def _without_notes(node: Any, notes: list[list[Block]]) -> Any:  # noqa: ANN401 - any part of the tree
+def _without_notes(node: Any, notes: list[list[Block]], apart: str) -> Any:  # noqa: ANN401 - any part of the tree
     if isinstance(node, list):
-        return [_without_notes(each, notes) for each in node]
+        return [_without_notes(each, notes, apart) for each in node]
     if isinstance(node, dict):
         if node.get("t") == "Note":
-            notes.append(_without_notes(node["c"], notes))
+            notes.append(_without_notes(node["c"], notes, apart))
             number = len(notes)
-            link = {"t": "Link", "c": [["", [], []], [_text(str(number))], [f"#note-{number}", ""]]}
+            link = {"t": "Link", "c": [["", [], []], [_text(str(number))], [f"#note-{apart}{number}", ""]]}
             return {"t": "Superscript", "c": [link]}
         if node.get("t") == "Cite":  # resolved already; a writer must not resolve it again
-            return {"t": "Span", "c": [["", [], []], _sentence(_without_notes(node["c"][1], notes))]}
-        return {key: _without_notes(value, notes) for key, value in node.items()}
+            return {"t": "Span", "c": [["", [], []], _sentence(_without_notes(node["c"][1], notes, apart))]}
+        return {key: _without_notes(value, notes, apart) for key, value in node.items()}
     return node
 
 
@@ -145,11 +159,16 @@ def _sentence(inlines: list[Block]) -> list[Block]:
 
 def exhibits_in(tree: Tree, essay: Essay, shown: Shown) -> Tree:
     """Return the tree with the blocks of each exhibit in its place."""
+    return {**tree, "blocks": exhibits_of(tree["blocks"], essay.exhibits, shown)}
+
+
+def exhibits_of(blocks: Iterable[Block], exhibits: Mapping[str, Exhibit], shown: Shown) -> list[Block]:
+    """Return blocks with those of each exhibit in its place."""
     out: list[Block] = []
-    for block in tree["blocks"]:
+    for block in blocks:
         name = _place(block)
-        out += shown(essay.exhibits[name]) if name else [copy.deepcopy(block)]
-    return {**tree, "blocks": out}
+        out += shown(exhibits[name]) if name else [copy.deepcopy(block)]
+    return out
 
 
 def _place(block: Block) -> str:

@@ -19,7 +19,7 @@ from fieldwork.tables import Column, Table, claims_table, crossed_table, estimat
 if TYPE_CHECKING:
     from fieldwork.essays.facts import Facts
 
-__all__ = ["COLUMNS_AT_MOST", "Exhibit", "Exhibits"]
+__all__ = ["COLUMNS_AT_MOST", "Exhibit", "Exhibits", "hold_to_record"]
 
 COLUMNS_AT_MOST = 6  # Toronto UP: what a page of 6 x 9 inches carries
 _FORMS = ("svg", "png", "csv", "txt", "json")
@@ -41,6 +41,8 @@ class Exhibit:
     source : str          Source line of a figure.
     files : dict          Bytes of a figure's forms, by ending.
     table : Table         The table; None for a figure.
+    label : str           Number in a book, as `3.2`; empty: `number`.
+    apart : str           What tells its identifier from that of another chapter's; empty in an essay by itself.
     """
 
     kind: str
@@ -52,16 +54,18 @@ class Exhibit:
     source: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
     table: Table | None = None
+    label: str = ""
+    apart: str = ""
 
     @property
     def heading(self) -> str:
         """Label and number, as `Figure 1`."""
-        return f"{self.kind.capitalize()} {self.number}"
+        return f"{self.kind.capitalize()} {self.label or self.number}"
 
     @property
     def id(self) -> str:
         """Identifier in the documents, as `figure-gradient`."""
-        return f"{self.kind}-{self.name}"
+        return f"{self.kind}-{self.apart}{self.name}"
 
 
 class Exhibits:
@@ -84,8 +88,12 @@ class Exhibits:
                 hint=f"refer to it: {{{{ ref.{name} }}}}",
             )  # fmt: skip
         number = 1 + sum(each.kind == kind for each in self.shown.values())
-        self.shown[name] = Exhibit(kind=kind, name=name, number=number, **of)
+        self.shown[name] = self.placed(Exhibit(kind=kind, name=name, number=number, **of))
         return self.shown[name]
+
+    def placed(self, exhibit: Exhibit) -> Exhibit:
+        """Return an exhibit as the document numbers it: an essay by itself from one."""
+        return exhibit
 
     def show_figure(self, name: str) -> Exhibit:
         """Take a saved figure of the wave with all that belongs to it."""
@@ -101,7 +109,7 @@ class Exhibits:
         files = {form: self._facts.path(f"figures/{name}.{form}").read_bytes() for form in _FORMS}
         words = json.loads(files["json"])
         alt = files["txt"].decode().strip()
-        _hold_to_record(name, alt, words, files["csv"].decode())
+        hold_to_record(name, alt, words, files["csv"].decode())
         return self.add(
             "figure", name, title=str(words["title"]), caption=str(words["caption"]), alt=alt, source=str(words["source"]),
             files=files,
@@ -243,7 +251,7 @@ def _columns(table: Table, title: str) -> Table:
     return Table(title, columns, tuple(tuple(row[place] for place in kept) for row in table.rows), table.notes)
 
 
-def _hold_to_record(name: str, alt: str, words: Mapping[str, Any], data: str) -> None:
+def hold_to_record(name: str, alt: str, words: Mapping[str, Any], data: str) -> None:
     """Refuse a figure without alternative text, or with a number in it that is not in the figure's record."""
     if not alt:
         raise EssayError(

@@ -140,7 +140,7 @@ def _shares(table: Table) -> list[float]:
         word = max((len(part) for part in words), default=1)
         longest = max((len(line) for line in lines), default=1)
         usual = sum(len(line) for line in lines) / max(len(lines), 1)
-        least.append(max(word + 4, longest + 3) if column.role == "number" else word + 3)
+        least.append(max(word + 5, longest + 3) if column.role == "number" else word + 4)
         wanted.append(least[-1] if column.role == "number" else max(least[-1], min(longest + 3, 2 * usual)))
     spare = max(0, _PAGE - sum(least))
     more = [want - need for want, need in zip(wanted, least, strict=True)]

@@ -15,7 +15,7 @@ from fieldwork.essays.document import parse, picture, to_html, to_markdown
 from fieldwork.essays.facts import gather
 from fieldwork.essays.forms import as_list, as_markdown
 from fieldwork.essays.render import Essay, render
-from fieldwork.essays.source import lint, read
+from fieldwork.essays.source import Source, lint, read
 from fieldwork.essays.typeset import table_picture, to_pdf
 from fieldwork.essays.word import to_docx
 from fieldwork.provenance import canonical, sha256_file, sha256_text, write_atomic, write_whole
@@ -24,7 +24,7 @@ from fieldwork.study import Study
 if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
 
-__all__ = ["FOLDER", "make", "sources_of"]
+__all__ = ["FOLDER", "make", "sources_of", "texts_of"]
 
 FOLDER = "essays"
 _SOURCES = "sources.json"
@@ -45,8 +45,7 @@ def make(folder: Path, wave: str, out: Path | None) -> list[Path]:
     mirror = out.resolve() if out is not None else study.folder
     facts = gather(study, mirror)
     sources = sources_of(study.folder)
-    texts = [read(path, f"{FOLDER}/{path.name}") for path in _texts(study.folder)]
-    texts = [text for text in texts if text.wave in ("", study.wave)]
+    texts = [text for text in texts_of(study.folder) if text.wave in ("", study.wave)]
     for text in texts:
         lint(text, claims=facts.known, cited=sources)
     essays = [render(text, facts) for text in texts]
@@ -60,10 +59,11 @@ def make(folder: Path, wave: str, out: Path | None) -> list[Path]:
     ]
 
 
-def _texts(folder: Path) -> list[Path]:
-    """Return the essays of a study; papers beside them (README) and hidden files are none."""
+def texts_of(folder: Path) -> list[Source]:
+    """Return the essays of a study as written; papers beside them (README) and hidden files are none."""
     found = sorted((folder / FOLDER).glob("*.md"))
-    return [path for path in found if not path.name.startswith((".", "_")) and path.stem.upper() != "README"]
+    kept = [path for path in found if not path.name.startswith((".", "_")) and path.stem.upper() != "README"]
+    return [read(path, f"{FOLDER}/{path.name}") for path in kept]
 
 
 def sources_of(folder: Path) -> list[str]:

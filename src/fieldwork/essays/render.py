@@ -42,13 +42,13 @@ class Essay:
     banner: str
 
 
-def render(source: Source, facts: Facts) -> Essay:
-    """Put published words in the place of every reference.
+def render(source: Source, facts: Facts, exhibits: Exhibits | None = None) -> Essay:
+    """Put published words in the place of every reference; `exhibits` numbers figures and tables, by itself from one.
 
     Raises EssayError, with file and line, for a reference that is unknown, stale, suppressed, or of another verdict than the
     prose was written for.
     """
-    exhibits = Exhibits(facts)
+    exhibits = exhibits or Exhibits(facts)
     names = {**facts_of(facts), "figure": exhibits.figure, "table": exhibits.table, "ref": exhibits.ref}
     evaluate = _evaluator(source, names)
     shown: dict[int, Exhibit] = {}

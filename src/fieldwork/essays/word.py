@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
     from fieldwork.essays.render import Essay
 
-__all__ = ["reference", "to_docx"]
+__all__ = ["Listing", "Paper", "finished", "listing_of", "reference", "to_docx"]
 
 _FACE = "Times New Roman"
 _LISTS = (("Figure", "Image Caption", "Figures"), ("Table", "Table Caption", "Tables"))
 _ENTRY = "List Entry"
+CALL = "Call-Out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,42 @@ class _Style:
     before: float = 0
     after: float = 0
     stays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list before the text: a field that a word processor updates, filled so that every program shows it.
+
+    Attributes
+    ----------
+    heading : str            Its heading.
+    field : str              Instruction of the field; empty: the lines are text alone.
+    entries : tuple          Text of each line and the bookmark that it leads to.
+    """
+
+    heading: str
+    field: str
+    entries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What a finished document says of itself.
+
+    Attributes
+    ----------
+    title, author, banner : str    Banner: what every copy says of simulated data; empty otherwise.
+    stamp : int                    Its date as seconds.
+    listings : tuple of Listing    Lists before the text.
+    book : bool                    Chapters begin a page, and the banner heads every page.
+    """
+
+    title: str
+    author: str
+    banner: str
+    stamp: int
+    listings: tuple[Listing, ...]
+    book: bool = False
 
 
 _TEXT = _Style(lines=1.5, after=8)
@@ -56,6 +93,7 @@ _STYLES = {
     "Image Caption": _Style(10, before=6, after=14),
     "Table Caption": _Style(10, bold=True, before=14, after=4, stays=True),
     "List Entry": _Style(11, after=4),
+    "Call-Out": _Style(before=14, after=8, stays=True),
 }
 
 
@@ -70,7 +108,7 @@ def reference() -> bytes:
     from docx.shared import Inches  # noqa: PLC0415
 
     document: Any = Document(io.BytesIO(pandoc(["--print-default-data-file", "reference.docx"], b"")))
-    for name in ("Table Note", _ENTRY):
+    for name in ("Table Note", _ENTRY, CALL):
         document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Normal"]
     for style in document.styles:
         if style.type == WD_STYLE_TYPE.PARAGRAPH:
@@ -123,7 +161,8 @@ def to_docx(tree: Tree, essay: Essay) -> bytes:
         arguments += ["--reference-doc", "reference.docx", "-o", "-"]
         content = json.dumps({**whole, "meta": _meta(essay), "blocks": [*_banner(essay), *whole["blocks"]]}).encode()
         made = pandoc(arguments, content, stamp=epoch(essay), folder=folder)
-    return _whole(_finished(made, essay), epoch(essay))
+    listings = tuple(listing_of(*kind, tuple(essay.exhibits.values())) for kind in _LISTS)
+    return finished(made, Paper(essay.source.title, essay.source.author, essay.banner, epoch(essay), listings))
 
 
 def _meta(essay: Essay) -> dict[str, Any]:
@@ -161,30 +200,50 @@ def _shown(exhibit: Exhibit) -> list[Block]:
     ]
 
 
-def _finished(made: bytes, essay: Essay) -> bytes:
-    """Add what pandoc leaves out: rules of tables, filled lists of figures and tables, properties, page numbers."""
+def finished(made: bytes, paper: Paper) -> bytes:
+    """Add what pandoc leaves out: rules of tables, filled lists, properties, page numbers; the same bytes each time."""
     from docx import Document  # noqa: PLC0415 - where documents are made
+    from docx.oxml.ns import qn  # noqa: PLC0415
     from docx.shared import Pt  # noqa: PLC0415
+    from docx.text.paragraph import Paragraph  # noqa: PLC0415
 
     document: Any = Document(io.BytesIO(made))
     _single_bookmarks(document)
     for table in document.tables:
         _rule(table)
-    _lists(document, essay)
+        after = table._tbl.getnext()  # noqa: SLF001 - python-docx does not say what follows a table
+        if after is not None and after.tag == qn("w:p"):
+            following: Any = Paragraph(after, document)
+            if following.style.name != "Table Note":
+                following.paragraph_format.space_before = Pt(14)
+    _lists(document, paper)
     _page_numbers(document)
+    if paper.book:
+        _as_book(document, paper)
     for paragraph, after in zip(document.paragraphs, [*document.paragraphs[1:], None], strict=True):
         if paragraph.style.name == "Table Note" and (after is None or after.style.name != "Table Note"):
             paragraph.paragraph_format.space_after = Pt(14)
         if paragraph.style.name in {caption for _, caption, _ in _LISTS}:
             for run in paragraph.runs:
-                run.text = f". {run.text[2:]}" if run.text.startswith(": ") else run.text
-    properties, day = document.core_properties, datetime.fromtimestamp(epoch(essay), UTC).replace(tzinfo=None)
-    properties.title, properties.author, properties.language = essay.source.title, essay.source.author, "en-GB"
+                if run.text.startswith(": "):  # to set a text takes the field out of a run
+                    run.text = f". {run.text[2:]}"
+    properties, day = document.core_properties, datetime.fromtimestamp(paper.stamp, UTC).replace(tzinfo=None)
+    properties.title, properties.author, properties.language = paper.title, paper.author, "en-GB"
     properties.created = properties.modified = day
-    properties.last_modified_by, properties.revision, properties.comments = essay.source.author, 1, essay.banner
+    properties.last_modified_by, properties.revision, properties.comments = paper.author, 1, paper.banner
     target = io.BytesIO()
     document.save(target)
-    return target.getvalue()
+    return _whole(target.getvalue(), paper.stamp)
+
+
+def _as_book(document: Any, paper: Paper) -> None:  # noqa: ANN401 - a document of python-docx
+    for paragraph in document.paragraphs:
+        if paragraph.style.name == "Heading 1":
+            paragraph.paragraph_format.page_break_before = True
+    for section in document.sections:
+        line = section.header.paragraphs[0]
+        line.style = document.styles["Table Note"]
+        line.text = paper.banner
 
 
 def _single_bookmarks(document: Any) -> None:  # noqa: ANN401 - a document of python-docx
@@ -228,40 +287,41 @@ def _rule(table: Any) -> None:  # noqa: ANN401 - a table of python-docx
                     run.bold = True
 
 
-def _lists(document: Any, essay: Essay) -> None:  # noqa: ANN401 - a document of python-docx
-    """Set lists of figures and tables before the text: fields that Word updates, filled so that every program shows them."""
+def listing_of(label: str, caption: str, heading: str, exhibits: Sequence[Exhibit]) -> Listing:
+    """Return the list of figures or of tables; without entries where there are none."""
+    entries = tuple((f"{e.heading}. {e.title}", e.id) for e in exhibits if e.kind.capitalize() == label)
+    return Listing(heading, f'TOC \\h \\z \\n \\t "{caption},1" \\c "{label}"', entries)
+
+
+def _lists(document: Any, paper: Paper) -> None:  # noqa: ANN401 - a document of python-docx
+    """Set the lists before the text."""
     from docx.oxml import parse_xml  # noqa: PLC0415
     from docx.oxml.ns import nsdecls  # noqa: PLC0415
     from docx.shared import Pt  # noqa: PLC0415
 
-    kinds = {each.kind.capitalize() for each in essay.exhibits.values()}
     styles = {style.name: style.style_id for style in document.styles}
     lead = {"Title", "Subtitle", "Author", "Date"}
     anchor = next(p for p in document.paragraphs if p.style.name not in lead)
-    if essay.banner:
+    if paper.banner:
         anchor = document.paragraphs[[p._p for p in document.paragraphs].index(anchor._p) + 1]  # noqa: SLF001
     anchor.paragraph_format.space_before = Pt(24)
     space = nsdecls("w")
-
-    def field(kind: str) -> str:
-        return f'<w:r><w:instrText xml:space="preserve"> {kind} </w:instrText></w:r>'
-
-    for label, caption, heading in _LISTS:
-        entries = [each for each in essay.exhibits.values() if each.kind.capitalize() == label]
-        if label not in kinds:
+    for listing in paper.listings:
+        if not listing.entries:
             continue
-        head = anchor.insert_paragraph_before(heading, style="Heading 1")
+        head = anchor.insert_paragraph_before(listing.heading, style="Heading 1")
         head.paragraph_format.keep_with_next = True
-        for number, entry in enumerate(entries):
-            begin = ""
-            if number == 0:
-                begin = '<w:r><w:fldChar w:fldCharType="begin"/></w:r>' + field(
-                    f'TOC \\h \\z \\n \\t "{caption},1" \\c "{label}"'
-                )
+        for number, (words, place) in enumerate(listing.entries):
+            begin = end = ""
+            if listing.field and number == 0:
+                begin = '<w:r><w:fldChar w:fldCharType="begin"/></w:r>'
+                begin += f'<w:r><w:instrText xml:space="preserve"> {listing.field} </w:instrText></w:r>'
                 begin += '<w:r><w:fldChar w:fldCharType="separate"/></w:r>'
-            end = '<w:r><w:fldChar w:fldCharType="end"/></w:r>' if number == len(entries) - 1 else ""
-            text = _escaped(f"{entry.heading}. {entry.title}")
-            link = f'<w:hyperlink w:anchor="{entry.id}"><w:r><w:t xml:space="preserve">{text}</w:t></w:r></w:hyperlink>'
+            if listing.field and number == len(listing.entries) - 1:
+                end = '<w:r><w:fldChar w:fldCharType="end"/></w:r>'
+            link = f'<w:r><w:t xml:space="preserve">{_escaped(words)}</w:t></w:r>'
+            if place:
+                link = f'<w:hyperlink w:anchor="{place}">{link}</w:hyperlink>'
             style = f'<w:pPr><w:pStyle w:val="{styles[_ENTRY]}"/></w:pPr>'
             anchor._p.addprevious(parse_xml(f"<w:p {space}>{style}{begin}{link}{end}</w:p>"))  # noqa: SLF001
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -28,18 +29,8 @@ if TYPE_CHECKING:
     from fieldwork.study import Study
 
 _LISTED = [
-    *(
-        "figure",
-        "file",
-        "name",
-        "title",
-        "caption",
-        "alternative_text",
-        "source",
-        "chapter",
-        "width_inches",
-        "not_drawn",
-    ),
+    *("figure", "file", "name", "title", "caption", "alternative_text", "source", "chapter", "width_inches"),
+    *("called_out", "not_drawn"),
 ]
 
 __all__ = [
@@ -133,6 +124,8 @@ def publish_all(
     *,
     styles: Sequence[str] = ("book", "grey", "web", "slide"),
     names: Sequence[str] = (),
+    made: Sequence[Spec | Absence] | None = None,
+    called_out: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write every figure in several house styles, as a publisher wants them: `book/Quaie_Figure_03_02.pdf` and so on.
 
@@ -146,8 +139,10 @@ def publish_all(
     folder : Path          Folder for the styles' folders.
     study : str            Short name of the survey, `Study.name`, which file names begin with.
     names : sequence of str    Figures to write; none: all. The list has all either way.
+    made : sequence or None    What `describe` returned for the source; None: it is called.
+    called_out : mapping or None    Where the manuscript calls each figure out, by its name.
     """
-    made = describe(source)
+    made = describe(source) if made is None else made
     paths: list[Path] = []
     for style in styles:
         full = style in {"book", "page", "grey"}
@@ -157,12 +152,14 @@ def publish_all(
                 wanted = FORMATS if style == "book" else ("pdf", "svg", "png") if full else ("svg", "png")
                 paths += save(drawn, folder / style, name=publisher_name(drawn, study), formats=wanted, dpi=0)
     target = folder / "figures.csv"
-    listed = figure_list(made, study)
+    listed = figure_list(made, study, called_out or {})
     write_whole(target, guarded(listed).to_csv(index=False, lineterminator="\n").encode())
     return [*paths, target]
 
 
-def figure_list(made: Sequence[Spec | Absence], study: str) -> pd.DataFrame:
+def figure_list(
+    made: Sequence[Spec | Absence], study: str, called_out: Mapping[str, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """Return the list of figures that goes to a publisher with the manuscript, one row each, in the order of the book.
 
     `figure` is its number in the text, `file` the vector copy at print size, `width_inches` that of the text block. A figure
@@ -171,6 +168,7 @@ def figure_list(made: Sequence[Spec | Absence], study: str) -> pd.DataFrame:
     Parameters
     ----------
     made : as `describe` returns them. study : short name of the survey, `Study.name`.
+    called_out : where the manuscript calls each figure out, by its name.
     """
     rows = []
     for each in made:
@@ -182,6 +180,7 @@ def figure_list(made: Sequence[Spec | Absence], study: str) -> pd.DataFrame:
         }
         if isinstance(each, Spec):
             row |= {"caption": each.caption, "alternative_text": each.alt, "source": each.source}
+            row |= {"called_out": called_out.get(each.name, "")}
             row |= {"file": f"{publisher_name(each, study)}.pdf", "width_inches": f"{BOOK.width:g}"}
         else:
             row |= {"not_drawn": each.reason}

@@ -47,6 +47,8 @@ def cohort(source: Published) -> Spec | Absence:
         {"step": "set aside", "label": str(words.get(rule) or rule.replace("_", " ")), "count": count}
         for rule, count in sorted(rules.items(), key=lambda entry: (-entry[1], entry[0]))
     ]
+    if rules:
+        records.append({"step": "together", "label": "Set aside, together", "count": sum(rules.values())})
     records.append({"step": "accepted", "label": "Respondents accepted", "count": accepted})
     for measure in measures_of(source):
         for row in source.rows("adoption_gradient", "role_sd_corrected", measure=measure):
@@ -122,7 +124,7 @@ class _Flow:
             _arrow(axes, (middle, at + listed / 2), (x, at + listed / 2), ink.text)
             line = 1.18 * size.small / 72
             down = top + at + 0.07 * style.unit + line / 2
-            total = sum(count for _, count in self._steps("set aside"))
+            (_, total), *_ = self._steps("together")
             sheet.lines(x + 0.08, down, [f"Set aside: {total:,}"], size=size.small, weight="bold")
             down += 1.4 * line
             for count, lines in self._listed(style, sheet.width):

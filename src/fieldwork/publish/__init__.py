@@ -1,4 +1,4 @@
-"""What goes out of the house for one wave, in one folder: pages, book figures, essays, topline, data, how to cite them.
+"""What goes out of the house for one wave, in one folder: pages, book, essays, topline, data, how to cite them.
 
 It gathers what a run has made and published, and estimates nothing. A part is a function of the study and a folder.
 """
@@ -121,10 +121,10 @@ def _data(study: Study, out: Path) -> list[Path]:
 
 
 def _book(study: Study, out: Path) -> list[Path]:
-    """Draw every figure in the styles of the book, the page, the web and the slide, with the list of figures."""
-    from fieldwork.figures import publish_all, published_of  # noqa: PLC0415 - matplotlib
+    """Draw every figure in the styles of the book, the page, the web and the slide; list them; write the manuscript."""
+    from fieldwork.publish.book import write  # noqa: PLC0415 - matplotlib and documents
 
-    return publish_all(published_of(study.folder, study.wave), out / "book", study.name)
+    return write(study, out / "book")
 
 
 def _essays(study: Study, out: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from fieldwork.provenance import write_whole
 from fieldwork.schema import ESTIMATE_KEY
 from fieldwork.site import words
 from fieldwork.site.chapters import convert, titles
+from fieldwork.site.claim_tables import amendments_table, margins_table, multiverse_table, parts_table
 from fieldwork.site.codebook import codebook
 from fieldwork.site.explorer import explorer
 from fieldwork.site.material import FigureFiles, Material, gather, slug
@@ -28,7 +29,7 @@ from fieldwork.site.search import index
 from fieldwork.site.statement import statement
 from fieldwork.site.topline import Question, by_module, questions
 from fieldwork.site.type import font_faces
-from fieldwork.tables import Cell, Column, Table, claims_table, estimates_table, facts_table, guarded
+from fieldwork.tables import Table, claims_table, estimates_table, facts_table, guarded
 
 if TYPE_CHECKING:
     from fieldwork.study import Study
@@ -277,10 +278,10 @@ def _register(site: _Site, pages: Mapping[str, str]) -> None:
             "record": record,
             "slug": slug(str(record["id"])),
             "page": pages.get(str(record["id"]), ""),
-            "parts": _parts_table(record),
-            "margins": _margins_table(record),
-            "amendments": _amendments_table(record),
-            "multiverse": _multiverse_table(record),
+            "parts": parts_table(record),
+            "margins": margins_table(record),
+            "amendments": amendments_table(record),
+            "multiverse": multiverse_table(record),
         }
         for record in claims
     ]
@@ -337,10 +338,10 @@ def _finding(
         figure=figure,
         image=_image,
         forms=_FORMS,
-        parts=_parts_table(claim),
-        margins=_margins_table(claim),
-        amendments=_amendments_table(claim),
-        multiverse=_multiverse_table(claim),
+        parts=parts_table(claim),
+        margins=margins_table(claim),
+        amendments=amendments_table(claim),
+        multiverse=multiverse_table(claim),
         curve=material.figures.get(f"multiverse_{key}"),
         history=history(material, key),
         chapters=[(slug(name), chapters[name]) for name in made],
@@ -369,105 +370,6 @@ def _rows(estimates: pd.DataFrame, keys: Sequence[Mapping[str, Any]], wave: str)
                 match &= filled[name] == (value or "")
         chosen |= match
     return estimates[chosen]
-
-
-def _parts_table(claim: Mapping[str, Any]) -> Table | None:
-    parts = claim.get("parts") or []
-    if not parts:
-        return None
-    rows = []
-    for part in parts:
-        verdict = str(part["verdict"]) if part.get("judged", True) else ""
-        p = (
-            probability
-            if (probability := words.probability(part.get("p_adjusted")))
-            else words.probability(part.get("p_value"))
-        )
-        rows.append(
-            (
-                Cell(str(part["label"])),
-                Cell(
-                    words.estimate_words(part),
-                    reason=str(part.get("reason") or "") if part.get("estimate") is None else "",
-                ),
-                Cell(words.margin(part) if verdict else ""),
-                Cell(
-                    words.VERDICTS[verdict] if verdict else "shown, not judged",
-                    kind=f"verdict {verdict}" if verdict else "",
-                ),
-                Cell(p),
-                Cell(words.base_words(part)),
-            )
-        )
-    columns = (
-        Column("Part", "label"),
-        Column("Estimate and interval"),
-        Column("Margin", "number"),
-        Column("Verdict"),
-        Column("p, adjusted", "number"),
-        Column("Base"),
-    )
-    return Table(f"Parts of {claim['id']}", columns, tuple(rows))
-
-
-def _amendments_table(claim: Mapping[str, Any]) -> Table | None:
-    amendments = claim.get("amendments") or []
-    if not amendments:
-        return None
-    rows = tuple(
-        (
-            Cell(str(each["field"])),
-            Cell(words.said(each["before"])),
-            Cell(words.said(each["after"])),
-            Cell("can decide the verdict" if each["decides"] else "words only"),
-        )
-        for each in amendments
-    )
-    columns = (Column("What was changed", "label"), Column("As registered"), Column("Now"), Column("Weight"))
-    return Table(f"Amendments of {claim['id']} after the data were read", columns, rows)
-
-
-def _multiverse_table(claim: Mapping[str, Any]) -> Table | None:
-    found = claim.get("multiverse")
-    if not found:
-        return None
-    rows = tuple(
-        (
-            Cell(text),
-            Cell(str(counted["specifications"])),
-            Cell(str(counted["agree"])),
-            *(Cell(str(counted["verdicts"][name])) for name in words.VERDICTS),
-        )
-        for text, counted in (
-            ("At the registered margin", found["at_registered_margin"]),
-            ("At every margin tried", found),
-        )
-    )
-    columns = (
-        Column("Judged", "label"),
-        Column("Specifications", "number"),
-        Column("Same verdict", "number"),
-        *(Column(name, "number") for name in words.VERDICTS.values()),
-    )
-    return Table(f"{claim['id']} under other analytic choices", columns, rows)
-
-
-def _margins_table(claim: Mapping[str, Any]) -> Table | None:
-    verdicts = claim.get("verdict_by_margin") or {}
-    if not verdicts:
-        return None
-    unit = claim.get("margins_unit", claim.get("unit"))
-    declared = [abs(float(p["margin"])) for p in claim.get("parts", ()) if p.get("judged") and p.get("unit") == unit]
-    rows = tuple(
-        (
-            Cell(words.margin_of(str(margin), str(claim.get("margins_unit", "")))),
-            Cell(words.VERDICTS[verdict], kind=f"verdict {verdict}"),
-            Cell("declared beforehand" if any(abs(float(margin) - own) < 5e-4 for own in declared) else ""),
-        )
-        for margin, verdict in verdicts.items()
-    )
-    columns = (Column("Margin", "label"), Column("Verdict"), Column("Which"))
-    return Table("The same data under other margins", columns, rows)
 
 
 def _image(figure: FigureFiles) -> Markup:
