@@ -9,7 +9,8 @@ unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
 READY := .venv/.ready
-# The notebooks as a hand would run them, on a copy of the shipped study: a test writes into no folder of the project.
+# The notebooks as a hand would run them, on a copy of the shipped study with fewer replicates: a test writes into no folder of
+# the project.
 NBVAL := .fieldwork/nbval
 
 .PHONY: run test setup lint validity docs clean
@@ -19,6 +20,7 @@ run: $(READY)
 # The notebooks run beside the other tests, which leave a core idle now and then; what they say comes at the end.
 test: $(READY)
 	@rm -rf $(NBVAL) && mkdir -p $(NBVAL)/data && cp -r notebooks instruments study.toml $(NBVAL) && cp -r data/raw $(NBVAL)/data
+	@.venv/bin/python -c 'from pathlib import Path; from tests.quick import shorten; shorten(Path("$(NBVAL)"), replicates=99)'
 	@.venv/bin/python -m pytest -q --nbval-lax --nbval-current-env --rootdir $(NBVAL) -c /dev/null $(NBVAL)/notebooks \
 	  >$(NBVAL)/said 2>&1 & notebooks=$$!; trap "kill $$notebooks" INT TERM; \
 	  .venv/bin/python -m pytest -q -m "not slow" -n 2 --dist loadscope --no-loadscope-reorder tests src; others=$$?; \
