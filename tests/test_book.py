@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from docx import Document
 from docx.oxml.ns import qn
+from pypdf import PdfReader
 
 from fieldwork.errors import EssayError
 from fieldwork.essays.book import manuscript
+from fieldwork.essays.proof import proof
 from fieldwork.figures import describe, numbered, published_of
-from fieldwork.publish.book import write
+from fieldwork.publish.book import _pictures, write
 from fieldwork.publish.outline import _shared, outline
 from fieldwork.study import Study
 
@@ -72,6 +74,18 @@ def made(ready):
     listed = pd.read_csv(folder / "figures.csv", dtype="string", keep_default_na=False)
     text = (folder / "manuscript.docx").read_bytes()
     return SimpleNamespace(folder=folder, paths=paths, listed=listed, text=text, document=Document(io.BytesIO(text)))
+
+
+@pytest.fixture(scope="module")
+def proofed(made):
+    reader = PdfReader(made.folder / "proof.pdf")
+    pages = [page.extract_text() for page in reader.pages]
+    return SimpleNamespace(reader=reader, pages=pages, letters=letters("".join(pages)))
+
+
+def letters(text):
+    """Return a text without what a typesetter moves: spaces, hyphens at the end of lines, marks, capitals."""
+    return re.sub(r"\W+", "", text).casefold()
 
 
 @pytest.fixture
@@ -128,7 +142,7 @@ def test_the_files_beside_the_manuscript_are_those_of_its_list(made):
     names = {path.relative_to(made.folder).as_posix() for path in made.paths}
     stem = row["file"].removesuffix(".pdf")
     forms = {f"book/{stem}.{form}" for form in ("pdf", "svg", "png", "csv", "txt", "json")}
-    assert names == forms | {"figures.csv", "manuscript.docx"}
+    assert names == forms | {"figures.csv", "manuscript.docx", "proof.pdf"}
     words = json.loads((made.folder / "book" / f"{stem}.json").read_text())
     assert (words["title"], words["alt"]) == (row["title"], row["alternative_text"])
     assert row["figure"] == f"Figure {words['chapter']}.{words['number']}"
@@ -255,8 +269,61 @@ def test_two_essays_may_use_the_same_names(study):
     assert len(names) == len(set(names))
 
 
+def test_the_proof_is_typeset_at_trim_size_tagged_and_says_that_it_is_accessible(made, proofed):
+    root = proofed.reader.trailer["/Root"]
+    sizes = {(float(page.mediabox.width), float(page.mediabox.height)) for page in proofed.reader.pages}
+    assert sizes == {(432.0, 648.0)}
+    assert root["/MarkInfo"]["/Marked"]
+    assert b"pdfuaid" in root["/Metadata"].get_data()
+    assert proofed.reader.metadata.title == Study.open(made.folder.parents[1]).title
+
+
+def described(node):
+    """Return the alternative texts of a structure tree, in its order."""
+    node = node.get_object()
+    if isinstance(node, list):
+        return [text for each in node for text in described(each)]
+    if not isinstance(node, dict):
+        return []
+    own = [str(node["/Alt"])] if "/Alt" in node else []
+    return own + (described(node["/K"]) if "/K" in node else [])
+
+
+def test_the_proof_shows_each_figure_once_with_its_number_and_its_alternative_text(made, proofed):
+    drawn = made.listed[made.listed["not_drawn"] == ""]
+    texts = described(proofed.reader.trailer["/Root"]["/StructTreeRoot"])
+    assert sorted(texts) == sorted(drawn["alternative_text"])
+    for row in drawn.to_dict("records"):
+        # In the list of figures, and under the figure.
+        assert proofed.letters.count(letters(row["figure"] + row["title"])) >= 2, row["figure"]
+    for row in made.listed[made.listed["not_drawn"] != ""].to_dict("records"):
+        line = letters(f"{row['figure']}. {row['title']}. Not drawn: {row['not_drawn']}")
+        assert proofed.letters.count(line) == 2, line
+
+
+def test_the_proof_says_what_the_manuscript_says(made, proofed):
+    lines = [line.text for line in made.document.paragraphs if line.style.name.startswith("Heading")]
+    assert len(lines) > 8
+    assert [line for line in lines if letters(line) not in proofed.letters] == ["Figures that were not drawn"]
+    assert letters("Estimate 0.90 scale points (95% interval 0.60 to 1.20; margin 0.50;") in proofed.letters
+
+
+def test_pages_have_running_heads_and_the_banner(made, proofed):
+    opened = Study.open(made.folder.parents[1])
+    assert all(letters(opened.banner) in letters(page) for page in proofed.pages)
+    heads = [page.split("\n")[0] for page in proofed.pages]
+    assert opened.title in heads[1:]
+    assert "4. Adoption gradient" in heads
+
+
 def test_the_same_study_gives_the_same_bytes(ready, made):
-    assert manuscript(book_of(ready)) == made.text
+    again = book_of(ready)
+    assert manuscript(again) == made.text
+    source = published_of(ready)
+    assert (
+        proof(again, _pictures(describe(source), made.folder / "book", "demo"))
+        == (made.folder / "proof.pdf").read_bytes()
+    )
 
 
 def test_a_wave_without_findings_still_has_a_manuscript(tmp_path):

@@ -28,7 +28,7 @@ from fieldwork.essays.forms import as_blocks, as_html, as_list, as_markdown, as_
 from fieldwork.essays.making import sources_of
 from fieldwork.essays.render import render
 from fieldwork.essays.source import lint, read
-from fieldwork.essays.typeset import _compile, typst_source
+from fieldwork.essays.typeset import compiled, typst_source
 from fieldwork.provenance import code_hash
 from fieldwork.study import Study
 from fieldwork.tables import Cell, Column, Table, crossed_table
@@ -434,7 +434,7 @@ def test_markup_in_labels_stays_text_in_every_form():
     table = Table(evil, (Column(evil, "label"), Column(evil, "number")), ((Cell(evil), Cell("1", evil)),))
     assert "<b>" not in as_html(table, "t", "Table 1")
     text = f"#set document(title: [x])\n{as_typst(table)}"
-    assert _compile(text, {}, stamp=0, format="pdf").startswith(b"%PDF")
+    assert compiled(text, {}, stamp=0, format="pdf").startswith(b"%PDF")
 
 
 def test_labels_are_no_markup_in_lists_to_paste():
@@ -590,7 +590,7 @@ def test_the_compiler_refuses_a_picture_without_its_text(made):
     without = re.sub(r', alt: "[^"]*"', "", text)
     assert without != text
     with pytest.raises(EssayError, match="could not be typeset"):
-        _compile(without, files, stamp=0, format="pdf", pdf_standards=["ua-1"])
+        compiled(without, files, stamp=0, format="pdf", pdf_standards=["ua-1"])
 
 
 def prose_beside_exhibits(*heights):
@@ -604,7 +604,7 @@ def prose_beside_exhibits(*heights):
         '#import "house.typ": essay, floating\n#show: essay.with(title: "T", date: datetime(year: 2026, month: 1, day: 1))\n'
         f"{words * 12}\n\n#floating({boxes})\n\n{words * 120}"
     )
-    pages = [page.extract_text() for page in PdfReader(io.BytesIO(_compile(text, {}, stamp=0, format="pdf"))).pages]
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(compiled(text, {}, stamp=0, format="pdf"))).pages]
     return [sum("prose" in line for line in page.split("\n")) for page in pages if "exhibit" in page]
 
 

@@ -55,6 +55,7 @@ class BookChapter:
     notes : list             Blocks of each note.
     exhibits : mapping       Figures and tables by name, in order.
     elsewhere : mapping      Number of the chapter that a figure stands in, for figures of other chapters.
+    essay : bool             An essay: its tables float as in print by itself; elsewhere they stand where they are spoken of.
     """
 
     number: int
@@ -63,6 +64,7 @@ class BookChapter:
     notes: list[list[Block]]
     exhibits: Mapping[str, Exhibit]
     elsewhere: Mapping[str, int]
+    essay: bool = False
 
     @property
     def heading(self) -> str:

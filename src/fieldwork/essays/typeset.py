@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from fieldwork.essays.exhibits import Exhibit
     from fieldwork.essays.render import Essay
 
-__all__ = ["fonts", "table_picture", "to_pdf", "typst_source"]
+__all__ = [
+    "compiled",
+    "floating",
+    "fonts",
+    "raw",
+    "shown_in_print",
+    "table_picture",
+    "to_pdf",
+    "typst_source",
+]
 
 _PACKAGES = ("font_source_serif_pro", "font_source_sans_pro")
 _HOUSE = "house.typ"
@@ -42,8 +51,8 @@ def fonts() -> list[str]:
 
 def typst_source(tree: Tree, essay: Essay) -> str:
     """Return the whole essay as Typst; exhibits are raw, so that alternative texts and table heads survive."""
-    whole = exhibits_in(tree, essay, _shown)
-    whole["blocks"] = list(_floating(whole["blocks"]))
+    whole = exhibits_in(tree, essay, shown_in_print)
+    whole["blocks"] = list(floating(whole["blocks"]))
     content = json.dumps({**whole, "meta": {}}, ensure_ascii=False).encode()
     body = pandoc(["-f", "json", "-t", "typst", "--wrap=none"], content).decode()
     source = essay.source
@@ -55,9 +64,11 @@ def typst_source(tree: Tree, essay: Essay) -> str:
     return f'#import "{_HOUSE}": essay, floating\n#show: essay.with({head})\n\n{body}'
 
 
-def _shown(exhibit: Exhibit) -> list[Block]:
+def shown_in_print(exhibit: Exhibit) -> list[Block]:
     """Return an exhibit as raw Typst: a figure, or a table; only a table of more than a page does not float."""
     said = f"caption: [*#{quoted(exhibit.title)}*]"
+    if exhibit.label:
+        said += f", numbering: _ => {quoted(exhibit.label)}"
     if exhibit.table is None:
         picture = f"image({quoted(exhibit.id + '.svg')}, width: 100%, alt: {quoted(exhibit.alt)})"
         text = f"#figure({picture}, kind: image, supplement: [Figure], {said}) <{exhibit.id}>"
@@ -67,7 +78,7 @@ def _shown(exhibit: Exhibit) -> list[Block]:
     return [{"t": "RawBlock", "c": [_FLOATS if floats else "typst", text]}]
 
 
-def _floating(blocks: Sequence[Block]) -> Iterator[Block]:
+def floating(blocks: Sequence[Block]) -> Iterator[Block]:
     """Yield the blocks with exhibits that stand one after another set together, which the template places."""
 
     def floats(block: Block) -> bool:
@@ -76,15 +87,20 @@ def _floating(blocks: Sequence[Block]) -> Iterator[Block]:
     for together, run in groupby(blocks, key=floats):
         if together:
             listed = ",\n".join(f"[{block['c'][1]}]" for block in run)
-            yield {"t": "RawBlock", "c": ["typst", f"#floating({listed})"]}
+            yield raw(f"#floating({listed})")
         else:
             yield from run
+
+
+def raw(text: str) -> Block:
+    """Return a block of Typst as it stands."""
+    return {"t": "RawBlock", "c": ["typst", text]}
 
 
 def to_pdf(tree: Tree, essay: Essay) -> bytes:
     """Return the essay as PDF/UA-1; EssayError with the compiler's words where it refuses."""
     files = {f"{each.id}.svg": each.files["svg"] for each in essay.exhibits.values() if each.table is None}
-    return _compile(typst_source(tree, essay), files, stamp=epoch(essay), pdf_standards=["ua-1"], format="pdf")
+    return compiled(typst_source(tree, essay), files, stamp=epoch(essay), pdf_standards=["ua-1"], format="pdf")
 
 
 def table_picture(exhibit: Exhibit) -> bytes:
@@ -98,15 +114,17 @@ def table_picture(exhibit: Exhibit) -> bytes:
         "#set table(stroke: none, inset: (x: 4pt, y: 3pt))\n#show table: set par(justify: false, leading: 0.5em)\n"
         f"#block[*#{heading}*]\n{as_typst(exhibit.table)}"
     )
-    return few_colours(_compile(text, {}, stamp=0, format="png", ppi=_PICTURE_PPI))
+    return few_colours(compiled(text, {}, stamp=0, format="png", ppi=_PICTURE_PPI))
 
 
-def _compile(text: str, files: dict[str, bytes], *, stamp: int, **options: Any) -> bytes:  # noqa: ANN401 - of the compiler
+def compiled(text: str, files: Mapping[str, bytes], *, stamp: int, **options: Any) -> bytes:  # noqa: ANN401 - of the compiler
+    """Return what Typst makes of a source with the templates of the house beside it; EssayError where it refuses."""
     import typst  # noqa: PLC0415 - where documents are made
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / _HOUSE).write_bytes((TEMPLATES / _HOUSE).read_bytes())
+        for template in TEMPLATES.glob("*.typ"):
+            (folder / template.name).write_bytes(template.read_bytes())
         (folder / "essay.typ").write_text(text, encoding="utf-8")
         for file, content in files.items():
             (folder / file).write_bytes(content)

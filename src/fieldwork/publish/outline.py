@@ -141,6 +141,8 @@ class _Writer:
         for number in sorted(numbers):
             page = _Page(self.facts, number, self.titles.get(number, "Results"), self.labels)
             self._opening(page)
+            if number == _CLAIMS:
+                self._register(page)
             self._figures(page)
             if findings.get(number):
                 page.head(2, "Hypotheses and findings")
@@ -148,7 +150,7 @@ class _Writer:
                 with _told(_where(self.facts, self.lines, str(finding["id"]))):
                     self._finding(page, finding)
             if number == _CLAIMS:
-                self._register(page)
+                self._outside(page)
             if page.blocks:
                 yield page.done()
 
@@ -167,7 +169,7 @@ class _Writer:
             lines = [*([opening] if opening else []), [_text(source.author)]]
             blocks = [*({"t": "Para", "c": line} for line in lines), *blocks]
             elsewhere = {name: self.home[name] for name in essay.exhibits if name in self.home}
-            yield BookChapter(number, source.title, blocks, notes, essay.exhibits, elsewhere)
+            yield BookChapter(number, source.title, blocks, notes, essay.exhibits, elsewhere, essay=True)
 
     def appendix(self) -> BookChapter:
         """Return the methods statement, row by row."""
@@ -209,8 +211,8 @@ class _Writer:
 
     def _figures(self, page: _Page) -> None:
         own = [each for each in self.made if each.chapter == page.number]
-        if own and page.number not in {_FLOW, _CLAIMS}:
-            page.head(2, "What was measured")
+        if own and page.number != _FLOW:
+            page.head(2, "Other analytic choices" if page.number == _CLAIMS else "What was measured")
         for each in own:
             if isinstance(each, Absence):
                 page.say(_undrawn(each).line)
@@ -257,6 +259,8 @@ class _Writer:
         with _told("claims.json"):
             self.facts.need("claims.json", "estimates.parquet")
             page.table("register", Table(whole.title, tuple(whole.columns[at] for at in kept), rows, whole.notes))
+
+    def _outside(self, page: _Page) -> None:
         outside = facts_of(self.facts)["external"]
         if self.facts.external:
             page.head(2, "What others say")
