@@ -259,6 +259,28 @@ def test_a_fault_of_an_essay_is_told_with_its_line(study):
     assert refused(study).where == "essays/roles.md, line 7"
 
 
+def test_a_figure_of_the_study_s_own_is_numbered_in_its_essay_and_its_file_laid_beside_the_others(study, tmp_path):
+    figures = study / "reports" / "2026Q1" / "figures"
+    for path in [*figures.glob("spread.*")]:
+        shutil.copy(path, path.with_name(f"house{path.suffix}"))
+    (study / "essays" / "roles.md").write_text(ESSAY + "\n{{ figure.house }}\n")
+    (study / "essays" / "second.md").write_text(ESSAY + "\n{{ figure.house }}\n")
+    seal(study)
+    folder = tmp_path / "book"
+    paths = write(Study.open(study), folder, styles=("book",), names=("none",))
+    row = pd.read_csv(folder / "figures.csv", dtype="string").set_index("name").loc["house"]
+    assert (row["figure"], row["file"]) == ("Figure 10.1", "Demo_Figure_10_01.pdf")
+    assert row["called_out"] == "chapter 10; referred to in chapter 11"
+    assert {path.suffix for path in paths if path.stem == "Demo_Figure_10_01"} == {
+        ".svg", ".pdf", ".png", ".csv", ".txt", ".json",
+    }  # fmt: skip
+    document = Document(folder / "manuscript.docx")
+    assert words_of(document).count("[INSERT Figure 10.1 about here]") == 1
+    assert "[Figure 10.1 stands in chapter 10]" in words_of(document)
+    texts = described(PdfReader(folder / "proof.pdf").trailer["/Root"]["/StructTreeRoot"])
+    assert texts.count(row["alternative_text"]) == 2
+
+
 def test_two_essays_may_use_the_same_names(study):
     (study / "essays" / "again.md").write_text(ESSAY.replace("On roles", "Again"))
     document = Document(io.BytesIO(manuscript(book_of(study))))

@@ -204,6 +204,19 @@ def test_a_stale_estimate_stops_the_build_with_its_line(study):
     assert "fieldwork run --wave 2026Q1" in error.hint
 
 
+def test_a_delivery_outside_the_study_is_found_where_it_lies(study, tmp_path):
+    delivery = tmp_path / "elsewhere" / "2026Q1" / "delivery.csv"
+    delivery.parent.mkdir(parents=True)
+    delivery.write_text("resp_id\n")
+    settings = study / "study.toml"
+    settings.write_text(f'[data]\nraw = "../elsewhere"\n{settings.read_text()}')
+    read_by_the_run = {"study.toml": sha(settings), "{raw}/delivery.csv": sha(delivery)}
+    seal(study, inputs=read_by_the_run)
+    assert checked(study)
+    delivery.write_text("resp_id\n1\n")
+    assert "input {raw}/delivery.csv changed" in refused(study).title
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [

@@ -124,8 +124,8 @@ class ChapterExhibits(Exhibits):
     def placed(self, exhibit: Exhibit) -> Exhibit:
         """Return a figure numbered as its file is named, and a table by chapter; a figure without a number keeps its own."""
         if exhibit.kind == "figure":
-            own = f"{self._chapter}.{exhibit.number}"
-            return replace(exhibit, label=self._figures.get(exhibit.name, own))
+            own = sum(each.kind == "figure" and each.name not in self._figures for each in self.shown.values())
+            return replace(exhibit, label=self._figures.get(exhibit.name, f"{self._chapter}.{own + 1}"))
         return replace(exhibit, label=f"{self._chapter}.{exhibit.number}", apart=f"{self._chapter}-")
 
     def show_drawn(self, spec: Spec) -> Exhibit:

@@ -173,7 +173,12 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _input(study: Study, mirror: Path, label: str) -> Path:
-    """Return where an input of the manifest lies; deliveries may lie outside the study."""
+    """Return where an input of the manifest lies; deliveries and the key of pseudonyms may lie outside the study."""
+    place, _, inside = label.partition("/")
+    if place == "{raw}":
+        return (study.raw if study.files else study.raw / study.wave) / inside
+    if place == "{key}" and study.key_file is not None:
+        return study.key_file
     path = study.folder / label
     return _staged(study, mirror, path) if path.is_relative_to(study.folder) else path
 

@@ -126,6 +126,7 @@ def publish_all(
     names: Sequence[str] = (),
     made: Sequence[Spec | Absence] | None = None,
     called_out: Mapping[str, str] | None = None,
+    more: Sequence[Mapping[str, str]] = (),
 ) -> list[Path]:
     """Write every figure in several house styles, as a publisher wants them: `book/Quaie_Figure_03_02.pdf` and so on.
 
@@ -141,6 +142,7 @@ def publish_all(
     names : sequence of str    Figures to write; none: all. The list has all either way.
     made : sequence or None    What `describe` returned for the source; None: it is called.
     called_out : mapping or None    Where the manuscript calls each figure out, by its name.
+    more : sequence    Rows of the list for figures that are not of the register, with columns of `figure_list`.
     """
     made = describe(source) if made is None else made
     paths: list[Path] = []
@@ -153,6 +155,9 @@ def publish_all(
                 paths += save(drawn, folder / style, name=publisher_name(drawn, study), formats=wanted, dpi=0)
     target = folder / "figures.csv"
     listed = figure_list(made, study, called_out or {})
+    if more:
+        rows = pd.DataFrame([dict.fromkeys(_LISTED, "") | dict(row) for row in more], columns=_LISTED)
+        listed = pd.concat([listed, rows.astype("string")], ignore_index=True)
     write_whole(target, guarded(listed).to_csv(index=False, lineterminator="\n").encode())
     return [*paths, target]
 

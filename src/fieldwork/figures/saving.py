@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from fieldwork.chapter import guarded
-from fieldwork.figures.spec import Absence, Figure, Spec, encoded
+from fieldwork.figures.spec import Figure, encoded
 from fieldwork.figures.style import STYLES
 from fieldwork.provenance import write_whole
 
@@ -53,7 +54,23 @@ def _content(figure: Figure, ending: str, dpi: int) -> bytes:
     return encoded(figure, ending, dpi=dpi if ending == "png" else None)
 
 
-def publisher_name(figure: Figure | Spec | Absence, study: str) -> str:
+class Numbered(Protocol):
+    """Anything with a name and a place in the book."""
+
+    @property
+    def name(self) -> str:
+        """Name of a figure's files, beside the pages."""
+
+    @property
+    def chapter(self) -> int:
+        """Chapter of the book."""
+
+    @property
+    def number(self) -> int:
+        """Number in the chapter; 0: none."""
+
+
+def publisher_name(figure: Numbered, study: str) -> str:
     """Return the file name that a publisher asks for: survey, chapter and number, as `Quaie_Figure_03_02`.
 
     Parameters

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fieldwork.essays.book import manuscript
 from fieldwork.essays.proof import proof
 from fieldwork.figures import Spec, describe, publish_all, published_of, publisher_name
 from fieldwork.figures.spec import encoded
+from fieldwork.figures.style import BOOK
 from fieldwork.provenance import write_whole
 from fieldwork.publish.outline import outline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fieldwork.essays.book import Book
+    from fieldwork.essays.exhibits import Exhibit
     from fieldwork.figures import Absence
     from fieldwork.study import Study
 
@@ -38,13 +41,66 @@ def write(study: Study, folder: Path, *, styles: Sequence[str] = _STYLES, names:
     made = describe(source)
     book = outline(study, made)
     text = manuscript(book)
+    own = list(_own(book, study))
     paths = publish_all(
-        source, folder, study.name, styles=styles, names=names, made=made, called_out=called_out(book)
+        source, folder, study.name, styles=styles, names=names, made=made, called_out=called_out(book),
+        more=[each.row(called_out(book)) for each in own],
     )  # fmt: skip
-    documents = {"manuscript.docx": text, "proof.pdf": proof(book, _pictures(made, folder / "book", study.name))}
+    for each in own:
+        for ending, content in each.files.items():
+            target = folder / "book" / f"{each.file}.{ending}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, content)
+            paths.append(target)
+    pictures = _pictures(made, folder / "book", study.name) | {each.exhibit.id: each.files["svg"] for each in own}
+    documents = {"manuscript.docx": text, "proof.pdf": proof(book, pictures)}
     for name, content in documents.items():
         write_whole(folder / name, content)
     return [*paths, *(folder / name for name in documents)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A figure of an essay that is none of the register: a study's own, as the run saved it."""
+
+    exhibit: Exhibit
+    chapter: int
+    number: int
+    study: str
+    files: Mapping[str, bytes]
+
+    @property
+    def name(self) -> str:
+        return self.exhibit.name
+
+    @property
+    def file(self) -> str:
+        return publisher_name(self, self.study)
+
+    def row(self, places: Mapping[str, str]) -> dict[str, str]:
+        """Return its row of the list of figures."""
+        return {
+            "figure": self.exhibit.heading,
+            "file": f"{self.file}.{'pdf' if 'pdf' in self.files else 'svg'}",
+            "name": self.name,
+            "title": self.exhibit.title,
+            "caption": self.exhibit.caption,
+            "alternative_text": self.exhibit.alt,
+            "source": self.exhibit.source,
+            "chapter": str(self.chapter),
+            "width_inches": f"{BOOK.width:g}",
+            "called_out": places[self.name],
+        }
+
+
+def _own(book: Book, study: Study) -> Iterator[_Own]:
+    for chapter in book.chapters:
+        for exhibit in chapter.own:
+            if exhibit.kind == "figure" and exhibit.files:
+                vector = study.reports / "figures" / f"{exhibit.name}.pdf"
+                more = {"pdf": vector.read_bytes()} if vector.is_file() else {}
+                number = int(exhibit.label.rpartition(".")[2])
+                yield _Own(exhibit, chapter.number, number, study.name, {**exhibit.files, **more})
 
 
 def _pictures(made: Sequence[Spec | Absence], folder: Path, study: str) -> dict[str, bytes]:

@@ -161,14 +161,21 @@ class _Writer:
         last = max((*self.home.values(), _CLAIMS))
         for number, source in enumerate(self.sources, last + 1):
             lint(source, claims=self.facts.known, cited=known)
-            exhibits = ChapterExhibits(self.facts, number, self.labels)
+            exhibits = ChapterExhibits(self.facts, number, dict(self.labels))
             essay = render(source, self.facts, exhibits)
             tree, notes = taken_apart(essay, bibliography, f"{number}-")
             blocks = mapped(tree["blocks"], _unnamed)
             opening = [{"t": "Emph", "c": [_text(source.subtitle)]}] if source.subtitle else []
             lines = [*([opening] if opening else []), [_text(source.author)]]
             blocks = [*({"t": "Para", "c": line} for line in lines), *blocks]
-            elsewhere = {name: self.home[name] for name in essay.exhibits if name in self.home}
+            elsewhere = {
+                name: self.home[name]
+                for name, each in essay.exhibits.items()
+                if each.kind == "figure" and name in self.home
+            }
+            for name, shown in essay.exhibits.items():
+                if shown.kind == "figure" and name not in self.home:
+                    self.labels[name], self.home[name] = shown.label, number
             yield BookChapter(number, source.title, blocks, notes, essay.exhibits, elsewhere, essay=True)
 
     def appendix(self) -> BookChapter:
