@@ -28,7 +28,7 @@ report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" 
 WORLDS = {"quaie": report.QUAIE, "ospo": report.OSPO, "nothing": report.NOTHING, "hostile": report.HOSTILE}
 VOID = {"meta", "img", "br", "hr", "input"}
 SCRIPT = (ROOT / "src/fieldwork/site/script.js").read_text()
-SCRIPTED = {"explorer.html", "search.html"}
+SCRIPTED = {"explorer.html", "figures.html", "search.html"}
 
 
 class Page(HTMLParser):
@@ -116,7 +116,7 @@ def test_every_page_has_what_a_reader_and_a_screen_reader_look_for(site):
         assert all("scope" in cell for cell in page.all("th")), path
 
 
-def test_no_page_can_run_or_fetch_anything_but_the_two_with_the_sites_own_script(site):
+def test_no_page_can_run_or_fetch_anything_but_those_with_the_sites_own_script(site):
     ours = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     for path, page in site.items():
         assert {tag for tag, _ in page.tags}.isdisjoint({"iframe", "object", "embed", "form", "link", "base"}), path
@@ -630,6 +630,20 @@ def test_the_gallery_shows_every_figure_in_colour_and_in_grey(pages, sites):
     assert sorted(image["src"] for image in page.all("img")) == sorted(f"figures/{name}.svg" for name in drawn * 2)
     assert len([each for each in page.all("figure") if each.get("class") == "grey"]) == len(drawn)
     assert "img-src data: 'self' file:;" in html.unescape(page.source)
+
+
+def test_a_figure_of_the_gallery_says_its_chapter_and_whom_it_shows(pages, sites):
+    page = pages["quaie"]["figures.html"]
+    plates = {each["id"]: each for each in page.all("section") if each.get("class") == "plate"}
+    everybody = [str(at) for at in range(len(report.ROLES))]
+    assert plates["gradient"]["data-roles"].split() == everybody
+    assert plates["spread"]["data-roles"] == ""
+    for name, plate in plates.items():
+        words = json.loads((sites["quaie"] / "figures" / f"{name}.json").read_text())
+        assert plate["data-chapter"] == str(words["chapter"])
+    offered = [each["value"] for each in page.all("option")]
+    assert offered == ["", *sorted({each["data-chapter"] for each in plates.values()}), "", *everybody]
+    assert "4. Adoption gradient" in page.text
 
 
 def test_a_first_wave_says_that_there_is_nothing_to_compare(pages):

@@ -120,7 +120,7 @@ def test_every_page_opens_whole_and_silent(seen):
         assert told["lang"] == "en-GB", path
         assert told["title"], path
         assert told["h1"] == 1, path
-        assert told["scripts"] == (path.name in {"explorer.html", "search.html"}), path
+        assert told["scripts"] == (path.name in {"explorer.html", "figures.html", "search.html"}), path
         assert told["missing"] == 0, path
         assert told["font"].startswith('"Fieldwork Sans"'), f"the style sheet does not apply on {path}"
         assert told["margin"] == "0px", path
@@ -175,6 +175,32 @@ def test_the_explorer_filters_and_sorts_by_keyboard(browser, sites):
             page.close()
 
 
+def test_the_gallery_is_filtered_by_keyboard(browser, sites):
+    for name, folder in sites.items():
+        page, faults = opened(browser, folder / "figures.html", 360)
+        try:
+            plates = page.locator("section.plate:visible")
+            whole = plates.count()
+            if not whole:
+                assert name == "nothing"
+                continue
+            status = page.locator("[role=status]")
+            assert status.inner_text() == f"{whole} figures."
+            page.locator("#filter-roles").focus()
+            page.keyboard.press("End")
+            role = page.locator("#filter-roles").input_value()
+            shown = plates.evaluate_all("all => all.map(n => n.dataset.roles.split(' '))")
+            assert 0 < len(shown) < whole
+            assert all(role in each for each in shown)
+            assert status.inner_text() == f"{len(shown)} of {whole} figures."
+            page.locator("[data-clear]").focus()
+            page.keyboard.press("Enter")
+            assert plates.count() == whole
+            assert faults == []
+        finally:
+            page.close()
+
+
 def test_the_search_finds_a_claim(browser, sites):
     for folder in sites.values():
         page, faults = opened(browser, folder / "search.html", 360)
@@ -203,6 +229,9 @@ def test_without_a_script_the_whole_table_and_the_whole_index_are_there(browser,
             source = (folder / "explorer.html").read_text()
             assert page.locator("tbody tr").count() == source.count('<tr><th scope="row">') > 0
             assert not page.locator(".controls").is_visible()
+            page.goto((folder / "figures.html").as_uri())
+            assert page.locator("section.plate:visible").count() == page.locator("section.plate").count()
+            assert not page.locator("main [data-controls]:visible").count()
             page.goto((folder / "search.html").as_uri())
             assert page.locator("main li:visible").count() == page.locator("main li").count() > 0
             assert not page.locator(".controls").is_visible()

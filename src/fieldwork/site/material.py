@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -34,6 +35,7 @@ _DOWNLOADS = {
     "multiverse.parquet": "Claims under other analytic choices (Parquet)",
     "multiverse.json": "Analytic choices (JSON)",
 }
+_SUBJECTS = ("role", "row", "column")  # columns of a figure's data that say whom a mark is about
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 
@@ -47,6 +49,8 @@ class FigureFiles:
     name, title, caption, alt, long_description, source : str    As saved with the figure.
     svg : bytes              The drawing.
     forms : tuple of str     Endings that lie in `figures/`.
+    chapter : int            Chapter of the book that it stands in; 0: none.
+    drawn : frozenset        Identifiers of what its rows and columns are of, as its data name them.
     """
 
     name: str
@@ -57,6 +61,8 @@ class FigureFiles:
     source: str
     svg: bytes
     forms: tuple[str, ...]
+    chapter: int = 0
+    drawn: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,4 +255,13 @@ def _figure(path: Path) -> FigureFiles:
         source=str(words.get("source", "")),
         svg=path.read_bytes(),
         forms=tuple(form for form in ("svg", "pdf", "png", "csv", "txt") if path.with_suffix(f".{form}").is_file()),
+        chapter=int(words.get("chapter") or 0),
+        drawn=_drawn(path.with_suffix(".csv")),
     )
+
+
+def _drawn(path: Path) -> frozenset[str]:
+    if not path.is_file():
+        return frozenset()
+    with path.open(encoding="utf-8", newline="") as file:
+        return frozenset(row[name] for row in csv.DictReader(file) for name in _SUBJECTS if row.get(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ _NAVIGATION = (
 )
 _FOLDERS = ("findings", "chapters", "roles", "stages")
 _FORMS = {"svg": "SVG", "pdf": "PDF", "png": "PNG", "csv": "data (CSV)", "txt": "alternative text"}
+_ROLES = ("role", "role_2")
 _PER_ROLE = 40  # respondents per role below which spread and order mostly stay undecided (measures.md, 2.8)
 
 
@@ -140,7 +142,7 @@ def write(study: str, wave: str, out: str) -> Path:
         downloads=material.downloads,
         **explorer(material),
     )
-    _gallery(site, pages)
+    _gallery(site, pages, chapters)
     _topline(site, asked)
     site.page("waves.html", "waves.html", "Change over waves", **over_waves(material))
     entries = index(material, pages, chapters, asked, _NAVIGATION)
@@ -258,17 +260,44 @@ def _perspectives(site: _Site, pages: Mapping[str, str]) -> None:
             )
 
 
-def _gallery(site: _Site, pages: Mapping[str, str]) -> None:
-    """Add the page of all figures, each with the findings that show it."""
+def _gallery(site: _Site, pages: Mapping[str, str], chapters: Mapping[str, str]) -> None:
+    """Add the page of all figures, each with the findings that show it, filtered by chapter and by role."""
+    material = site.material
     used: dict[str, list[tuple[str, str]]] = {}
-    for record in site.material.findings:
+    for record in material.findings:
         key = str(record["id"])
         for name in (str(record.get("figure") or ""), f"multiverse_{key}"):
             used.setdefault(name, []).append((key, pages[key]))
-    figures = [
-        ({"anchor": slug(name), "files": figure}, used.get(name, [])) for name, figure in site.material.figures.items()
+    judged = {
+        f"multiverse_{claim['id']}": {str(part.get(name)) for part in claim.get("parts") or () for name in _ROLES}
+        for claim in material.claims
+    }
+    figures: list[dict[str, Any]] = [
+        {
+            "anchor": slug(name),
+            "files": figure,
+            "found_in": used.get(name, []),
+            "roles": [
+                at
+                for at, role in enumerate(material.instrument.roles)
+                if role.id in figure.drawn | judged.get(name, set())
+            ],
+        }
+        for name, figure in material.figures.items()
     ]
-    site.page("figures.html", "figures.html", "Figures", allowed=site.with_files, figures=figures, forms=_FORMS)
+    heads = {int(name[:2]): title for name, title in chapters.items() if re.match(r"\d\d_", name)}
+    places = sorted({figure.chapter for figure in material.figures.values()} - {0})
+    shown = {at for each in figures for at in each["roles"]}
+    site.page(
+        "figures.html",
+        "figures.html",
+        "Figures",
+        allowed={**site.with_files, "script-src": site.with_script["script-src"]},
+        figures=figures,
+        forms=_FORMS,
+        places=[(place, f"{place}. {heads[place]}" if place in heads else f"Chapter {place}") for place in places],
+        roles=[(at, role.label) for at, role in enumerate(material.instrument.roles) if at in shown],
+    )
 
 
 def _register(site: _Site, pages: Mapping[str, str]) -> None:

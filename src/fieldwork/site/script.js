@@ -1,5 +1,5 @@
 "use strict";
-// Filters and sorts what already stands on the page. Without it every row is there, in the order of the table.
+// Filters and sorts what already stands on the page. Without it every row and every figure is there, in its order.
 (() => {
   const FIRST = 200;
   const fold = text => text.normalize("NFD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
@@ -90,6 +90,27 @@
     draw();
   }
 
+  function gallery(root) {
+    const choices = [...root.querySelectorAll("select[data-filter]")], status = root.querySelector("[role=status]");
+    const plates = [...root.querySelectorAll("section")].map(plate => ({ plate, of: each => plate.dataset[each].split(" ") }));
+    const draw = () => {
+      let kept = 0;
+      for (const { plate, of } of plates) {
+        plate.hidden = !choices.every(each => each.value === "" || of(each.dataset.filter).includes(each.value));
+        kept += plate.hidden ? 0 : 1;
+      }
+      tell(status, kept === plates.length ? `${kept} figures.` : `${kept} of ${plates.length} figures.`);
+    };
+    for (const each of choices) each.addEventListener("change", draw);
+    root.querySelector("[data-clear]").addEventListener("click", () => {
+      for (const each of choices) each.value = "";
+      draw();
+    });
+    root.querySelector("[data-controls]").hidden = false;
+    draw();
+  }
+
+  for (const root of document.querySelectorAll("[data-gallery]")) gallery(root);
   for (const root of document.querySelectorAll("[data-explorer]")) explore(root);
   for (const root of document.querySelectorAll("[data-search]")) search(root);
 })();
