@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -354,6 +355,23 @@ def test_a_wave_without_findings_still_has_a_manuscript(tmp_path):
     book = book_of(folder)
     assert [numbered(each) for each in describe(published_of(folder))] != []
     assert Document(io.BytesIO(manuscript(book))).core_properties.title == book.title
+
+
+def test_markup_in_labels_and_claims_stays_text(tmp_path):
+    folder = report.make(tmp_path / "study", report.HOSTILE)
+    seal(folder)
+    book = book_of(folder)
+    text = manuscript(book)
+    with zipfile.ZipFile(io.BytesIO(text)) as archive:
+        relations = archive.read("word/_rels/document.xml.rels").decode()
+    assert "evil.example" not in relations
+    assert any("<script>alert('x')</script>" in line for line in words_of(Document(io.BytesIO(text))))
+    pages = PdfReader(io.BytesIO(proof(book, _pictures(describe(published_of(folder)), tmp_path, "demo")))).pages
+    assert "alert" in "".join(page.extract_text() for page in pages)
+    addresses = [
+        str(note.get_object().get("/A", {}).get("/URI", "")) for page in pages for note in page.get("/Annots", ())
+    ]
+    assert not [address for address in addresses if address]
 
 
 def test_what_all_findings_share_is_said_once():

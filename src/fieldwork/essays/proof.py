@@ -60,4 +60,10 @@ def _shown(chapter: BookChapter, exhibit: Exhibit) -> list[Block]:
     if exhibit.table is None or chapter.essay:
         return [block]
     text = block["c"][1]
-    return [raw(f"#block(breakable: false)[{text}]" if len(exhibit.table.rows) <= _SHORT else text)]
+    return [
+        raw(
+            f"#block(breakable: false, above: 1.4em, below: 1.5em)[{text}]"
+            if len(exhibit.table.rows) <= _SHORT
+            else text
+        )
+    ]
