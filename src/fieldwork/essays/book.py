@@ -19,6 +19,7 @@ from fieldwork.essays.document import Block, exhibits_of, notes_heading, numbere
 from fieldwork.essays.exhibits import Exhibit, Exhibits, hold_to_record
 from fieldwork.essays.forms import as_blocks
 from fieldwork.essays.word import CALL, Listing, Paper, finished, listing_of, reference
+from fieldwork.tables import guarded
 
 if TYPE_CHECKING:
     from fieldwork.essays.facts import Facts
@@ -131,10 +132,8 @@ class ChapterExhibits(Exhibits):
     def show_drawn(self, spec: Spec) -> Exhibit:
         """Take a figure as the register of figures describes it; its pictures are drawn beside the manuscript."""
         self.facts.need("estimates.parquet")
-        names = ("title", "caption", "source", "long_description")
-        hold_to_record(
-            spec.name, spec.alt, {each: getattr(spec, each) for each in names}, spec.data.to_csv(index=False)
-        )
+        words = {each: getattr(spec, each) for each in ("title", "caption", "source", "long_description")}
+        hold_to_record(spec.name, spec.alt, words, guarded(spec.data).to_csv(index=False))
         return self.add("figure", spec.name, title=spec.title, caption=spec.caption, alt=spec.alt, source=spec.source)
 
 
