@@ -15,6 +15,7 @@ import pandas as pd
 from fieldwork.claims.amendments import Registration
 from fieldwork.claims.register import KEY, SECONDARY, Claim, Part, Register
 from fieldwork.errors import ClaimError, listed, nearest
+from fieldwork.schema import tuples_of
 from fieldwork.statistics.multiplicity import benjamini_hochberg, confidence_p, holm, three_sided
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def against_margins(
     """
     curves = {
         tuple(key): np.asarray(curve, dtype=np.float64)
-        for key, curve in zip(draws[list(KEY)].itertuples(index=False, name=None), draws["draws"], strict=True)
+        for key, curve in zip(tuples_of(draws[list(KEY)]), draws["draws"], strict=True)
     }
     held = _held(published)
     p_own: dict[str, float] = {}
@@ -172,7 +173,7 @@ def _held(published: pd.DataFrame | None) -> frozenset[tuple[str, ...]]:
     if published is None:
         return frozenset()
     rows = published.loc[published["status"] == "suppressed", list(KEY)]
-    return frozenset(rows.itertuples(index=False, name=None))
+    return frozenset(tuples_of(rows))
 
 
 def _bounds(curve: Floats, alpha: float) -> tuple[float, float]:
@@ -247,7 +248,7 @@ def _with_p(
     keeps what the chapter wrote.
     """
     out = estimates.copy()
-    place = {tuple(key): i for i, key in enumerate(out[list(KEY)].itertuples(index=False, name=None))}
+    place = {tuple(key): i for i, key in enumerate(tuples_of(out[list(KEY)]))}
     users: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     for claim in register.claims:
         for i, part in enumerate(claim.parts):
@@ -315,9 +316,7 @@ class _Judging:
         self.register, self.tested, self.survey, self.registration = register, tested, survey, registration
         self.rows: dict[tuple[str, ...], Mapping[Any, Any]] = {
             tuple(key): row
-            for key, row in zip(
-                published[list(KEY)].itertuples(index=False, name=None), published.to_dict("records"), strict=True
-            )
+            for key, row in zip(tuples_of(published[list(KEY)]), published.to_dict("records"), strict=True)
         }
         self.sizes = _sizes(register, registration)
         changed = bool(registration.hash) and registration.hash != register.digest

@@ -40,6 +40,7 @@ from fieldwork.constructs.multi_answers import (
     thinnest,
 )
 from fieldwork.errors import DesignError, listed
+from fieldwork.schema import tuples_of
 from fieldwork.statistics.multiplicity import benjamini_hochberg
 from fieldwork.statistics.multiresponse import Tally, item_statistics, items_test, permutation_test
 from fieldwork.statistics.proportion import (
@@ -105,7 +106,7 @@ def estimate_for(
         ledger.refuse(
             "", "prevalence", "proportion", "the instrument of this wave asks no question with several answers"
         )
-    there = set(made.bases[_KEY].itertuples(index=False, name=None))
+    there = set(tuples_of(made.bases[_KEY]))
     for each in asked_for:
         reason = _not_there(instrument, each)
         if reason and _key(each) not in there:

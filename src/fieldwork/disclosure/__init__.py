@@ -243,9 +243,9 @@ def _levels_of_before(out: pd.DataFrame, released: pd.DataFrame | None) -> Flags
     rows = schema.conform(released, schema.RELEASED)
     rows = rows[~rows["wave"].isin(out["wave"].unique()) & (rows["stage"] == "") & (rows["role_2"] == "")]
     key = ["wave", "measure", "statistic", "role", "segment"]
-    shown = set(rows.loc[rows["shown"], key].itertuples(index=False, name=None))
-    never = {name[1:] for name in rows[key].itertuples(index=False, name=None) if name not in shown}
-    each = out[["measure", "statistic", "role", "role_2", "segment"]].itertuples(index=False, name=None)
+    shown = set(schema.tuples_of(rows.loc[rows["shown"], key]))
+    never = {name[1:] for name in schema.tuples_of(rows[key]) if name not in shown}
+    each = schema.tuples_of(out[["measure", "statistic", "role", "role_2", "segment"]])
     return np.array(
         [
             any((measure, CHANGES[statistic], name, segment) in never for name in (role, role_2) if name)
@@ -266,13 +266,11 @@ def _since(out: pd.DataFrame, own: Floats, before: pd.DataFrame, smallest: int) 
     released: dict[tuple[str, ...], list[tuple[str, float, bool]]] = {}
     rows = before.dropna(subset=["n"])
     for key, segment, n, shown in zip(
-        rows[names].itertuples(index=False, name=None), rows["segment"], rows["n"], rows["shown"], strict=True
+        schema.tuples_of(rows[names]), rows["segment"], rows["n"], rows["shown"], strict=True
     ):
         released.setdefault(key, []).append((segment, float(n), bool(shown)))
     moved, hidden = np.zeros(len(out), dtype=bool), np.zeros(len(out), dtype=bool)
-    for place, (key, mine) in enumerate(
-        zip(out[names].itertuples(index=False, name=None), out["segment"], strict=True)
-    ):
+    for place, (key, mine) in enumerate(zip(schema.tuples_of(out[names]), out["segment"], strict=True)):
         for segment, n, shown in released.get(key, ()):
             apart = abs(own[place] - n)
             nested = segment == mine or "" in {segment, mine}
@@ -418,16 +416,16 @@ def _tied(out: pd.DataFrame, held: Flags) -> Flags:
     whole = ["construct", "measure", "role", "stage", "segment"]
     answer = ["construct", "measure", "item"]
     # An answer that stands alone is no part of a sum: it has no row of its own among them.
-    counted = set(out.loc[sums & (out["item"] != "").to_numpy(dtype=bool), answer].itertuples(index=False, name=None))
-    answers = np.fromiter((key in counted for key in out[answer].itertuples(index=False, name=None)), bool, len(out))
+    counted = set(schema.tuples_of(out.loc[sums & (out["item"] != "").to_numpy(dtype=bool), answer]))
+    answers = np.fromiter((key in counted for key in schema.tuples_of(out[answer])), bool, len(out))
     cells = held & ~sums & ~elsewhere
-    gone = set(out.loc[cells & named, [*whole, "item"]].itertuples(index=False, name=None))
-    part = set(out.loc[cells & answers, whole].itertuples(index=False, name=None))
+    gone = set(schema.tuples_of(out.loc[cells & named, [*whole, "item"]]))
+    part = set(schema.tuples_of(out.loc[cells & answers, whole]))
     if not gone and not part:
         return np.zeros(len(out), dtype=bool)
     rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
-    tied = (not gone.isdisjoint(_cells(*row)) for row in rows.itertuples(index=False, name=None))
-    summed = (key in part for key in out[whole].itertuples(index=False, name=None))
+    tied = (not gone.isdisjoint(_cells(*row)) for row in schema.tuples_of(rows))
+    summed = (key in part for key in schema.tuples_of(out[whole]))
     found = np.where(elsewhere, _from_others(out, gone), np.fromiter(tied, bool, len(out)))
     return np.asarray(found | (sums & np.fromiter(summed, bool, len(out))), dtype=np.bool_)
 
@@ -437,7 +435,7 @@ def _from_others(out: pd.DataFrame, gone: set[tuple[str, ...]]) -> Flags:
     roles: dict[tuple[str, ...], set[str]] = {}
     for construct, measure, role, *place in gone:
         roles.setdefault((construct, measure, *place), set()).add(role)
-    keys = out[["construct", "measure", "stage", "segment", "item"]].itertuples(index=False, name=None)
+    keys = schema.tuples_of(out[["construct", "measure", "stage", "segment", "item"]])
     shown = out["estimate"].notna()
     return np.array(
         [
@@ -452,8 +450,8 @@ def _contrasted(out: pd.DataFrame) -> Flags:
     """Return which rows are cells that a contrast rests on: they are the last to be held for the sake of others."""
     rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
     contrasts = rows[rows["segment"].str.contains(" v ", regex=False)]
-    wanted = {cell for row in contrasts.itertuples(index=False, name=None) for cell in _cells(*row)}
-    keys = rows.drop(columns="role_2").itertuples(index=False, name=None)
+    wanted = {cell for row in schema.tuples_of(contrasts) for cell in _cells(*row)}
+    keys = schema.tuples_of(rows.drop(columns="role_2"))
     return np.fromiter((key in wanted for key in keys), bool, len(rows))
 
 

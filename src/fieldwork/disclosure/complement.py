@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
+from fieldwork.schema import tuples_of
+
 __all__ = ["ALIASES", "ELSEWHERE", "FUNCTIONS", "SUMS", "Lines", "curved", "feasible", "lines_of", "protect"]
 
 Floats = npt.NDArray[np.float64]
@@ -182,20 +184,18 @@ def curved(estimates: pd.DataFrame, held: Flags, count: Floats, thinnest: Floats
         cells = held & (statistic == f"{axis}_mean") & (estimates["role_2"] == "").to_numpy(dtype=bool)
         cells &= (estimates[axis] != "").to_numpy(dtype=bool)
         largest: dict[tuple[str, ...], float] = {}
-        for place, name in zip(
-            np.flatnonzero(cells), estimates.loc[cells, key].itertuples(index=False, name=None), strict=True
-        ):
+        for place, name in zip(np.flatnonzero(cells), tuples_of(estimates.loc[cells, key]), strict=True):
             largest[name] = max(largest.get(name, 0.0), float(count[place]))
         if largest:
             curves = np.isin(statistic, _CURVES[axis])
-            names = estimates[key].itertuples(index=False, name=None)
+            names = tuples_of(estimates[key])
             reach = np.array([largest.get(name, -1.0) for name in names])
             found |= curves & (reach >= thinnest)
     for twin, originals in _TWINS.items():
         key = ["measure", "stage", "segment", "item"] + ([] if twin == "precedence_strength" else ["role"])
-        gone = set(estimates.loc[held & np.isin(statistic, originals), key].itertuples(index=False, name=None))
+        gone = set(tuples_of(estimates.loc[held & np.isin(statistic, originals), key]))
         if gone:
-            told = np.array([name in gone for name in estimates[key].itertuples(index=False, name=None)])
+            told = np.array([name in gone for name in tuples_of(estimates[key])])
             found |= (statistic == twin) & told
     return found
 

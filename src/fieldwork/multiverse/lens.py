@@ -15,6 +15,7 @@ from fieldwork.constructs.cells import SurveyDesign, axis
 from fieldwork.constructs.ledger import Estimates, interval_of
 from fieldwork.constructs.ordinal_lens import ModelLens, model_lens, population_mean
 from fieldwork.errors import ConvergenceError, DesignError
+from fieldwork.schema import tuples_of
 from fieldwork.statistics.cumulative_links import link_named
 from fieldwork.statistics.spread import log_ratio, spread
 
@@ -66,7 +67,7 @@ def through_model(instrument: Instrument, design: SurveyDesign, parts: Sequence[
     same. A model that does not settle is `not_assessable`, with the term.
     """
     table = cells.estimates
-    place = {tuple(key): i for i, key in enumerate(table[list(KEY)].itertuples(index=False, name=None))}
+    place = {tuple(key): i for i, key in enumerate(tuples_of(table[list(KEY)]))}
     fitted: dict[tuple[str, str], _Seen | str] = {}
     rows: list[dict[str, Any]] = []
     drawn: list[dict[str, Any]] = []
@@ -96,7 +97,7 @@ def through_model(instrument: Instrument, design: SurveyDesign, parts: Sequence[
         if key not in keys and table["status"].iloc[i] == "not_assessable":
             rows.append({str(name): value for name, value in table.iloc[i].items()})
             keys.add(key)
-    inside = [tuple(k) in keys for k in cells.bases[list(KEY)].itertuples(index=False, name=None)]
+    inside = [tuple(k) in keys for k in tuples_of(cells.bases[list(KEY)])]
     bases = cells.bases.loc[np.array(inside, dtype=bool)]
     made = pd.DataFrame(rows, columns=table.columns).astype(table.dtypes.to_dict())
     return Estimates(made, pd.DataFrame(drawn, columns=[*KEY, "draws"]), bases.reset_index(drop=True))

@@ -201,7 +201,7 @@ class _Estimator:
         made = _each_once(Estimates.joined(whole))
         table = publish(made.estimates, policy, made.bases, released)
         table = table[table["status"].isin(["ok", "flagged"])]
-        return set(table[list(KEY)].itertuples(index=False, name=None))
+        return set(schema.tuples_of(table[list(KEY)]))
 
     def people(self, claim: Claim, part: Part, specification: Specification) -> frozenset[str]:
         """Name who answered what a part asks, in the roles and at the stages that it names, under a specification."""
@@ -277,7 +277,7 @@ def _constructs(claim: Claim) -> tuple[str, ...]:
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    return list(table[list(KEY)].itertuples(index=False, name=None))
+    return list(schema.tuples_of(table[list(KEY)]))
 
 
 def _only(made: Estimates, keys: set[tuple[str, ...]]) -> Estimates:
