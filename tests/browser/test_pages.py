@@ -1,6 +1,7 @@
 """Pages in a real browser, opened from a folder with the network off: complete, silent, styled, narrow enough to read."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
