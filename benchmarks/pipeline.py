@@ -1,6 +1,6 @@
 """The engine beside those that exist, on the same notebooks, in one run: what runs again, and what that costs.
 
-    python -m benchmarks.pipeline                   engines and reports, a quarter of an hour; writes docs/pipeline.md
+    python -m benchmarks.pipeline                   engines and reports, most of an hour; writes docs/pipeline.md
     python -m benchmarks.pipeline --only engines    engines alone | reports; prints, writes nothing
     python -m benchmarks.pipeline --repeats 1       once each, for a look; prints, writes nothing
 
@@ -347,7 +347,10 @@ def _somewhere() -> Iterator[Path]:
 def engine_table(repeats: int, peers: str = PEERS) -> str:
     """Measure every engine and return two tables: seconds, and how many of the eight notebooks ran."""
     listed = engines(peers)
-    costs = {engine.name: measured(engine, repeats, 5) for engine in listed}
+    costs = {}
+    for engine in listed:
+        costs[engine.name] = measured(engine, repeats, 5)
+        print(f"{engine.name}: {costs[engine.name]['cold'].wall:.1f} s cold", flush=True)
     events = ["cold", *EVENTS]
     head = f"| engine | {' | '.join(events)} |\n|{'---|' * (len(events) + 1)}"
     seconds = [

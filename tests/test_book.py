@@ -230,10 +230,7 @@ def test_a_stale_estimate_stops_the_book_before_anything_is_drawn(study, tmp_pat
 
 
 def test_an_estimate_held_back_after_the_run_stops_the_book_with_file_and_line(study):
-    path = study / "reports" / "2026Q1" / "estimates.parquet"
-    table = pd.read_parquet(path)
-    table.loc[table["statistic"] == "role_sd_corrected", "status"] = "suppressed"
-    table.to_parquet(path)
+    report.hold_back(study, "role_sd_corrected")
     seal(study)
     error = refused(study)
     assert error.title == "an estimate that the essay quotes is held back"

@@ -183,10 +183,7 @@ def test_an_estimate_suppressed_after_the_essay_was_written_stops_the_build_with
 
 
 def test_a_claim_whose_deciding_estimate_is_held_back_is_not_quoted(study):
-    path = study / "reports" / "2026Q1" / "estimates.parquet"
-    table = pd.read_parquet(path)
-    table.loc[table["statistic"] == "role_sd_corrected", "status"] = "suppressed"
-    table.to_parquet(path)
+    report.hold_back(study, "role_sd_corrected")
     seal(study)
     error = refused(study)
     assert error.title == "an estimate that the essay quotes is held back"

@@ -408,3 +408,11 @@ def _write(path: Path, text: str) -> None:
 
 def _json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def hold_back(folder: Path, statistic: str) -> None:
+    """Hold back every row of a statistic after the run, as a later gate might."""
+    path = next((folder / "reports").iterdir()) / "estimates.parquet"
+    table = pd.read_parquet(path)
+    table.loc[table["statistic"] == statistic, "status"] = "suppressed"
+    table.to_parquet(path)

@@ -63,7 +63,7 @@ def outline(study: Study, made: Sequence[Made]) -> Book:
         with _told(_where(facts, lines, key)):
             checked(record, facts.estimates)
     material = material_of(str(study.folder), study.wave, "")
-    writer = _Writer(facts, material, made)
+    writer = _Writer(facts, material, made, lines)
     chapters = [*writer.chapters(), *writer.essays()]
     appendix = writer.appendix()
     dates = [each.date for each in writer.sources]
@@ -120,7 +120,7 @@ class _Page:
 class _Writer:
     """Writes the chapters of one book."""
 
-    def __init__(self, facts: Facts, material: Material, made: Sequence[Made]) -> None:
+    def __init__(self, facts: Facts, material: Material, made: Sequence[Made], lines: Mapping[str, int]) -> None:
         self.facts, self.material, self.made = facts, material, made
         self.claims = facts_of(facts)["claim"]
         self.labels = {each.name: f"{each.chapter}.{each.number}" for each in made if isinstance(each, Spec)}
@@ -128,7 +128,7 @@ class _Writer:
         self.titles = {
             int(name[:2]): title for name, title in titles(material.chapters).items() if re.match(r"\d\d_", name)
         }
-        self.lines = _lines_of(facts)
+        self.lines, self.seen = lines, quality(material)
         self.shared = _shared([str(record.get("limitations") or "") for record in material.findings])
         self.sources = [text for text in texts_of(facts.study.folder) if text.wave in ("", facts.study.wave)]
 
@@ -197,7 +197,7 @@ class _Writer:
 
     def _opening(self, page: _Page) -> None:
         """Write what the chapters that judge nothing have instead of findings."""
-        seen = quality(self.material)
+        seen = self.seen
         if page.number == _FLOW and seen["flow"]:
             counts = {name: f"{count:,}" for name, count in seen["flow"].items()}
             page.say(
