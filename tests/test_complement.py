@@ -211,7 +211,7 @@ class TestDominance:
         rows = table([[40, 40], [40, 40]])
         key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
         bases = rows[key].assign(
-            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False, adds_up="", tells="",
+            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False, adds_up="", tells="", cell="",
             largest_share=largest, two_largest_share=two, largest_weight=pd.NA,
         )  # fmt: skip
         return publish(rows, Policy(), schema.conform(bases, schema.BASES))
@@ -229,7 +229,7 @@ class TestDominance:
         rows = table([[40, 40], [40, 40]])
         key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
         bases = rows[key].assign(
-            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False, adds_up="", tells="",
+            smallest_n=rows["n"], smallest_organisations=rows["n_organisations"], hits=pd.NA, alike=False, adds_up="", tells="", cell="",
             largest_share=0.3, two_largest_share=0.45, largest_weight=pd.NA,
         )  # fmt: skip
         published = publish(rows, strict, schema.conform(bases, schema.BASES))

@@ -28,7 +28,7 @@ def based(table, **columns):
     """Bases of rows that rest on themselves; `columns` say what else is behind them."""
     bases = table[KEY].assign(
         smallest_n=table["n"], smallest_organisations=table["n_organisations"], hits=pd.NA, alike=False, adds_up="",
-        tells="", largest_share=pd.NA, two_largest_share=pd.NA, largest_weight=pd.NA,
+        tells="", cell="", largest_share=pd.NA, two_largest_share=pd.NA, largest_weight=pd.NA,
     )  # fmt: skip
     for name, values in columns.items():
         bases[name] = values

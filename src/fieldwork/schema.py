@@ -120,6 +120,7 @@ BASES = Table(
             "string",
             "shares, apart by ; and each as measure|segment|item, that could be worked out from the row",
         ),
+        Column("cell", "string", "answer, as item of answer_share, whose share among the same people the row is"),
         Column("largest_share", "Float64", "share of the weight that the largest organisation carries"),
         Column("two_largest_share", "Float64", "share of the weight that the two largest organisations carry"),
         Column("largest_weight", "Float64", "largest weight of one respondent behind the row, over the median of them"),

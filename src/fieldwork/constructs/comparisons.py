@@ -275,11 +275,12 @@ def share(
     note: str = "",
     adds_up: str = "",
     tells: str = "",
+    cell: str = "",
     **place: str,
 ) -> None:
     """Add a weighted share with its exact interval; with nobody in the base it is refused, below 30 flagged.
 
-    `adds_up`, `tells`: see `Ledger.add`.
+    `adds_up`, `tells`, `cell`: see `Ledger.add`.
     """
     design = ledger.design
     n, clusters = _base(design, used)
@@ -293,7 +294,7 @@ def share(
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
     ledger.add(
         measure, statistic, "proportion", draws=interval.quantile((ranks + 0.5) / len(ranks)),
-        hits=int((hit & used).sum()), adds_up=adds_up, tells=tells,
+        hits=int((hit & used).sum()), adds_up=adds_up, tells=tells, cell=cell,
         estimate=interval.estimate, std_error=se if se > NIL else math.nan,
         conf_low=interval.conf_low, conf_high=interval.conf_high, conf_level=0.95, n_effective=interval.n_effective,
         method="korn_graubard", status="flagged" if small else "ok",

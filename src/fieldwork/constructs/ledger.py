@@ -103,6 +103,7 @@ class Ledger:
         carried: tuple[float, float, float] | None = None,
         adds_up: str = "",
         tells: str = "",
+        cell: str = "",
         **fields: Any,  # noqa: ANN401
     ) -> None:
         """Add a row; `smallest` (respondents, organisations) is that of the thinnest group behind it, for the gate.
@@ -112,7 +113,8 @@ class Ledger:
         heaviest respondent over the median, where those who answered are not the holders of the row's role. Shares of the
         alternatives of one question add to one, so that a single one that is held back could be worked out: `adds_up` names
         the sets (apart by `;`) that the row is a member of. `tells` names the shares,
-        each as measure|segment|item, that it would give away: it is held back with any of them. `fields` are columns of the
+        each as measure|segment|item, that it would give away: it is held back with any of them. `cell` is the answer, as
+        `item` of `answer_share` names it, whose share among the same people the row is. `fields` are columns of the
         estimates table; what is not finite is stored as missing.
         """
         row: dict[str, Any] = {
@@ -138,7 +140,7 @@ class Ledger:
         base = {**key, "smallest_n": n, "smallest_organisations": organisations, "hits": hits, "alike": alike}
         if carried is not None:
             base.update(zip(_CARRIED, map(_finite, carried), strict=True))
-        self.bases.append({**base, "adds_up": adds_up, "tells": tells})
+        self.bases.append({**base, "adds_up": adds_up, "tells": tells, "cell": cell})
         if draws is not None:
             self.drawn.append({**key, "draws": np.asarray(draws, dtype=np.float64)})
 

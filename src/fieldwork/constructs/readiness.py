@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs import stalls
+from fieldwork.constructs.answers import bands, profiled, set_of
 from fieldwork.constructs.cells import axis, layer_weights
 from fieldwork.constructs.colleagues import MINIMUM_INFORMANTS, MINIMUM_ORGANISATIONS, answers, informants_of
 from fieldwork.constructs.comparisons import share
@@ -73,12 +74,7 @@ def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[
 
 
 def _profile(ledger: Ledger, instrument: Instrument, role: Axis | None) -> None:
-    keys = instrument.keys
-    items = [
-        item
-        for item in instrument.measures(CONSTRUCT)
-        if item.kind == "ordinal" and item.name not in {keys.stage, keys.stage_organisation} and len(item.options) > 2
-    ]
+    items = profiled(instrument)
     if role is None or not items:
         what = "roles" if role is None else "ordinal items on readiness"
         ledger.refuse("prep", "ready_share", "proportion", f"the instrument of this wave has no {what}")
@@ -86,9 +82,11 @@ def _profile(ledger: Ledger, instrument: Instrument, role: Axis | None) -> None:
     code = role.index(ledger.design.responses[role.name])
     for item in items:
         values = answers(ledger.design, item)
-        ready = values >= sorted(item.codes)[-2]
+        ready, top = values >= sorted(item.codes)[-2], bands(item)[-1].name
         for g, label in enumerate(role.labels):
-            share(ledger, item.name, "ready_share", ready, (code == g) & ~np.isnan(values), role=label)
+            used = (code == g) & ~np.isnan(values)
+            sets = set_of(item, "bands", f"role={label}")
+            share(ledger, item.name, "ready_share", ready, used, adds_up=sets, cell=top, role=label)
 
 
 # ---------------------------------------------------------------------------------------------- claim and roles' own

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
+from fieldwork.disclosure.answers import as_cells, lines_of_means, whole_of
 from fieldwork.disclosure.complement import ELSEWHERE, FUNCTIONS, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
@@ -53,6 +54,7 @@ def publish(
       same role, stage, answer and measure, every contrast that rests on the cell, and every sum over the answers beside it;
     - it is a share of a set that adds to one, of which a single share, or one of too few people, would be held back; or a
       held share could be worked out from it;
+    - it is the share of an answer whose question's mean, or another share of which, is held back for the same people;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it, or the whole or a segment of it, was released before on a base that differs by 1 to 9 people, whose answers would be
       the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out;
@@ -132,6 +134,7 @@ class _Behind:
     largest, two_largest : share of the weight that one and two organisations carry; 0 where not known.
     heaviest : largest weight of one respondent over the median of them; NaN where not known.
     sets : rows of each set of shares that adds to one. tells : row, and the rows that could be worked out from it.
+    cell : the answer whose share the row is; empty for all others.
     """
 
     n: Floats
@@ -145,6 +148,7 @@ class _Behind:
     heaviest: Floats
     sets: tuple[Ints, ...]
     tells: tuple[tuple[int, Ints], ...]
+    cell: pd.Series
 
 
 def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
@@ -158,6 +162,7 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
     heaviest = np.full(len(out), np.nan)
     sets: tuple[Ints, ...] = ()
     tells: tuple[tuple[int, Ints], ...] = ()
+    cell = pd.Series("", index=out.index, dtype="string")
     if bases is not None:
         key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
         joined = out[key].merge(schema.conform(bases, schema.BASES), on=key, how="left", validate="one_to_one")
@@ -169,7 +174,8 @@ def _behind(out: pd.DataFrame, bases: pd.DataFrame | None) -> _Behind:
         largest, two_largest = numbers(joined["largest_share"], 0.0), numbers(joined["two_largest_share"], 0.0)
         heaviest = joined["largest_weight"].to_numpy(dtype=np.float64, na_value=np.nan)
         sets, tells = tuple(_places(joined["adds_up"]).values()), _told(out, joined["tells"])
-    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest, heaviest, sets, tells)
+        cell = joined["cell"].fillna("")
+    return _Behind(n, organisations, own, hits, own - hits, alike, largest, two_largest, heaviest, sets, tells, cell)
 
 
 def _places(names: pd.Series) -> dict[str, Ints]:
@@ -338,7 +344,9 @@ def _complementary(
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
-    tables = tuple(lines_of(out))
+    cells_of = as_cells(out, behind.cell)
+    tables = (*lines_of(cells_of), *lines_of_means(cells_of))
+    whole = whole_of(cells_of)
     assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
     while True:
         before = held.copy()
@@ -369,6 +377,7 @@ def _complementary(
         curves |= curved(out, held & assessed, behind.own, behind.n) & ~held
         held |= _tied(out, held & own)
         _hold_alternatives(behind, held, policy)
+        whole.hold(held)
         if (held == before).all():
             return held | curves
 

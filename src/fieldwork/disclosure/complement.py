@@ -218,6 +218,10 @@ def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: F
     if not len(A):
         return 0.0, np.inf
     b = A @ count[unknown]
+    if len(A) == 1:
+        # One margin: the cell is anything from none to all that its margin leaves, or free where it is not of the margin.
+        mine = bool(A[0, unknown == cell].any())
+        return (float(b[0]) if A.sum() == 1 and mine else 0.0), (float(b[0]) if mine else np.inf)
     aim = (unknown == cell).astype(np.float64)
     ends = []
     for sign in (1.0, -1.0):

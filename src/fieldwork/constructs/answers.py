@@ -1,0 +1,231 @@
+"""Answers to each question as they were given: the share of every answer over all, and of bands by role and by stage.
+
+Population level. Other constructs publish answers of some questions (`prevalence`, `share`, `owner_share`, `ready_share`, mean
+ranks): those are not published a second time. Recoding before publication: Hundepool et al. (2012), Statistical Disclosure
+Control, ch. 5 (global recoding). Own code: it is one of the tables that the project exists for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
+from fieldwork.constructs.teams import totals_by_group
+from fieldwork.statistics.proportion import korn_graubard
+from fieldwork.statistics.replicates import Floats, Ints, infer
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.cells import SurveyDesign
+    from fieldwork.instrument import Instrument, Item
+
+__all__ = ["Band", "asked_and_told", "bands", "estimate_for", "profiled", "set_of"]
+
+CHAPTER = "03c_answers"
+CONSTRUCT = "sample"
+STATISTIC = "answer_share"
+CODED = ("single", "ordinal", "flag")
+# Slots of the analysis of which other constructs publish every answer.
+ELSEWHERE = ("owner", "team_fn", "stall", "stall_point", "stall_cause", "delay")
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Neighbouring points of a scale taken together.
+
+    Attributes
+    ----------
+    name : str                  Ids of its options joined by `+`, as `item` of the estimates has it.
+    places : tuple of int       Their places among the options in order of code.
+    """
+
+    name: str
+    places: tuple[int, ...]
+
+
+def bands(item: Item) -> tuple[Band, ...]:
+    """Return the bands of an ordered scale: the top two points, up to two at the bottom, and what lies between them.
+
+    Of K points the top box is the last two, as in `ready_share`, the bottom box the first min(2, K - 2), the middle the K - 4
+    that are left, where there are any. A scale of two points has no bands: its points are taken one by one. The rule knows the
+    scale alone, never the answers.
+
+    >>> from fieldwork.instrument import Item
+    >>> points = [{"code": k, "id": str(k), "label": f"point {k}"} for k in range(1, 6)]
+    >>> [band.name for band in bands(Item(name="conf", kind="ordinal", label="Confidence", options=points))]
+    ['1+2', '3', '4+5']
+    """
+    ids = [option.id for option in sorted(item.options, key=lambda option: option.code)]
+    K = len(ids)
+    bottom = min(2, K - 2)
+    cuts = [(0, bottom), (bottom, K - 2), (K - 2, K)] if K > 2 else [(place, place + 1) for place in range(K)]
+    return tuple(Band("+".join(ids[low:high]), tuple(range(low, high))) for low, high in cuts if high > low)
+
+
+def asked_and_told(instrument: Instrument) -> tuple[Item, ...]:
+    """Return the questions whose answers this construct publishes, in order.
+
+    They have a list of answers, of which one is given. Left out: what is restricted, checks of attention (they decide who is in
+    the data), and what other constructs publish every answer of.
+    """
+    checks = {rule.item for rule in instrument.quality}
+    told = {item.name for slot in ELSEWHERE for item in instrument.slot(slot)}
+    return tuple(
+        item
+        for item in instrument.items
+        if item.kind in CODED and not item.restricted and item.name not in checks and item.name not in told
+    )
+
+
+def set_of(item: Item, of: str = "answers", group: str = "") -> str:
+    """Name a set of shares that adds to one; a name that ends in `=` is of a band and what it is the sum of."""
+    return f"answers|{item.name}|{of}|{group}"
+
+
+def profiled(instrument: Instrument) -> tuple[Item, ...]:
+    """Return the items of which `readiness` publishes each role's share in the top two points."""
+    keys = instrument.keys
+    return tuple(
+        item
+        for item in instrument.measures("readiness")
+        if item.kind == "ordinal" and item.name not in {keys.stage, keys.stage_organisation} and len(item.options) > 2
+    )
+
+
+def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
+    """Estimate the share of each answer to each question with a list of answers.
+
+    `answer_share`, of those who were asked and answered, by weight: over all, of every answer (`item`: the option's id; of a
+    yes/no question, yes alone) with Korn and Graubard's interval. Of questions that are put to everybody on an ordered scale
+    (`Instrument.measures_of_everybody`) also of its `bands` (`item`: ids joined by `+`), over all, by role and by stage; the top
+    band of a role is not repeated where it is published as `ready_share`. Below 30 respondents `flagged`.
+
+    A respondent without a role or stage counts over all only. An answer to a question about the respondent (role, stage, what is
+    tagged `sample`, what analyses adjust for) makes a group of people: the gate judges it by the people in it. Shares carry no
+    draws, so claims are not tested on them. Columns: `schema.ESTIMATES`.
+    """
+    ledger = Ledger(design, instrument.wave, CHAPTER, CONSTRUCT)
+    keys = instrument.keys
+    groups_people = {keys.role, keys.stage, keys.stage_organisation, *keys.adjust_for}
+    everybody = {item.name for item in instrument.measures_of_everybody() if item.kind == "ordinal"}
+    ready = {item.name for item in profiled(instrument)} if design.role is not None else set()
+    for item in asked_and_told(instrument):
+        place = _places(design, item)
+        if (place < 0).all():
+            ledger.refuse(item.name, STATISTIC, "proportion", "nobody was asked, or nobody answered", n=0)
+            continue
+        classifies = item.name in groups_people or "sample" in item.constructs
+        _answers(ledger, item, place, people=classifies)
+        if item.name in everybody:
+            _banded(ledger, item, place, told=item.name in ready)
+    return ledger.table()
+
+
+def _places(design: SurveyDesign, item: Item) -> Ints:
+    """Place of each answer among the options in order of code (n,), -1 where there is none."""
+    coded = item.dtype != "string"
+    options = sorted(item.options, key=lambda option: option.code)
+    known = {(option.code if coded else option.id): place for place, option in enumerate(options)}
+    return np.array([known.get(value, -1) for value in design.responses[item.name].to_list()], dtype=np.int64)
+
+
+def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool) -> None:
+    """Add the share of every answer over all; of `people`, each answer makes a group that the gate judges by its own size."""
+    design, used = ledger.design, place >= 0
+    options = [option.id for option in sorted(item.options, key=lambda option: option.code)]
+    counted = _Counted.of(design, place, len(options), np.zeros(len(place), dtype=np.int64), 1)
+    single = {Band(option, (k,)) for k, option in enumerate(options)}
+    parts = [band for band in bands(item) if band not in single] if item.kind == "ordinal" else []
+    for k, option in enumerate(options):
+        if item.kind == "flag" and k == 0:
+            continue
+        smallest = None
+        if people:
+            mine = used & (place == k)
+            sides = [mine, used & ~mine] if item.kind == "flag" else [mine]
+            smallest = (min(int(s.sum()) for s in sides), min(len(np.unique(design.cluster[s])) for s in sides))
+        within = [f"{set_of(item)}|{band.name}=" for band in parts if k in band.places]
+        sets = [set_of(item), *within, *([set_of(item, "bands")] if k in _alone(item) else [])]
+        adds_up = "" if item.kind == "flag" else ";".join(sets)
+        _row(ledger, item, counted, 0, Band(option, (k,)), smallest=smallest, adds_up=adds_up)
+
+
+def _alone(item: Item) -> set[int]:
+    """Places of the answers that are a band by themselves."""
+    return {band.places[0] for band in bands(item) if len(band.places) == 1} if item.kind == "ordinal" else set()
+
+
+def _banded(ledger: Ledger, item: Item, place: Ints, *, told: bool) -> None:
+    """Add the shares of the bands over all, by role and by stage; `told`: another construct has the roles' top band."""
+    design, found = ledger.design, bands(item)
+    K = len(item.options)
+    everyone = _Counted.of(design, place, K, np.zeros(len(place), dtype=np.int64), 1)
+    for band in found:
+        if len(band.places) > 1:
+            sets = f"{set_of(item, 'bands')};{set_of(item)}|{band.name}="
+            _row(ledger, item, everyone, 0, band, adds_up=sets)
+    for key, axis in (("role", design.role), ("stage", design.stage)):
+        if axis is None:
+            continue
+        code = axis.index(design.responses[axis.name])
+        counted = _Counted.of(design, np.where(code >= 0, place, -1), K, code, len(axis.labels))
+        for g, label in enumerate(axis.labels):
+            for band in found[:-1] if told and key == "role" else found:
+                _row(ledger, item, counted, g, band, adds_up=set_of(item, "bands", f"{key}={label}"), **{key: label})
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Answers by group.
+
+    Attributes
+    ----------
+    weight : (1 + B, G, K) float       Weight of those who gave each answer, in every layer.
+    hits : (G, K) int                  Respondents.
+    organisations : (G,) int           Organisations of those who answered.
+    """
+
+    weight: Floats
+    hits: Ints
+    organisations: Ints
+
+    @classmethod
+    def of(cls, design: SurveyDesign, place: Ints, K: int, group: Ints, groups: int) -> _Counted:
+        used = place >= 0
+        given = np.zeros((len(place), K))
+        given[np.flatnonzero(used), place[used]] = 1.0
+        hits = np.zeros((groups, K), dtype=np.int64)
+        np.add.at(hits, (group[used], place[used]), 1)
+        pairs = np.unique(np.column_stack([group[used], design.cluster[used]]), axis=0)
+        organisations = np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
+        total = totals_by_group(design, given, group, groups, used).total
+        return cls(np.asarray(total), hits, organisations)
+
+
+def _row(ledger: Ledger, item: Item, counted: _Counted, group: int, band: Band, **more: Any) -> None:  # noqa: ANN401
+    """Add one share with its interval."""
+    places: Sequence[int] = list(band.places)
+    n, clusters = int(counted.hits[group].sum()), int(counted.organisations[group])
+    base: dict[str, Any] = {"n": n, "n_organisations": clusters, "item": band.name, **more}
+    if n == 0:
+        ledger.refuse(item.name, STATISTIC, "proportion", "nobody answered", **base)
+        return
+    weight = counted.weight[:, group]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inference = infer(weight[:, places].sum(axis=1) / weight.sum(axis=1), clusters)
+    se = float(np.nan_to_num(inference.std_error))
+    interval = korn_graubard(float(inference.estimate), se if se > NIL else 0.0, n, clusters)
+    small = n < SMALL_BASE
+    ledger.add(
+        item.name, STATISTIC, "proportion", hits=int(counted.hits[group, places].sum()), estimate=interval.estimate,
+        std_error=se if se > NIL else math.nan, conf_low=interval.conf_low, conf_high=interval.conf_high, conf_level=0.95,
+        n_effective=interval.n_effective, method="korn_graubard", status="flagged" if small else "ok",
+        reason=f"small base: fewer than {SMALL_BASE} respondents" if small else "", **base,
+    )  # fmt: skip
