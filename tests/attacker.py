@@ -163,6 +163,7 @@ SCALE = {"scale_point": (1.0, 5.0), "proportion": (0.0, 1.0), "index": (0.0, 1.0
 AXES = ("role", "stage", "segment")
 PLACE = ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment", "item"]
 CHANGES = {"mean_change": "role_mean", "shift": "ridit"}
+ANSWERS = "answer_share"
 PINNED = 0.1  # of a scale: the p% rule, read for an answer instead of a turnover
 
 
@@ -170,16 +171,23 @@ def facts(published, exact, bases=None):
     """Merge what is published with what is so: columns `n_exact`, `estimate_exact`, `hits`, `smallest`, `shown`."""
     both = published.merge(exact[[*PLACE, "estimate", "n"]], on=PLACE, suffixes=("", "_exact"), validate="one_to_one")
     if bases is None:
-        both["hits"], both["smallest_n"], both["adds_up"] = np.nan, np.nan, ""
+        both["hits"], both["smallest_n"], both["adds_up"], both["cell"] = np.nan, np.nan, "", ""
     else:
         key = [name for name in PLACE if name in bases.columns]
-        both = both.merge(bases[[*key, "hits", "smallest_n", "adds_up"]], on=key, how="left", validate="one_to_one")
+        told = ["hits", "smallest_n", "adds_up", "cell"]
+        both = both.merge(bases[[*key, *told]], on=key, how="left", validate="one_to_one")
     number = {name: both[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in
               ("n_exact", "estimate_exact", "hits", "smallest_n")}  # fmt: skip
-    both = both.assign(**number, adds_up=both["adds_up"].fillna(""), shown=both["status"].isin(SHOWN))
+    texts = {name: both[name].fillna("") for name in ("adds_up", "cell")}
+    both = both.assign(**number, **texts, shown=both["status"].isin(SHOWN))
     both["hits"] = np.where(np.isnan(both["hits"]), np.round(both["n_exact"] * both["estimate_exact"]), both["hits"])
     both["family"] = both["segment"].str.extract("^([^=]+)=", expand=False).fillna("")
     both["name"] = both["statistic"].replace({**ALIASES, "mean": "role_mean"})
+    # The share of an answer is one number, whichever construct publishes it.
+    of_answer = both["cell"].ne("") & both["unit"].eq("proportion")
+    both["name"] = both["name"].mask(of_answer, ANSWERS)
+    both["home"] = both["construct"].mask(both["name"].eq(ANSWERS), ANSWERS)
+    both["answer"] = both["item"].mask(of_answer, both["cell"])
     both = both[(both["status"] != "not_assessable") & both["n_exact"].notna()]
     return both.reset_index(drop=True)
 
@@ -196,7 +204,7 @@ def parents(rows):
     able = able[
         ~able["statistic"].str.contains("range|_sd|shrunken|bounds|model")
     ]  # in points of the scale, and no means
-    for _, table in able.groupby(["wave", "construct", "measure", "name", "item"], sort=False):
+    for _, table in able.groupby(["wave", "home", "measure", "name", "answer"], sort=False):
         at = {(r.role, r.stage, r.segment): r.Index for r in table.itertuples()}
         families = sorted(set(table["family"]) - {""})
         for key, whole in at.items():
@@ -308,7 +316,7 @@ def counted(rows):
             system.equation({(kind, whole): -1, **{(kind, part): 1 for part in parts}})
     # A base is known where any row of the same people is shown: shares of one question have one base.
     for _, same in rows[rows["unit"] == "proportion"].groupby(
-        ["wave", "construct", "measure", "statistic", "role", "role_2", "stage", "segment"], sort=False
+        ["wave", "home", "measure", "name", "role", "role_2", "stage", "segment"], sort=False
     ):
         bases = same["n_exact"]
         if len(same) > 1 and bases.nunique() == 1 and same["shown"].any():
@@ -316,9 +324,11 @@ def counted(rows):
     sets = {}
     for r in rows.itertuples():
         for name in filter(None, r.adds_up.split(";")):
-            sets.setdefault((r.wave, r.construct, name), []).append(r.Index)
-    for places in sets.values():
-        system.equation({("hits", place): 1 for place in places})
+            sets.setdefault((r.wave, r.home, name), []).append(r.Index)
+    for (*_, name), places in sets.items():
+        # A band of a scale is the sum of its points: `...|1+2=` is the set of all three.
+        whole = name.rsplit("|", 1)[-1].removesuffix("=") if name.endswith("=") else ""
+        system.equation({("hits", place): -1 if rows.at[place, "answer"] == whole else 1 for place in places})
     _told_by_differences(rows, system)
     _told_by_sums(rows, system)
     return system
@@ -411,7 +421,33 @@ def valued(rows):
         level.setdefault((r.wave, r.measure, r.statistic, r.role, r.stage, r.segment), []).append(r.Index)
     for r in rows[rows["shown"]].itertuples():
         _slope(rows, system, level, r)
+    _means_of_answers(rows, system)
     return system
+
+
+def _means_of_answers(rows, system):
+    """Shares of the points of a scale tell its mean, those of bands to within what the bands leave open.
+
+    The mean of all that the points tell is the mean of the means of roles, and of those of stages, whether it has a row or not.
+    """
+    mean = rows["name"].eq("role_mean") & rows["item"].eq("") & rows["role_2"].eq("") & rows["segment"].eq("")
+    points = rows["answer"].str.fullmatch(r"\d+(\+\d+)*") & rows["name"].eq(ANSWERS)
+    shares = rows[points & rows["measure"].isin(rows.loc[mean, "measure"])]
+    for (wave, measure, role, stage), mine in shares.groupby(["wave", "measure", "role", "stage"], sort=False):
+        scores = mine["answer"].map(lambda answer: [float(point) for point in answer.split("+")])
+        if not role and not stage:
+            scores = scores[scores.map(len) == 1]
+        slack = float((scores.map(np.ptp) / 2 * mine.loc[scores.index, "estimate_exact"]).sum())
+        terms = {("v", place): -float(np.mean(points)) for place, points in scores.items()}
+        same = mean & rows["wave"].eq(wave) & rows["measure"].eq(measure)
+        parts = [rows["role"].eq(role) & rows["stage"].eq(stage)]
+        if not role and not stage:
+            parts += [rows["role"].ne("") & rows["stage"].eq(""), rows["role"].eq("") & rows["stage"].ne("")]
+        for part in parts:
+            group = rows[same & part]
+            if len(group) and group["n_exact"].gt(0).all():
+                weight = group["n_exact"] / group["n_exact"].sum()
+                system.equation({**terms, **{("v", place): weight[place] for place in group.index}}, slack)
 
 
 def _slope(rows, system, level, r):

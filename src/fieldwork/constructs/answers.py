@@ -107,7 +107,9 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
     (`Instrument.measures_of_everybody`) also of its `bands` (`item`: ids joined by `+`), over all, by role and by stage; the top
     band of a role is not repeated where it is published as `ready_share`. Below 30 respondents `flagged`.
 
-    A respondent without a role or stage counts over all only. An answer to a question about the respondent (role, stage, what is
+    A respondent without a role or stage counts over all only. What is asked of each role in turn (how much sway it has, how
+    confident it is) counts what others say of the role, as the constructs that average it do: on two bases a few people apart,
+    the difference would be what those few said. An answer to a question about the respondent (role, stage, what is
     tagged `sample`, what analyses adjust for) makes a group of people: the gate judges it by the people in it. Shares carry no
     draws, so claims are not tested on them. Columns: `schema.ESTIMATES`.
     """
@@ -117,7 +119,7 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
     everybody = {item.name for item in instrument.measures_of_everybody() if item.kind == "ordinal"}
     ready = {item.name for item in profiled(instrument)} if design.role is not None else set()
     for item in asked_and_told(instrument):
-        place = _places(design, item)
+        place = np.where(_of_themselves(instrument, design, item), -1, _places(design, item))
         if (place < 0).all():
             ledger.refuse(item.name, STATISTIC, "proportion", "nobody was asked, or nobody answered", n=0)
             continue
@@ -126,6 +128,14 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
         if item.name in everybody:
             _banded(ledger, item, place, told=item.name in ready)
     return ledger.table()
+
+
+def _of_themselves(instrument: Instrument, design: SurveyDesign, item: Item) -> Mask:
+    """Return who (n,) answers an item of a family that has a line for each role about the own role."""
+    if design.role is None or not item.family or item.member not in instrument.role_ids:
+        return np.zeros(len(design.responses), dtype=np.bool_)
+    own = design.responses[design.role.name].eq(item.member)
+    return np.asarray(own.fillna(value=False), dtype=np.bool_)
 
 
 def _places(design: SurveyDesign, item: Item) -> Ints:
