@@ -222,7 +222,19 @@ def parents(rows):
                     ):
                         continue  # people of no segment, about whom nothing is known, are no equation
                     if parts:
-                        yield whole, parts
+                        yield (
+                            whole,
+                            parts + [place for other, place in at.items() if axis < 2 and beside(other, key, axis, at)],
+                        )
+
+
+def beside(other, key, axis, at):
+    """Tell whether a margin of the other axis has no cell: its people did not name this axis, and are beside its sum."""
+    across = 1 - axis
+    if key[across] or not other[across] or other[axis] or other[2] != key[2]:
+        return False
+    crossed = [each for each in at if each[0] and each[1] and each[2] == key[2]]
+    return bool(crossed) and all(each[across] != other[across] for each in crossed)
 
 
 class System:
@@ -328,7 +340,13 @@ def counted(rows):
     for (*_, name), places in sets.items():
         # A band of a scale is the sum of its points: `...|1+2=` is the set of all three.
         whole = name.rsplit("|", 1)[-1].removesuffix("=") if name.endswith("=") else ""
-        system.equation({("hits", place): -1 if rows.at[place, "answer"] == whole else 1 for place in places})
+        terms = {("hits", place): -1 if rows.at[place, "answer"] == whole else 1 for place in places}
+        if not whole and rows.loc[places, "n_exact"].nunique() == 1:
+            # All answers add to the base, which is known where one of them is shown.
+            terms[("n", places[0])] = -1
+            for place in places[1:]:
+                system.equation({("n", places[0]): 1, ("n", place): -1})
+        system.equation(terms)
     _told_by_differences(rows, system)
     _told_by_sums(rows, system)
     return system
@@ -411,11 +429,12 @@ def valued(rows):
             system.equation({("v", r.Index): 1}, 0.005)
     for whole, parts in parents(rows):
         if rows.loc[[whole, *parts], "n_exact"].gt(0).all():
-            n = rows.loc[parts, "n_exact"]
+            n, among = rows.loc[parts, "n_exact"], rows.at[whole, "n_exact"]
             system.variable(("v", whole), rows.at[whole, "estimate_exact"], known=False)
             for part in parts:
                 system.variable(("v", part), rows.at[part, "estimate_exact"], known=False)
-            system.equation({("v", whole): -1, **{("v", p): n[p] / n.sum() for p in parts}})
+            # As sums: what those without a role, or a stage, answered is known, and not what they do to the mean.
+            system.equation({("v", whole): -1, **{("v", p): n[p] / among for p in parts}})
     level = {}
     for r in rows[rows["role_2"].eq("")].itertuples():
         level.setdefault((r.wave, r.measure, r.statistic, r.role, r.stage, r.segment), []).append(r.Index)
@@ -442,11 +461,14 @@ def _means_of_answers(rows, system):
         same = mean & rows["wave"].eq(wave) & rows["measure"].eq(measure)
         parts = [rows["role"].eq(role) & rows["stage"].eq(stage)]
         if not role and not stage:
-            parts += [rows["role"].ne("") & rows["stage"].eq(""), rows["role"].eq("") & rows["stage"].ne("")]
+            crossed = rows[same & rows["role"].ne("") & rows["stage"].ne("")]
+            for axis, other in (("role", "stage"), ("stage", "role")):
+                left = rows[axis].eq("") & rows[other].ne("") & ~rows[other].isin(crossed[other]) & bool(len(crossed))
+                parts.append((rows[axis].ne("") & rows[other].eq("")) | left)
         for part in parts:
             group = rows[same & part]
             if len(group) and group["n_exact"].gt(0).all():
-                weight = group["n_exact"] / group["n_exact"].sum()
+                weight = group["n_exact"] / mine["n_exact"].max()
                 system.equation({**terms, **{("v", place): weight[place] for place in group.index}}, slack)
 
 

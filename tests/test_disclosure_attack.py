@@ -178,6 +178,24 @@ def test_a_held_margin_is_not_what_the_other_margins_lack():
         assert published["status"].isin(SHOWN).sum() >= 8
 
 
+def test_a_role_without_a_row_at_any_stage_is_no_part_of_what_stages_add_up_to():
+    """Nobody of c named a stage: what early and late have beside a is b alone, and the whole less both is c."""
+    counts = {("a", "early"): 9, ("a", "late"): 5, ("b", "early"): 4, ("b", "late"): 6}
+    counts |= {("a", ""): 16, ("b", ""): 11, ("c", ""): 1, ("", "early"): 14, ("", "late"): 11, ("", ""): 28}
+    statistic = {("", ""): "mean", ("", "early"): "stage_mean", ("", "late"): "stage_mean"}
+    table = estimates(
+        *(
+            {"statistic": statistic.get(place, "role_mean"), "unit": "scale_point", "role": place[0], "stage": place[1],
+             "n": n, "estimate": 3.0 + 0.1 * k}
+            for k, (place, n) in enumerate(counts.items())
+        )
+    )  # fmt: skip
+    bases = based(table)
+    published = publish(table, Policy(), bases)
+    assert ("c", "") in held(published, "role", "stage")
+    assert jointly(published, table, bases.assign(wave="w")) == []
+
+
 @pytest.mark.parametrize(("mean", "share"), [(14, 0.2), (40, 0.06), (40, 0.2)])
 def test_no_few_people_are_left_over_between_two_releases(mean, share):
     for seed in range(2):

@@ -58,7 +58,7 @@ def bands(item: Item) -> tuple[Band, ...]:
     scale alone, never the answers.
 
     >>> from fieldwork.instrument import Item
-    >>> points = [{"code": k, "id": str(k), "label": f"point {k}"} for k in range(1, 6)]
+    >>> points = tuple({"code": k, "id": str(k), "label": f"point {k}"} for k in range(1, 6))
     >>> [band.name for band in bands(Item(name="conf", kind="ordinal", label="Confidence", options=points))]
     ['1+2', '3', '4+5']
     """
@@ -104,8 +104,8 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
 
     `answer_share`, of those who were asked and answered, by weight: over all, of every answer (`item`: the option's id; of a
     yes/no question, yes alone) with Korn and Graubard's interval. Of questions that are put to everybody on an ordered scale
-    (`Instrument.measures_of_everybody`) also of its `bands` (`item`: ids joined by `+`), over all, by role and by stage; the top
-    band of a role is not repeated where it is published as `ready_share`. Below 30 respondents `flagged`.
+    (`Instrument.measures_of_everybody`) also of its `bands` (`item`: ids joined by `+`), over all, by role and by stage; the
+    top band of a role is not repeated where it is published as `ready_share`. Below 30 respondents `flagged`.
 
     A respondent without a role or stage counts over all only. What is asked of each role in turn (how much sway it has, how
     confident it is) counts what others say of the role, as the constructs that average it do: on two bases a few people apart,
@@ -124,8 +124,9 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
             ledger.refuse(item.name, STATISTIC, "proportion", "nobody was asked, or nobody answered", n=0)
             continue
         classifies = item.name in groups_people or "sample" in item.constructs
-        _answers(ledger, item, place, people=classifies)
-        if item.name in everybody:
+        banded = item.name in everybody
+        _answers(ledger, item, place, people=classifies, banded=banded)
+        if banded:
             _banded(ledger, item, place, told=item.name in ready)
     return ledger.table()
 
@@ -146,13 +147,17 @@ def _places(design: SurveyDesign, item: Item) -> Ints:
     return np.array([known.get(value, -1) for value in design.responses[item.name].to_list()], dtype=np.int64)
 
 
-def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool) -> None:
-    """Add the share of every answer over all; of `people`, each answer makes a group that the gate judges by its own size."""
+def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool, banded: bool) -> None:
+    """Add the share of every answer over all; of `people`, each answer makes a group that the gate judges by its own size.
+
+    `banded`: its bands have rows too, which are sums of these.
+    """
     design, used = ledger.design, place >= 0
     options = [option.id for option in sorted(item.options, key=lambda option: option.code)]
     counted = _Counted.of(design, place, len(options), np.zeros(len(place), dtype=np.int64), 1)
-    single = {Band(option, (k,)) for k, option in enumerate(options)}
-    parts = [band for band in bands(item) if band not in single] if item.kind == "ordinal" else []
+    together = bands(item) if banded else ()
+    parts = [band for band in together if len(band.places) > 1]
+    alone = {band.places[0] for band in together if len(band.places) == 1}
     for k, option in enumerate(options):
         if item.kind == "flag" and k == 0:
             continue
@@ -162,14 +167,9 @@ def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool) -> None:
             sides = [mine, used & ~mine] if item.kind == "flag" else [mine]
             smallest = (min(int(s.sum()) for s in sides), min(len(np.unique(design.cluster[s])) for s in sides))
         within = [f"{set_of(item)}|{band.name}=" for band in parts if k in band.places]
-        sets = [set_of(item), *within, *([set_of(item, "bands")] if k in _alone(item) else [])]
+        sets = [set_of(item), *within, *([set_of(item, "bands")] if k in alone else [])]
         adds_up = "" if item.kind == "flag" else ";".join(sets)
         _row(ledger, item, counted, 0, Band(option, (k,)), smallest=smallest, adds_up=adds_up)
-
-
-def _alone(item: Item) -> set[int]:
-    """Places of the answers that are a band by themselves."""
-    return {band.places[0] for band in bands(item) if len(band.places) == 1} if item.kind == "ordinal" else set()
 
 
 def _banded(ledger: Ledger, item: Item, place: Ints, *, told: bool) -> None:

@@ -48,8 +48,8 @@ def lines_of_means(cells: pd.DataFrame) -> Iterator[Lines]:
 
     Parameters
     ----------
-    cells : as `as_cells` gives them. All shares of the answers of a question over all tell the row of all of every table of its
-        means over roles, and over stages; so does each of them of the number of people, so the margin is told while one is shown.
+    cells : as `as_cells` gives them. All shares of the answers of a question over all tell the row of all of every table of
+        its means over roles, and over stages; each of them tells the number of people: the margin is told while one is shown.
     """
     of_all = (cells["role"] == "") & (cells["stage"] == "") & (cells["segment"] == "")
     assessed = cells["status"] != "not_assessable"
@@ -59,12 +59,29 @@ def lines_of_means(cells: pd.DataFrame) -> Iterator[Lines]:
     means = cells["statistic"].isin(_MEANS) & (cells["unit"] == "scale_point") & (cells["item"] == "") & assessed
     means &= (cells["segment"] == "") & (cells["role_2"] == "") & ((cells["role"] == "") ^ (cells["stage"] == ""))
     keyed = cells[(means & cells["measure"].isin(told)).to_numpy(dtype=bool)]
-    axis = np.where(keyed["role"] != "", "role", "stage")
-    for (_, measure, _), table in keyed.groupby([keyed["construct"], keyed["measure"], axis], sort=False):
-        rows = told[str(measure)]
-        yield Lines(
-            table.index.to_numpy(dtype=np.int64), rows[:1], np.ones((1, len(table)), dtype=bool), np.array([2]), (rows,)
-        )
+    by_role = pd.Series((keyed["role"] != "").to_numpy(dtype=bool), index=keyed.index)
+    for (_, measure), table in keyed.groupby([keyed["construct"], keyed["measure"]], sort=False):
+        rows, left = told[str(measure)], _unmet(cells, table)
+        of_role = by_role.loc[table.index].to_numpy(dtype=bool)
+        for axis in (of_role, ~of_role):
+            if axis.any():
+                # A role none of whose people named a stage stands beside the stages in the row of all.
+                mine = table.index[axis | left].to_numpy(dtype=np.int64)
+                yield Lines(mine, rows[:1], np.ones((1, len(mine)), dtype=bool), np.array([2]), (rows,))
+
+
+def _unmet(cells: pd.DataFrame, table: pd.DataFrame) -> Flags:
+    """Return which margins (rows of a table of means) have no cell in its crossing of roles and stages, where it has one."""
+    first = table.iloc[0]
+    crossed = cells[
+        ((cells["construct"] == first["construct"]) & (cells["measure"] == first["measure"]) & (cells["segment"] == "")
+         & cells["statistic"].isin(_MEANS) & (cells["status"] != "not_assessable") & (cells["role_2"] == "")
+         & (cells["role"] != "") & (cells["stage"] != "")).to_numpy(dtype=bool)
+    ]  # fmt: skip
+    if crossed.empty:
+        return np.zeros(len(table), dtype=bool)
+    met = table["role"].isin(crossed["role"]) | table["stage"].isin(crossed["stage"])
+    return np.asarray(~met, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,17 +142,25 @@ def _crossed(table: pd.DataFrame, first: str, second: str) -> Iterator[Lines]:
         if member.any():
             yield Lines(place[cells], place[outer], member, axis)
     if crossed.any():
-        yield from _margins(place[by_one], place[by_two], place[(one == "") & (two == "")])
+        met_one, met_two = np.isin(one, one[crossed])[by_one], np.isin(two, two[crossed])[by_two]
+        yield from _margins(place[by_one], place[by_two], place[(one == "") & (two == "")], met_one, met_two)
 
 
-def _margins(by_one: Ints, by_two: Ints, total: Ints) -> Iterator[Lines]:
-    """Yield what the margins of a crossed table add up to: the row of all, or the margins of the other axis."""
-    for cells, others in ((by_one, by_two), (by_two, by_one)):
-        whole = np.ones((1, len(cells)), dtype=bool)
+def _margins(by_one: Ints, by_two: Ints, total: Ints, met_one: Flags, met_two: Flags) -> Iterator[Lines]:
+    """Yield what the margins of a crossed table add up to: the row of all, or the margins of the other axis.
+
+    A margin without a cell in the table (`met`: it has one) is of people who did not name the other axis. It is no part of what
+    the margins of that axis add up to, and stands beside them in the row of all.
+    """
+    left_one, left_two = by_one[~met_one], by_two[~met_two]
+    for cells in (np.concatenate([by_one, left_two]), np.concatenate([by_two, left_one])):
         if len(cells) and len(total):
-            yield Lines(cells, total, whole, np.array([2]))
+            yield Lines(cells, total, np.ones((1, len(cells)), dtype=bool), np.array([2]))
+    for cells, others in ((by_one[met_one], by_two[met_two]), (by_two[met_two], by_one[met_one])):
         if len(cells) and len(others):
-            yield Lines(cells, others[:1], whole, np.array([2]), (others,), together=True)
+            yield Lines(
+                cells, others[:1], np.ones((1, len(cells)), dtype=bool), np.array([2]), (others,), together=True
+            )
 
 
 def _told_by_differences(keyed: pd.DataFrame) -> Iterator[Lines]:
