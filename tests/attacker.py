@@ -333,6 +333,14 @@ def counted(rows):
         bases = same["n_exact"]
         if len(same) > 1 and bases.nunique() == 1 and same["shown"].any():
             system.known |= {("n", place) for place in same.index}
+    _told_by_sets(rows, system)
+    _told_by_differences(rows, system)
+    _told_by_sums(rows, system)
+    return system
+
+
+def _told_by_sets(rows, system):
+    """The answers of a set add to its base, and the points of a band to the band."""
     sets = {}
     for r in rows.itertuples():
         for name in filter(None, r.adds_up.split(";")):
@@ -347,9 +355,6 @@ def counted(rows):
             for place in places[1:]:
                 system.equation({("n", places[0]): 1, ("n", place): -1})
         system.equation(terms)
-    _told_by_differences(rows, system)
-    _told_by_sums(rows, system)
-    return system
 
 
 def _told_by_differences(rows, system):

@@ -199,6 +199,15 @@ def test_bands_of_a_group_are_its_weighted_counts(made, weighted, key, value, la
     assert set(found["n"]) == {data.loc[mine, "conf"].notna().sum()}
 
 
+def test_the_overview_counts_what_is_estimated_and_tells_none_of_it(instrument, made):
+    listing = answers.overview(instrument, made).set_index("question")
+    assert listing.loc["Confidence"].to_dict() == {"answers": 5, "over all": 7, "by role": 9, "by stage": 6}
+    assert listing.loc["Preparedness"].to_dict() == {"answers": 5, "over all": 7, "by role": 6, "by stage": 6}
+    assert listing.loc["Pilot"].to_dict() == {"answers": 2, "over all": 1, "by role": 0, "by stage": 0}
+    assert "Salary" not in listing.index
+    assert listing.drop(columns="answers").to_numpy().sum() == len(made.estimates)
+
+
 def test_of_a_yes_no_question_yes_alone_is_told(made, weighted):
     data, weight = weighted
     found = rows_of(made, "pilot")
@@ -314,6 +323,15 @@ def test_nothing_held_back_comes_out_of_the_shares(instrument, seed, organisatio
     bases = made.bases.assign(wave="2026Q1")
     assert jointly(published, made.estimates, bases) == []
     assert pinned(published, made.estimates, bases) == []
+    assert_answers_give_way(made, published)
+
+
+def assert_answers_give_way(made, published):
+    """What else is shown is what would be shown without the answers."""
+    without = made.estimates["statistic"] != "answer_share"
+    alone = publish(made.estimates[without].reset_index(drop=True), Policy(), made.bases)
+    beside = published[published["statistic"] != "answer_share"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, beside)
 
 
 def test_the_attack_does_get_what_a_gate_that_looks_at_each_row_leaves(instrument):

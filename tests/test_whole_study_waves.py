@@ -167,12 +167,17 @@ def test_the_page_of_a_chapter_holds_back_what_the_estimates_hold_back(finished)
     published, exact, bases = attack.published_and_exact(folder, "2026Q4")
     key = [name for name in schema.ESTIMATE_KEY if name != "wave"]
     shown = set(published.loc[published["status"].isin(["ok", "flagged"]), key].itertuples(index=False, name=None))
-    for chapter in sorted(set(published["chapter"]) - {"03b_measurement", "04_gradient"}):
+    for chapter in sorted(set(published["chapter"]) - {"03b_measurement", "03c_answers", "04_gradient"}):
         own = exact[exact["chapter"] == chapter].reset_index(drop=True)
         mine = bases.merge(own[key], on=key)
         passed = publish(own, Policy(), mine)
         told = passed[passed["status"].isin(["ok", "flagged"])]
         assert set(told[key].itertuples(index=False, name=None)) <= shown
+    counted = json.loads((folder / "reports/2026Q4/chapters/03c_answers.ipynb").read_text(encoding="utf-8"))
+    said = [output.get("data", {}) for cell in counted["cells"] for output in cell.get("outputs", ())]
+    tables = ["".join(each["text/html"]) for each in said if "text/html" in each]
+    assert any("Shares of answers by question" in table for table in tables)
+    assert not [table for table in tables if re.search(r">[^<]*\d(\.\d|\s?%)", table)], "answers pass the gate later"
     page = (folder / "reports/2026Q4/chapters/03b_measurement.html").read_text(encoding="utf-8")
     assert "Bounds of role means" not in page
     assert "Bounds of role means" in (folder / "reports/2026Q4/chapters/04_gradient.html").read_text(encoding="utf-8")

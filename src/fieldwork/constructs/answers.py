@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
 from fieldwork.constructs.teams import totals_by_group
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.instrument import Instrument, Item
 
-__all__ = ["Band", "asked_and_told", "bands", "estimate_for", "profiled", "set_of"]
+__all__ = ["Band", "asked_and_told", "bands", "estimate_for", "overview", "profiled", "set_of"]
 
 CHAPTER = "03c_answers"
 CONSTRUCT = "sample"
@@ -129,6 +130,31 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
         if banded:
             _banded(ledger, item, place, told=item.name in ready)
     return ledger.table()
+
+
+def overview(instrument: Instrument, made: Estimates) -> pd.DataFrame:
+    """Return what is estimated of each question, and no number of it: what may be shown is for the gate to say.
+
+    Columns: question, answers offered, and rows over all, by role and by stage; a row per question in the instrument's order.
+    """
+    rows = made.estimates
+    where = {
+        "over all": (rows["role"] == "") & (rows["stage"] == ""),
+        "by role": rows["role"] != "",
+        "by stage": rows["stage"] != "",
+    }
+    counts = {name: rows.loc[mine, "measure"].value_counts() for name, mine in where.items()}
+    return pd.DataFrame(
+        [
+            {
+                "question": item.label,
+                "answers": len(item.options),
+                **{name: int(found.get(item.name, 0)) for name, found in counts.items()},
+            }
+            for item in asked_and_told(instrument)
+        ],
+        columns=["question", "answers", *where],
+    )
 
 
 def _of_themselves(instrument: Instrument, design: SurveyDesign, item: Item) -> Mask:

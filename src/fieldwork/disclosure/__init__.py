@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
-from fieldwork.disclosure.answers import as_cells, lines_of_means, whole_of
+from fieldwork.disclosure.answers import SHARE, Whole, as_cells, lines_of_means, whole_of
 from fieldwork.disclosure.complement import ELSEWHERE, FUNCTIONS, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 
@@ -54,7 +54,8 @@ def publish(
       same role, stage, answer and measure, every contrast that rests on the cell, and every sum over the answers beside it;
     - it is a share of a set that adds to one, of which a single share, or one of too few people, would be held back; or a
       held share could be worked out from it;
-    - it is the share of an answer whose question's mean, or another share of which, is held back for the same people;
+    - it is the share of an answer (`answer_share`) whose question's mean, or another share of which, is held back for the same
+      people, or that would tell anything else that is held: shares of answers take nothing but one another along;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it, or the whole or a segment of it, was released before on a base that differs by 1 to 9 people, whose answers would be
       the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out;
@@ -340,20 +341,63 @@ def _complementary(
     # What is held because it is a function of many cells is no cell: it takes nothing along, in this release or the next.
     function = out["statistic"].isin([*FUNCTIONS, *CHANGES]).to_numpy(dtype=bool)
     held, curves = held & ~function, held & function
+    answer = (out["statistic"] == SHARE).to_numpy(dtype=bool)
+    cells_of = as_cells(out, behind.cell)
+    tables = tuple(lines_of(cells_of))
+    of_answers = [bool(answer[np.concatenate([table.cells, *table.telling])].any()) for table in tables]
+    others = tuple(table for table, mine in zip(tables, of_answers, strict=True) if not mine)
+    sets = tuple(rows for rows in behind.sets if not answer[rows].any())
+    held, curves = _closed(out, behind, held, curves, policy, earlier, _Reach(others, sets, ~answer))
+    if answer.any():
+        # Shares of answers give way: what all else may show is settled without them.
+        spoken = (*(table for table, mine in zip(tables, of_answers, strict=True) if mine), *lines_of_means(cells_of))
+        sets = tuple(rows for rows in behind.sets if answer[rows].any())
+        may = answer & ~_told_by_settled(spoken, ~answer & ~held)
+        reach = _Reach(spoken, sets, may, whole_of(cells_of))
+        held, curves = _closed(out, behind, held, curves, policy, earlier, reach)
+    return held | curves
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What one round of closing looks at.
+
+    Attributes
+    ----------
+    tables : tuple of Lines          Additive tables.
+    sets : tuple of (rows,) int      Shares that add to one.
+    may : (rows,) bool               Rows that may be held back; all others are settled.
+    whole : Whole, optional          Shares that are shown together or not at all.
+    """
+
+    tables: tuple[Lines, ...]
+    sets: tuple[Ints, ...]
+    may: Flags
+    whole: Whole | None = None
+
+
+def _closed(
+    out: pd.DataFrame,
+    behind: _Behind,
+    held: Flags,
+    curves: Flags,
+    policy: Policy,
+    earlier: tuple[tuple[Floats, Flags], ...],
+    reach: _Reach,
+) -> tuple[Flags, Flags]:
+    """Return which rows (rows,) are held, and which of those that are functions of many cells, when nothing more must go."""
+    held, curves = held.copy(), curves.copy()
     dear = 1.0 + 9.0 * _contrasted(out)
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
-    cells_of = as_cells(out, behind.cell)
-    tables = (*lines_of(cells_of), *lines_of_means(cells_of))
-    whole = whole_of(cells_of)
     assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
     while True:
         before = held.copy()
-        for lines in tables:
+        for lines in reach.tables:
             for gained in _gained(lines, behind.own, held, earlier, policy.smallest_difference):
                 lines.silence(held, gained, behind.own)
-            _hold_a_cell_of_held_margins(lines, held, behind.own * dear)
+            _hold_a_cell_of_held_margins(lines, held, behind.own * dear, reach.may)
             if not held[lines.cells].any():
                 continue
             counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
@@ -370,43 +414,57 @@ def _complementary(
                     lines.untold(held),
                     threshold=threshold,
                     cost=(behind.own * dear)[lines.cells],
+                    stays=~reach.may[lines.cells],
                 )
                 held[lines.cells[cells]] = True
                 for line in np.flatnonzero(margins):
                     lines.silence(held, int(line), behind.own)
-        curves |= curved(out, held & assessed, behind.own, behind.n) & ~held
+        curves |= curved(out, held & assessed, behind.own, behind.n) & ~held & reach.may
         held |= _tied(out, held & own)
-        _hold_alternatives(behind, held, policy)
-        whole.hold(held)
+        _hold_alternatives(behind, held, policy, reach)
+        if reach.whole is not None:
+            reach.whole.hold(held)
+        held = before | (held & reach.may)
         if (held == before).all():
-            return held | curves
+            return held, curves
 
 
-def _hold_a_cell_of_held_margins(lines: Lines, held: Flags, cost: Floats) -> None:
+def _told_by_settled(tables: tuple[Lines, ...], settled: Flags) -> Flags:
+    """Return rows (rows,) that are the sum of rows that are `settled` and shown: to hold them back would hide nothing."""
+    told = np.zeros(len(settled), dtype=bool)
+    for lines in tables:
+        if not lines.told:
+            told[lines.margins] |= lines.member.any(axis=1) & ~(lines.member & ~settled[lines.cells]).any(axis=1)
+    return told
+
+
+def _hold_a_cell_of_held_margins(lines: Lines, held: Flags, cost: Floats, may: Flags) -> None:
     """Hold back, in place, the cheapest cell of a held margin whose cells are all shown: it would be their sum."""
     if lines.told:
         return
     for line in np.flatnonzero(lines.untold(held) & lines.member.any(axis=1)):
         mine = lines.cells[lines.member[line]]
-        if not held[mine].any():
-            held[mine[np.argmin(cost[mine])]] = True
+        free = mine[may[mine]]
+        if len(free) and not held[mine].any():
+            held[free[np.argmin(cost[free])]] = True
 
 
-def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy) -> None:
+def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy, reach: _Reach) -> None:
     """Hold back, in place, what would tell a held share of a set that adds to one, and rows that give a held share away.
 
     A share of such a set is one less the others: so none is held alone, and none of fewer people together than a share must
     have. The share that speaks of the fewest people goes with it.
     """
     people = np.minimum(behind.hits, behind.misses)
-    for rows in behind.sets:
-        mine = held[rows]
+    for rows in reach.sets:
+        mine, free = held[rows], reach.may[rows]
         while (
             mine.any()
-            and not mine.all()
+            and (free & ~mine).any()
             and (mine.sum() < 2 or behind.hits[rows][mine].sum() < policy.minimum_of_share)
         ):
-            held[rows[~mine][np.argmin(people[rows[~mine]])]] = True
+            shown = rows[free & ~mine]
+            held[shown[np.argmin(people[shown])]] = True
             mine = held[rows]
     for row, told in behind.tells:
         held[row] |= bool(held[told].any())

@@ -240,7 +240,14 @@ def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: F
 
 
 def protect(
-    lines: Lines, count: Floats, held_cells: Flags, held_margins: Flags, *, threshold: float, cost: Floats | None = None
+    lines: Lines,
+    count: Floats,
+    held_cells: Flags,
+    held_margins: Flags,
+    *,
+    threshold: float,
+    cost: Floats | None = None,
+    stays: Flags | None = None,
 ) -> tuple[Flags, Flags]:
     """Return which further cells and margins to hold back, so that no held cell is known to within half the threshold.
 
@@ -254,6 +261,7 @@ def protect(
     ----------
     count : (C,) respondents. held_cells, held_margins : what is held already. threshold : minimum respondents of a cell.
     cost : (C,) what is lost with each cell; None: its respondents.
+    stays : (C,) cells that are not to be held, in a table of one margin, which goes instead; None: none.
 
     Returns (C,) and (L,) bool, what to hold in addition. Reference: Fischetti and Salazar-González (2001), Operations
     Research 49, 819-829 (the interval that an attacker can work out); Kelly, Golden and Assad (1992), Networks 22, 397-417
@@ -261,6 +269,7 @@ def protect(
     """
     cells, margins = held_cells.copy(), held_margins.copy()
     lost = count if cost is None else cost
+    free = np.ones(len(cells), dtype=bool) if stays is None else ~stays
     while True:
         bare = [cell for cell in np.flatnonzero(cells) if not _safe(lines, count, cells, margins, int(cell), threshold)]
         if not bare:
@@ -273,11 +282,11 @@ def protect(
         through = np.flatnonzero(~margins & lines.member[:, cell])
         # The margin with the fewest hidden cells is the one that tells most.
         through = through[np.argsort((lines.member[through] & cells).sum(axis=1), kind="stable")]
-        telling = next((line for line in through if (lines.member[line] & ~cells).any()), None)
+        telling = next((line for line in through if (lines.member[line] & ~cells & free).any()), None)
         if telling is None:
             margins[int(min(through, key=lambda line: (lines.member[line] @ count, line)))] = True
             continue
-        shown = np.flatnonzero(lines.member[telling] & ~cells)
+        shown = np.flatnonzero(lines.member[telling] & ~cells & free)
         cells[shown[np.argmin(lost[shown])]] = True
     # What was held early may have been made needless by what was held later: the largest is given back first.
     for cell in sorted(np.flatnonzero(cells & ~held_cells).tolist(), key=lambda each: (-lost[each], each)):
