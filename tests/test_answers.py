@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fieldwork.constructs import adoption_gradient, answers, readiness
-from fieldwork.constructs.answers import bands
 from fieldwork.constructs.cells import design_for
 from fieldwork.constructs.ledger import Estimates
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument, Item
+from fieldwork.instrument.bands import bands
 from fieldwork.weight import Margins
 from tests.attack import row_by_row
 from tests.attacker import SHOWN, jointly, pinned

@@ -182,6 +182,7 @@ _STATISTICS = {
     "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
     "gap_difference": "Stated support minus private conviction, frequent minus rare escalation",
     "ready_share": "Share in the top two points",
+    "answer_share": "Share that gives the answer",
     "claim_minus_role": "Claim of colleagues less the role's own",
     "claim_minus_lowest": "Claim less the least prepared role",
     "claim_minus_lower_quartile": "Claim less the lower quartile of roles",
@@ -557,9 +558,7 @@ def grid_table(
     found: dict[tuple[str, ...], dict[tuple[str, ...], Mapping[Hashable, Any]]] = {}
     for row in records:
         found.setdefault(_key(row, rows), {})[_key(row, across)] = row
-    heads = sorted(
-        {_key(row, across) for row in records}, key=lambda key: [order.get(part, (1, 0, part)) for part in key]
-    )
+    heads = sorted({_key(row, across) for row in records}, key=lambda key: [_place(order, part) for part in key])
     names = {_key(row, across): _joined(instrument, across, row) for row in records}
     if compact:
         names = {key: ", ".join(_shorter(key_part, instrument) for key_part in key if key_part) for key in names}
@@ -569,7 +568,7 @@ def grid_table(
         Column("n, at least" if across else "n", "number"),
     )
     lines = []
-    for key in sorted(found, key=lambda key: [order.get(part, (1, 0, part)) for part in key]):
+    for key in sorted(found, key=lambda key: [_place(order, part) for part in key]):
         cells = found[key]
         first = next(iter(cells.values()))
         bases = [int(row["n"]) for row in cells.values() if not pd.isna(row["n"])]
@@ -602,6 +601,12 @@ def _order(instrument: Instrument) -> dict[str, tuple[int, int, str]]:
     for item in instrument.items:
         known += [item.name, *(option.id for option in item.options)]
     return {name: (0, place, "") for place, name in enumerate(dict.fromkeys([*known, *_STATISTICS]))}
+
+
+def _place(order: Mapping[str, tuple[int, int, str]], value: str) -> tuple[int, int, str]:
+    """Return where a value stands; several joined by `+` stand at the first of them, after it alone."""
+    known, place, _ = order.get(value) or order.get(value.partition("+")[0]) or (1, 0, "")
+    return known, place, "" if value in order else value
 
 
 def _shorter(value: str, instrument: Instrument) -> str:
@@ -695,7 +700,7 @@ def crossed_table(
 
     def sorted_by(key: str) -> dict[str, str]:
         names = {_text(row[key]): _joined(instrument, [key], row) or "All" for row in records}
-        return dict(sorted(names.items(), key=lambda entry: order.get(entry[0], (1, 0, entry[0]))))
+        return dict(sorted(names.items(), key=lambda entry: _place(order, entry[0])))
 
     cells = {(_text(row[rows]), _text(row[across])): row for row in records}
     heads, lines = sorted_by(across), sorted_by(rows)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
 from fieldwork.constructs.teams import totals_by_group
+from fieldwork.instrument.bands import Band, bands
 from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.replicates import Floats, Ints, infer
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.instrument import Instrument, Item
 
-__all__ = ["Band", "asked_and_told", "bands", "estimate_for", "overview", "profiled", "set_of"]
+__all__ = ["asked_and_told", "estimate_for", "overview", "profiled", "set_of"]
 
 CHAPTER = "03c_answers"
 CONSTRUCT = "sample"
@@ -35,39 +36,6 @@ CODED = ("single", "ordinal", "flag")
 ELSEWHERE = ("owner", "team_fn", "stall", "stall_point", "stall_cause", "delay")
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """Neighbouring points of a scale taken together.
-
-    Attributes
-    ----------
-    name : str                  Ids of its options joined by `+`, as `item` of the estimates has it.
-    places : tuple of int       Their places among the options in order of code.
-    """
-
-    name: str
-    places: tuple[int, ...]
-
-
-def bands(item: Item) -> tuple[Band, ...]:
-    """Return the bands of an ordered scale: the top two points, up to two at the bottom, and what lies between them.
-
-    Of K points the top box is the last two, as in `ready_share`, the bottom box the first min(2, K - 2), the middle the K - 4
-    that are left, where there are any. A scale of two points has no bands: its points are taken one by one. The rule knows the
-    scale alone, never the answers.
-
-    >>> from fieldwork.instrument import Item
-    >>> points = tuple({"code": k, "id": str(k), "label": f"point {k}"} for k in range(1, 6))
-    >>> [band.name for band in bands(Item(name="conf", kind="ordinal", label="Confidence", options=points))]
-    ['1+2', '3', '4+5']
-    """
-    ids = [option.id for option in sorted(item.options, key=lambda option: option.code)]
-    K = len(ids)
-    bottom = min(2, K - 2)
-    cuts = [(0, bottom), (bottom, K - 2), (K - 2, K)] if K > 2 else [(place, place + 1) for place in range(K)]
-    return tuple(Band("+".join(ids[low:high]), tuple(range(low, high))) for low, high in cuts if high > low)
 
 
 def asked_and_told(instrument: Instrument) -> tuple[Item, ...]:

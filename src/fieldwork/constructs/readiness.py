@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.constructs import stalls
-from fieldwork.constructs.answers import bands, profiled, set_of
+from fieldwork.constructs.answers import profiled, set_of
 from fieldwork.constructs.cells import axis, layer_weights
 from fieldwork.constructs.colleagues import MINIMUM_INFORMANTS, MINIMUM_ORGANISATIONS, answers, informants_of
 from fieldwork.constructs.comparisons import share
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
 from fieldwork.errors import DesignError, listed
+from fieldwork.instrument.bands import bands
 from fieldwork.statistics.regressions import least_squares, regression_inference
 from fieldwork.statistics.replicates import Floats, Ints, infer
 

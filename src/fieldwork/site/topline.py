@@ -1,7 +1,7 @@
 """The topline: every question in the order of the questionnaire, as it was put, with what was published of its answers.
 
-It reads published estimates alone, so it shows means, shares and ranks that passed the disclosure gate and never a count of
-answers; a question of which nothing was published says so.
+It reads published estimates alone, so it shows shares of answers, means and ranks that passed the disclosure gate and never a
+count of answers; a question of which nothing was published says so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fieldwork.instrument.bands import bands
 from fieldwork.site.codebook import entry
 from fieldwork.site.material import slug
 from fieldwork.tables import Table, grid_table, named, statistic_label
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESCRIPTIVE", "TOPLINE_COLUMNS", "Question", "by_module", "questions", "topline_frame"]
 
+ANSWERS = "answer_share"
 # Statistics that describe answers to one question. What compares, tests or models is on the pages of findings.
 DESCRIPTIVE = {
     "role_mean": "Mean",
@@ -31,6 +33,7 @@ DESCRIPTIVE = {
     "share": "Share",
     "owner_share": "Share that names this owner",
     "ready_share": "Share in the top two points",
+    ANSWERS: "Share that gives the answer",
     "mean_rank": "Mean rank",
     "mean_cited": "Answers given per respondent",
     "gatekeeper_share": "Share that says the role can stop an initiative",
@@ -150,7 +153,14 @@ def _by_question(instrument: Instrument, estimates: pd.DataFrame) -> dict[str, p
 
 def _tables(material: Material, label: str, rows: pd.DataFrame) -> tuple[Table, ...]:
     """Return one grid per statistic and measure: answers or roles down, stages, segments, roles or waves across."""
-    made = []
+    answers = rows["statistic"] == ANSWERS
+    shares, rows = rows[answers], rows[~answers]
+    if not shares.empty:
+        # The top two points of a role stand in its column beside its other answers, and not in a table of their own.
+        ready = rows["statistic"].eq("ready_share") & rows["measure"].isin(shares["measure"])
+        made, rows = _answer_tables(material, label, shares, rows[ready]), rows[~ready]
+    else:
+        made = []
     heading = rows["statistic"].map(DESCRIPTIVE)
     for (measure, statistic), group in rows.groupby([rows["measure"], heading], sort=False):
         first = group.to_dict("records")[0]
@@ -161,6 +171,27 @@ def _tables(material: Material, label: str, rows: pd.DataFrame) -> tuple[Table, 
         across = [key for key in filled if key not in down]
         made.append(grid_table(group, material.instrument, rows=down, across=across, title=title))
     return tuple(made)
+
+
+def _answer_tables(material: Material, label: str, shares: pd.DataFrame, ready: pd.DataFrame) -> list[Table]:
+    """Return what was answered: over all, and what its bands are by role and by stage; lines of one question are one table."""
+    instrument = material.instrument
+    of_all = shares[(shares["role"] == "") & (shares["stage"] == "")]
+    single = of_all[~of_all["item"].str.contains("+", regex=False)]
+    several = len(set(single["measure"])) > 1
+    said = f"{label}: share that gives each answer"
+    made = [grid_table(single, instrument, rows=["measure"] if several else ["item"],
+                       across=["item"] if several else [], title=said)]  # fmt: skip
+    for measure, group in shares.groupby("measure", sort=False):
+        top = ready[ready["measure"] == measure].assign(item=bands(instrument.item(str(measure)))[-1].name)
+        by_role = group[group["role"] != ""]
+        by_role = pd.concat([by_role, top]) if len(by_role) else by_role
+        for axis, mine in (("role", by_role), ("stage", group[group["stage"] != ""])):
+            if not mine.empty:
+                title = f"{named(instrument, 'measure', mine.to_dict('records')[0])}: answers by {axis}"
+                note = "Neighbouring points of the scale are taken together, so that no cell is of a few people."
+                made.append(grid_table(mine, instrument, rows=[axis], across=["item"], title=title, notes=[note]))
+    return made
 
 
 def topline_frame(instruments: Sequence[tuple[str, Instrument, pd.DataFrame]]) -> pd.DataFrame:
