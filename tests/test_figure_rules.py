@@ -21,10 +21,13 @@ from PIL import Image, ImageChops
 from fieldwork import figures
 from fieldwork.errors import DataError
 from fieldwork.figures import Absence, Spec, describe, figure_list, numbered, publish_all, publisher_name, save
+from fieldwork.figures.answers import by_scale
 from fieldwork.figures.change import _apart
 from fieldwork.figures.published import number, published
 from fieldwork.figures.spec import encoded
+from fieldwork.figures.stack import tones
 from fieldwork.figures.style import GREY, INK, STYLES, contrast, house, on, short_of
+from fieldwork.instrument.bands import bands
 from fieldwork.schema import ESTIMATES, MULTIVERSE, frame
 from fieldwork.study import Study
 
@@ -115,6 +118,33 @@ def alignment_rows():
     return rows + [row("alignment_map", "pri", "map_xy_correlation", "index", 0.3, role=role) for role in ROLES]
 
 
+def answer_rows():
+    """Every answer over all, and bands by role and stage; two answers of one question, and a role's, are held back."""
+    rows = []
+    for j, item in enumerate(item for item in INSTRUMENT.items if item.scale in {"agreement", "confidence"}):
+        for k, option in enumerate(item.options):
+            share = (0.08, 0.22, 0.4, 0.2, 0.1)[(k + j) % 5]
+            status = "suppressed" if (item.name == "meta_conf_CEO" and k < 2) else "ok"
+            rows.append(
+                row("sample", item.name, "answer_share", "proportion", share, n=800, item=option.id, status=status)
+            )
+    for measure in ("conf", "prep"):
+        names = [band.name for band in bands(INSTRUMENT.item(measure))]
+        places = [{}, *({"role": role} for role in ROLES), *({"stage": stage} for stage in STAGES)]
+        for k, place in enumerate(places):
+            top = 0.03 + 0.06 * (k % 15)
+            for name, share in zip(names, (0.7 - 0.7 * top, 0.3 - 0.3 * top, top), strict=True):
+                if not place and name == "3":
+                    continue
+                status = "suppressed" if k == 4 else "flagged" if k == 7 else "ok"
+                at = place | {"item": name, "status": status, "reason": "small base" if status == "flagged" else ""}
+                if measure == "prep" and name == names[-1] and "role" in place:
+                    rows.append(row("readiness", measure, "ready_share", "proportion", share, **(at | {"item": ""})))
+                else:
+                    rows.append(row("sample", measure, "answer_share", "proportion", share, **at))
+    return rows
+
+
 def influence_rows():
     rows = []
     for k, role in enumerate(ROLES):
@@ -167,6 +197,7 @@ def multiverse():
 
 def source_of(*, waves=True, **more):
     rows = [*gradient_rows("conf"), *gradient_rows("prep", 0.02), *blocker_rows(), *alignment_rows(), *influence_rows()]
+    rows += answer_rows()
     table = frame([*rows, *change_rows(waves=waves)], ESTIMATES)
     before = frame([r | {"wave": "2025Q1"} for r in gradient_rows("conf", 0.05)], ESTIMATES)
     given = {"multiverse": multiverse(), "flow": FLOW, "history": (("2025Q1", before),) if waves else ()} | more
@@ -175,7 +206,13 @@ def source_of(*, waves=True, **more):
 
 SOURCE = source_of()
 MADE = {made.name: made for made in describe(SOURCE)}
-ALIKE = {"gradient_prep", "forest_prep", "waves_prep"}  # drawn as the first measure's
+ALIKE = {
+    "gradient_prep",
+    "forest_prep",
+    "waves_prep",
+    "likert_prep",
+    "answers_preparedness",
+}  # drawn as the first measure's
 NAMES = [name for name in MADE if name not in ALIKE]
 TALLEST = {"gradient", "blockers_prevalence", "alignment", "cohort"}
 DRAWN = [
@@ -227,7 +264,7 @@ def ground_of(text, box, found):
 
 def test_the_register_makes_every_kind_and_numbers_them_by_chapter():
     assert {kind.name for kind in figures.KINDS} == {"waves" if name.startswith("waves") else name for name in (
-        re.sub(r"(forest|multiverse|gradient)_.*", r"\1", name) for name in MADE)}  # fmt: skip
+        re.sub(r"(forest|multiverse|gradient|likert|answers)_.*", r"\1", name) for name in MADE)}  # fmt: skip
     assert all(isinstance(MADE[name], Spec) for name in NAMES), [m for m in MADE.values() if isinstance(m, Absence)]
     places = [(made.chapter, made.number) for made in MADE.values()]
     assert len(set(places)) == len(places)
@@ -495,6 +532,47 @@ def test_labels_that_would_meet_are_pushed_apart_in_their_order():
     assert placed == sorted(placed)
     assert min(b - a for a, b in itertools.pairwise(placed)) >= 0.2 - 1e-9
     assert placed[3] == 2.0
+
+
+def test_the_answers_of_a_bar_fill_it_and_lie_to_both_sides_of_the_middle():
+    """A role's top two points come from the chapter on readiness where they stand there; half of the middle is on each side."""
+    figure = MADE["likert_prep"].draw()
+    axes = next(axes for axes in figure.drawing.axes if len(axes.findobj(Rectangle)) > 10)
+    bars = {}
+    for patch in axes.findobj(Rectangle):
+        if patch is not axes.patch and to_hex(patch.get_facecolor()) != INK.band:
+            bars.setdefault(round(patch.get_y(), 6), []).append((patch.get_x(), patch.get_width()))
+    assert len(bars) == 1 + len(ROLES) + len(STAGES) - 1, "one role is withheld"
+    for parts in bars.values():
+        assert sum(width for _, width in parts) == pytest.approx(1.0)
+        (x, wide) = sorted(parts)[1]
+        assert x == pytest.approx(-wide / 2)
+    first = figure.data[(figure.data["row"] == f"role={ROLES[0]}")].set_index("series")
+    assert float(first.loc["4+5", "estimate"]) == pytest.approx(0.09)
+    assert set(figure.data.loc[figure.data["mark"] == "withheld", "row"]) == {f"role={ROLES[3]}"}
+
+
+def test_a_bar_of_which_an_answer_is_withheld_is_not_drawn_and_says_so():
+    figure = MADE["answers_confidence"].draw()
+    said = [text.get_text() for text in texts(figure)]
+    assert said.count("withheld") == 1
+    assert "A bar of which one answer is withheld is not drawn." in figure.caption
+    assert set(figure.data.loc[figure.data["mark"] == "withheld", "row"]) == {"meta_conf_CEO"}
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_up_to_seven_answers_lie_apart_in_grey(count):
+    for ink in (INK, GREY.ink, STYLES["web"].ink):
+        fills = tones(ink, count)
+        assert min(contrast(one, two) for one, two in itertools.pairwise(fills)) >= 1.4
+
+
+def test_a_scale_of_more_points_than_can_be_told_apart_is_not_drawn():
+    wide = [INSTRUMENT.item("conf").model_copy(update={"options": INSTRUMENT.item("conf").options * 2})]
+    many = INSTRUMENT.model_copy(update={"items": tuple(wide * 3)})
+    made = list(by_scale(published(SOURCE.estimates, many, wave="2026Q1", study="", provenance="simulated")))
+    assert [type(each) for each in made] == [Absence]
+    assert "at most 7 points" in made[0].reason
 
 
 def test_grey_is_the_book_without_colour_at_the_same_lightness():

@@ -13,6 +13,7 @@ from fieldwork.chapter import Chapter
 from fieldwork.errors import DataError, RunError, listed, nearest
 from fieldwork.figures import (
     alignment,
+    answers,
     change,
     citations,
     curve,
@@ -103,6 +104,8 @@ def _curves(source: Published) -> Iterator[Made]:
 
 KINDS = (
     Kind("cohort", 1, "flow of rows from delivery to the bases", _one(flow.cohort)),
+    Kind("likert", 3, "answers by role and by stage, to both sides of the middle", answers.by_role),
+    Kind("answers", 3, "every answer over all, questions of one scale", answers.by_scale),
     Kind(
         "gradient",
         4,
