@@ -37,6 +37,7 @@ INSTRUMENT = STUDY.instrument()
 ROLES = [role.id for role in INSTRUMENT.roles]
 STAGES = [stage.id for stage in INSTRUMENT.stages]
 BLOCKERS = [option.id for option in INSTRUMENT.item("blk").options if option.id != "none"]
+ANSWERED = {"prep", *(item.name for item in INSTRUMENT.items if item.scale in {"agreement", "confidence"})}
 PRIORITIES = [item.name for item in INSTRUMENT.family("pri")]
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "conf_level", "n", "n_organisations")
 FLOW = {
@@ -121,7 +122,7 @@ def alignment_rows():
 def answer_rows():
     """Every answer over all, and bands by role and stage; two answers of one question, and a role's, are held back."""
     rows = []
-    for j, item in enumerate(item for item in INSTRUMENT.items if item.scale in {"agreement", "confidence"}):
+    for j, item in enumerate(item for item in INSTRUMENT.items if item.name in ANSWERED):
         for k, option in enumerate(item.options):
             share = (0.08, 0.22, 0.4, 0.2, 0.1)[(k + j) % 5]
             status = "suppressed" if (item.name == "meta_conf_CEO" and k < 2) else "ok"
