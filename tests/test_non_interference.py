@@ -14,6 +14,7 @@ from fieldwork.clean import clean
 from fieldwork.constructs import (
     adoption_gradient,
     alignment_map,
+    answers,
     dominance,
     lead_lag,
     measurement,
@@ -98,6 +99,7 @@ def _estimated(instrument, register, responses):
             readiness.estimate_for(instrument, design, register.wanted("readiness")),
             practices.estimate_for(instrument, design, register.wanted("practices")),
             lead_lag.estimate_for(instrument, design),
+            answers.estimate_for(instrument, design),
         ]
     )
     passed = publish(made.estimates, Policy(), made.bases)

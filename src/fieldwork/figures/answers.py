@@ -75,14 +75,19 @@ def _diverging(source: Published, item: Item) -> Spec:
     rows = [("", "", "all", "All respondents")]
     rows += [(role, "", f"role={role}", source.role(role)) for role in roles]
     rows += [("", stage.id, f"stage={stage.id}", " ".join(stage.label.split())) for stage in stages]
-    data = table(
-        [
-            cell(found.get((role, stage, name)), wave=source.wave, measure=item.name, statistic=_STATISTIC, panel="all",
-                 row=key, row_label=label, series=name, series_label=answers[name])
-            for role, stage, key, label in rows
-            for name in names
-        ]
-    )  # fmt: skip
+    records = []
+    for role, stage, key, label in rows:
+        for name in names:
+            row = found.get((role, stage, name), {})
+            told = {
+                "wave": source.wave,
+                "measure": item.name,
+                "statistic": str(row.get("statistic", _STATISTIC)),
+                "panel": "all",
+            }
+            place = {"role": role, "stage": stage, "row": key, "row_label": label}
+            records.append(cell(row, **told, **place, series=name, series_label=answers[name]))
+    data = table(records)
     label = source.label(item.name)
     title = f"{label}: answers by role and by stage"
     breaks = tuple(
