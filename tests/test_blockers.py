@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 QUESTIONNAIRE = Instrument.load(ROOT / "instruments" / "2026Q1.toml", "2026Q1")
 REGISTER = Register.load(ROOT / "instruments" / "claims.toml")
 UNITS = {
-    "prevalence": "proportion", "at_cap_share": "proportion", "risk_difference": "proportion",
+    "prevalence": "proportion", "cited_together": "proportion", "at_cap_share": "proportion", "risk_difference": "proportion",
     "prevalence_max_other": "proportion", "majority_share": "proportion", "prevalence_ratio": "ratio",
     "location_quotient": "ratio", "profiles_permutation": "ratio", "item_f": "index", "profiles_f": "index",
     "mean_cited": "index", "role_effective_number": "index", "effective_number": "index", "jaccard_excess": "index",

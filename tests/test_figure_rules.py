@@ -99,6 +99,16 @@ def blocker_rows():
     return rows
 
 
+def pair_rows():
+    """Shares of two answers together: one in five is held back, a few are flagged."""
+    rows = []
+    for k, (one, two) in enumerate(itertools.combinations(BLOCKERS, 2)):
+        status = "suppressed" if k % 5 == 4 else "flagged" if k % 7 == 3 else "ok"
+        rows.append(row("blockers", "blk", "cited_together", "proportion", 0.03 + 0.01 * (k % 13), se=0.01, n=850,
+                        item=f"{one}+{two}", status=status, reason="imprecise" if status == "flagged" else ""))  # fmt: skip
+    return rows
+
+
 def alignment_rows():
     rows = []
     for (k, one), (m, two) in itertools.combinations(enumerate(ROLES), 2):
@@ -198,7 +208,7 @@ def multiverse():
 
 def source_of(*, waves=True, **more):
     rows = [*gradient_rows("conf"), *gradient_rows("prep", 0.02), *blocker_rows(), *alignment_rows(), *influence_rows()]
-    rows += answer_rows()
+    rows += [*answer_rows(), *pair_rows()]
     table = frame([*rows, *change_rows(waves=waves)], ESTIMATES)
     before = frame([r | {"wave": "2025Q1"} for r in gradient_rows("conf", 0.05)], ESTIMATES)
     given = {"multiverse": multiverse(), "flow": FLOW, "history": (("2025Q1", before),) if waves else ()} | more
@@ -551,6 +561,19 @@ def test_the_answers_of_a_bar_fill_it_and_lie_to_both_sides_of_the_middle():
     first = figure.data[(figure.data["row"] == f"role={ROLES[0]}")].set_index("series")
     assert float(first.loc["4+5", "estimate"]) == pytest.approx(0.09)
     assert set(figure.data.loc[figure.data["mark"] == "withheld", "row"]) == {f"role={ROLES[3]}"}
+
+
+def test_the_most_frequent_pairs_are_drawn_and_those_withheld_counted():
+    figure = MADE["blockers_together"].draw()
+    pairs = len(BLOCKERS) * (len(BLOCKERS) - 1) // 2
+    held = len([k for k in range(pairs) if k % 5 == 4])
+    assert f"The 10 most frequent of {pairs} pairs; {held} are withheld." in figure.caption
+    values = figure.data["estimate"].astype(float).tolist()
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 10
+    first, second = str(figure.data["row"].iloc[0]).split("+")
+    label = figure.data["row_label"].iloc[0]
+    assert label == f"{SOURCE.option('blk', first)} + {SOURCE.option('blk', second)}"
 
 
 def test_a_bar_of_which_an_answer_is_withheld_is_not_drawn_and_says_so():

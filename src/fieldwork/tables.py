@@ -182,6 +182,7 @@ _STATISTICS = {
     "gap_escalation_rare": "Stated support minus private conviction where escalation is rare",
     "gap_difference": "Stated support minus private conviction, frequent minus rare escalation",
     "ready_share": "Share in the top two points",
+    "cited_together": "Share that cites both",
     "answer_share": "Share that gives the answer",
     "claim_minus_role": "Claim of colleagues less the role's own",
     "claim_minus_lowest": "Claim less the least prepared role",

@@ -39,6 +39,8 @@ from fieldwork.constructs.multi_answers import (
     left_out,
     thinnest,
 )
+from fieldwork.constructs.together import STATISTIC as TOGETHER
+from fieldwork.constructs.together import together
 from fieldwork.errors import DesignError, listed
 from fieldwork.schema import tuples_of
 from fieldwork.statistics.multiplicity import benjamini_hochberg
@@ -74,7 +76,7 @@ _PROFILES = frozenset(
     f"{index}{part}" for index in ("dissimilarity", "jensen_shannon") for part in ("", "_excess", "_chance")
 )
 _WITHIN = frozenset({"jaccard_excess", "majority_share", "effective_number"})
-_ALL = _SHARES | _NUMBERS | _CONTRASTS | _QUOTIENTS | _PROFILES | _WITHIN
+_ALL = _SHARES | _NUMBERS | _CONTRASTS | _QUOTIENTS | _PROFILES | _WITHIN | {TOGETHER}
 
 
 def estimate_for(
@@ -158,6 +160,8 @@ def estimate(
     tests all options at once by the Rao-Scott sum of per-option X2, `profiles_permutation` the same sum by exchanging whole
     answer sets between colleagues of one organisation.
 
+    Of two options: `cited_together`, the share of all asked that cites both (`together`).
+
     Of the citations: `mean_cited`, how many options a respondent cites, and `role_effective_number`, over how many a role's
     citations spread (Hill 1, first-order bias taken out by the replicate variance). `dissimilarity_excess` and
     `jensen_shannon_excess` (bits) are how far the roles' citation profiles lie apart beyond chance (`beyond_chance`), over all
@@ -185,6 +189,8 @@ def estimate(
             _shares(ledger, table)
         if read & _NUMBERS:
             numbers(ledger, table)
+        if TOGETHER in read:
+            together(ledger, answers)
         if design.role is None:
             for statistic, unit in (("risk_difference", "proportion"), ("dissimilarity_excess", "index")):
                 ledger.refuse(answers.measure, statistic, unit, "the instrument of this wave has no roles")

@@ -16,6 +16,7 @@ from fieldwork import schema
 from fieldwork.disclosure.answers import SHARE, Whole, as_cells, lines_of_means, whole_of
 from fieldwork.disclosure.complement import ELSEWHERE, FUNCTIONS, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
+from fieldwork.disclosure.together import pairs_that_tell
 
 __all__ = ["Policy", "publish"]
 
@@ -56,6 +57,7 @@ def publish(
       held share could be worked out from it;
     - it is the share of an answer (`answer_share`) whose question's mean, or another share of which, is held back for the same
       people, or that would tell anything else that is held: shares of answers take nothing but one another along;
+    - it is the share that gives two answers (`cited_together`) beside others that would tell a group of three answers;
     - it speaks of a segment that lacks 1 to 9 people of the whole which stands beside it;
     - it, or the whole or a segment of it, was released before on a base that differs by 1 to 9 people, whose answers would be
       the difference; or an earlier release held it back on a base that differs by fewer than 10: its margins are out;
@@ -99,6 +101,9 @@ def publish(
         new = assessed & rule & ~held
         out.loc[new, "reason"] = reason
         held |= new
+    of_three = assessed & pairs_that_tell(out, behind.hits, held, policy.minimum_respondents) & ~held
+    out.loc[of_three, "reason"] = WITH_IT
+    held |= of_three
     with_it = assessed & _complementary(out, behind, held, policy, _earlier(out, released)) & ~held
     out.loc[with_it, "reason"] = WITH_IT
     held |= with_it

@@ -13,9 +13,10 @@ from fieldwork.figures.rows import Panel, RowChart, Series, ends_of
 from fieldwork.figures.spec import Absence, Spec
 from fieldwork.figures.style import short_of
 
-__all__ = ["overall", "prevalence", "quotient"]
+__all__ = ["overall", "prevalence", "quotient", "together"]
 
 _MEASURE = "blk"
+_PAIRS = 10  # pairs that are drawn; the table of estimates has all
 
 
 def _offered(source: Published, rows: list[dict[Any, Any]]) -> list[str]:
@@ -133,6 +134,44 @@ def overall(source: Published) -> Spec | Absence:
         title=title,
         subtitle=f"Share of respondents, with {level_words(data)}.",
         notes=f"Several answers were allowed: shares do not add to 100%. {mark_words(data)}".strip(),
+        source=source.source(rows),
+        alt=" ".join([*opening, f"Bar chart with {level_words(data)}: {title}.", reading(data, "proportion")]),
+        long_description=long_words(data, "proportion", ["row_label"]),
+        data=data,
+        plot=RowChart(data, dict(zip(data["row"], data["row_label"], strict=True)), (panel,)),
+        simulated=source.simulated,
+    )
+
+
+def together(source: Published) -> Spec | Absence:
+    """Describe which two answers are most often given by the same people; reads `cited_together`."""
+    measure = _measure(source)
+    title = f"{source.label(measure)}: what is cited together"
+    rows = source.rows("blockers", "cited_together", measure=measure)
+    shown = [row for row in rows if row["status"] in ("ok", "flagged") and not pd.isna(row["estimate"])]
+    if not shown:
+        return Absence("blockers_together", title, "No share of two answers given together is published.")
+    shown.sort(key=lambda row: (-float(row["estimate"]), str(row["item"])))
+    drawn = shown[:_PAIRS]
+    data = table(
+        [
+            cell(row, wave=source.wave, measure=measure, statistic="cited_together", panel="all", row=str(row["item"]),
+                 row_label=" + ".join(source.option(measure, part) for part in str(row["item"]).split("+")), series="all")
+            for row in drawn
+        ]
+    )  # fmt: skip
+    ticks, low, high = ends_of(data, include=[0.0])
+    panel = Panel("all", "", "proportion", (Series("all", marker="bar", fill="second"),), ticks, min(low, 0.0), high,
+                  reference=0.0, printed="interval")  # fmt: skip
+    opening = ["Simulated data."] if source.simulated else []
+    part = f"The {len(drawn)} most frequent of {len(rows)} pairs" if len(drawn) < len(rows) else "All pairs"
+    held = len(rows) - len(shown)
+    withheld = f"; {held} are withheld" if held else ""
+    return Spec(
+        name="blockers_together",
+        title=title,
+        subtitle=f"Share of respondents that cites both, with {level_words(data)}.",
+        notes=f"{part}{withheld}. Frequent answers meet often, whether they go together or not. {mark_words(data)}".strip(),
         source=source.source(rows),
         alt=" ".join([*opening, f"Bar chart with {level_words(data)}: {title}.", reading(data, "proportion")]),
         long_description=long_words(data, "proportion", ["row_label"]),

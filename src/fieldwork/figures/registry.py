@@ -121,6 +121,7 @@ KINDS = (
     Kind("blockers_overall", 5, "shares of all respondents that cite each answer", _one(citations.overall)),
     Kind("blockers_prevalence", 5, "shares of each role that cites each answer", _one(citations.prevalence)),
     Kind("blockers_quotient", 5, "location quotients by role and answer", _one(citations.quotient)),
+    Kind("blockers_together", 5, "shares of all respondents that cite two answers", _one(citations.together)),
     Kind("alignment", 6, "alignment of priorities, role by role", _one(alignment.pairs)),
     Kind("consensus", 6, "consensus within roles, beside chance", _one(alignment.consensus)),
     Kind("consensus_map", 6, "map of consensus with ellipses", _one(alignment.consensus_map)),

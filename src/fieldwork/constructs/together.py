@@ -1,0 +1,90 @@
+"""Answers given together: how often two answers to a question with several are given by the same people.
+
+The intersections of the question, two at a time, over all respondents. Own code: as `blockers`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fieldwork.constructs.ledger import NIL, SMALL_BASE
+from fieldwork.constructs.teams import totals_by_group
+from fieldwork.statistics.proportion import korn_graubard
+from fieldwork.statistics.replicates import Ints, infer
+
+if TYPE_CHECKING:
+    from fieldwork.constructs.ledger import Ledger
+    from fieldwork.constructs.multi_answers import MultiAnswers
+
+__all__ = ["STATISTIC", "pairs_of", "together"]
+
+Flags = npt.NDArray[np.bool_]
+STATISTIC = "cited_together"
+
+
+def pairs_of(options: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return every two of some answers, in their order; a pair is named by both, joined by `+`.
+
+    >>> pairs_of(("cost", "data", "law"))
+    [('cost', 'data'), ('cost', 'law'), ('data', 'law')]
+    """
+    return list(itertools.combinations(options, 2))
+
+
+def together(ledger: Ledger, answers: MultiAnswers) -> None:
+    """Add `cited_together` of every two answers that do not stand alone: the share of all asked that gives both.
+
+    Korn and Graubard's interval. `item` is both answers joined by `+`. Base: who was asked about both and answered. For the
+    gate the row rests on the thinnest of the four groups that the two answers divide its base into (both, either alone,
+    neither): with the shares of the two beside it, it tells the size of each. Of a question with a cap it rests also on those
+    of either answer's who gave fewer than it allows, as all pairs of an answer together tell how many answers they gave.
+    """
+    design = ledger.design
+    free = [place for place, alone in enumerate(answers.free) if alone]
+    if len(free) < 2:
+        return
+    options = tuple(answers.options[place] for place in free)
+    asked = np.asarray(answers.asked[:, free].all(axis=1), dtype=np.bool_)
+    if not asked.any():
+        return
+    ticks: Flags = answers.ticks[:, free] > 0
+    first, second = np.triu_indices(len(free), 1)
+    both: Flags = ticks[:, first] & ticks[:, second]
+    everyone = np.zeros(len(asked), dtype=np.int64)
+    columns = np.column_stack([both, np.ones(len(asked), dtype=np.bool_)])
+    total = np.asarray(totals_by_group(design, columns, everyone, 1, asked).total)[:, 0]
+    n, organisations = int(asked.sum()), len(np.unique(design.cluster[asked]))
+    short = _short_of_the_cap(answers, ticks)
+    inference = infer(total[:, :-1] / total[:, -1:], organisations)
+    small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
+    for place, pair in enumerate(pairs_of(options)):
+        one, other = ticks[:, first[place]], ticks[:, second[place]]
+        groups = [one & other, one & ~other, other & ~one, ~one & ~other]
+        groups += [short & one, short & other] if short.any() else []
+        thinnest = [asked & group for group in groups]
+        fewest = (
+            min(int(group.sum()) for group in thinnest),
+            min(len(np.unique(design.cluster[group])) for group in thinnest),
+        )
+        se = float(np.nan_to_num(inference.std_error[place]))
+        interval = korn_graubard(float(inference.estimate[place]), se if se > NIL else 0.0, n, organisations)
+        told: dict[str, Any] = {"status": "flagged" if small else "ok", "reason": small}
+        ledger.add(
+            answers.measure, STATISTIC, "proportion", smallest=fewest, hits=int((both[:, place] & asked).sum()),
+            estimate=interval.estimate, std_error=se if se > NIL else math.nan, conf_low=interval.conf_low,
+            conf_high=interval.conf_high, conf_level=0.95, n=n, n_organisations=organisations,
+            n_effective=interval.n_effective, method="korn_graubard", item="+".join(pair), **told,
+        )  # fmt: skip
+
+
+def _short_of_the_cap(
+    answers: MultiAnswers, ticks: np.ndarray[Any, np.dtype[np.bool_]]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return who gave some answers but fewer than the question allows; nobody where it allows all."""
+    given: Ints = ticks.sum(axis=1)
+    return (given > 0) & (given < answers.cap) if answers.cap else np.zeros(len(given), dtype=np.bool_)
