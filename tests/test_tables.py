@@ -1,5 +1,6 @@
 """Tables: base in every row, a dash with its reason for what is withheld, semantic HTML in which every text is inert."""
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from fieldwork import tables
+from fieldwork.bundle.tolerance import METHODS
 from fieldwork.schema import ESTIMATES, frame
 from fieldwork.study import Study
 from fieldwork.tables import (
@@ -313,3 +316,18 @@ def test_tests_are_shown_with_their_p_values_and_family(instrument):
     assert shown[1] == ["All answers", "Test that roles cite all alike (F)", "4.50", "0.031", "", "850"]
     assert [cell.reason for cell in made.rows[2][3:]] == ["two roles are needed"] * 4
     assert made.notes == ("Adjusted p-values: Benjamini-Hochberg, family of 15.",)
+
+
+def test_every_way_of_making_an_interval_has_words():
+    """Those of the code, and those whose tolerance a bundle knows."""
+    source = Path(tables.__file__).parent
+    texts = [
+        path.read_text(encoding="utf-8")
+        for part in ("constructs", "multiverse")
+        for path in (source / part).glob("*.py")
+    ]
+    made = set(re.findall(r"\"?method\"?\s?[=:] ?\"([a-z_]+)\"", "\n".join(texts)))
+    known = {name for name in made | set(METHODS) if tables.method_label(name) != name.replace("_", " ")}
+    plain = {"count", "highs", "holm", "bh", "lower", "higher", "inverted_cdf"}  # of libraries, not of intervals
+    assert made | set(METHODS) <= known | plain | {"count_of_measures", "social_relations_model"}
+    assert "clmm" in made

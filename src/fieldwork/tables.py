@@ -42,6 +42,7 @@ __all__ = [
     "guarded",
     "interval",
     "matrix_table",
+    "method_label",
     "multiverse_table",
     "named",
     "p_value_table",
@@ -56,6 +57,31 @@ Role = Literal["label", "text", "number"]
 
 _DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
+_METHODS = {
+    "bradley_terry": "strengths from pairs (Bradley and Terry)",
+    "clm": "cumulative link model",
+    "clmm": "cumulative link mixed model",
+    "clopper_pearson_bonferroni": "exact limits of several shares at once (Clopper and Pearson, Bonferroni)",
+    "cluster_bootstrap": "replicates of organisations, Student's t",
+    "cluster_bootstrap_fieller": "replicates of organisations, ratio of two estimates (Fieller)",
+    "cluster_bootstrap_fisher_z": "replicates of organisations, correlation (Fisher's z)",
+    "cluster_bootstrap_simultaneous": "replicates of organisations, several at once",
+    "count_of_measures": "count of measures",
+    "korn_graubard": "exact limits of a share (Korn and Graubard)",
+    "korn_graubard_mover": "difference of shares from their exact limits (MOVER)",
+    "logit": "logistic regression, organisations as clusters",
+    "manski_bounds": "bounds that assume nothing (Manski)",
+    "melded_korn_graubard": "ratio of shares from their exact limits (melded)",
+    "multiple_imputation": "multiple imputation (Rubin's rules)",
+    "permutation": "permutation of answers",
+    "rank_sets": "sets of ranks",
+    "rank_sets_bonferroni": "simultaneous sets of ranks (Bonferroni)",
+    "rank_sets_step_down": "simultaneous sets of ranks, step-down",
+    "rao_scott": "Rao and Scott's test",
+    "social_relations_model": "social relations model",
+    "square_and_add": "difference of shares (square and add)",
+    "turnbull": "durations known to within an interval (Turnbull)",
+}
 VERDICTS = {
     "supported": "Supported",
     "contradicted": "Contradicted",
@@ -447,6 +473,15 @@ def interval(low: float | None, high: float | None, unit: str = "", decimals: in
     if ends[0]:
         return f"at least {ends[0]}"
     return f"at most {ends[1]}" if ends[1] else ""
+
+
+def method_label(method: str) -> str:
+    """Return what readers call the way in which an interval was made; a name that has no words stands in plain ones.
+
+    >>> method_label("clmm"), method_label("my_own")
+    ('cumulative link mixed model', 'my own')
+    """
+    return _METHODS.get(method, method.replace("_", " "))
 
 
 def statistic_label(statistic: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fieldwork.disclosure import Policy
 from fieldwork.study import STATEMENT
-from fieldwork.tables import Cell, Column, Table, quantity
+from fieldwork.tables import Cell, Column, Table, method_label, quantity
 
 if TYPE_CHECKING:
     from fieldwork.site.material import Material
@@ -77,7 +77,7 @@ def _intervals(estimates: pd.DataFrame) -> list[Mapping[str, Any]]:
     counted = made.groupby(keys, dropna=False, sort=True).size().reset_index(name="count").to_dict("records")
     return [
         {
-            "method": str(row["method"]).replace("_", " "),
+            "method": method_label(str(row["method"])),
             "level": "" if pd.isna(row["conf_level"]) else f"{row['conf_level']:.0%}",
             "replicates": "" if pd.isna(row["replicates"]) else f"{row['replicates']:,}",
             "count": int(row["count"]),
