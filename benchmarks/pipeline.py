@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import statistics
@@ -381,17 +382,21 @@ def consenting_study(folder: Path, organisations: int) -> Path:
     """Write a simulated study whose informants all said yes to a report of their organisation, run to its estimates."""
     write_study("role_divergence", organisations=organisations, waves=1, seed=8, out=folder, base=ROOT)
     for path in (folder / "data/raw").rglob("*.csv"):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        column = lines[0].split(",").index("consent_org") if "consent_org" in lines[0].split(",") else None
-        if column is None:
-            lines = [f"{line},{'consent_org' if k == 0 else '1'}" for k, line in enumerate(lines)]
-            path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-            continue
-        raise SystemExit(f"{path} has consents of its own")
+        _consent(path)
     settings = folder / "study.toml"
     settings.write_text(settings.read_text().replace("replicates = 1000", "replicates = 99"))
     timed([sys.executable, "-m", "fieldwork", "run", "--study", str(folder), "--only", "09_claims"], folder)
     return folder
+
+
+def _consent(path: Path) -> None:
+    """Have every respondent of a delivery say yes to a report of the organisation."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row | {"consent_org": "1"} for row in csv.DictReader(file)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def report_table(organisations: int, sample: int) -> str:

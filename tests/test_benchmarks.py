@@ -213,6 +213,14 @@ def test_the_light_notebooks_read_what_others_write(tmp_path):
     assert len(list(study.glob("notebooks/*.ipynb"))) == 8
 
 
+@pytest.mark.parametrize("head", ["resp_id,org_id", "resp_id,org_id,consent_org"])
+def test_everybody_of_the_benchmark_of_reports_consents(tmp_path, head):
+    path = tmp_path / "responses.csv"
+    path.write_text(f"{head}\na,x,0\nb,y,\n" if head.endswith("consent_org") else f"{head}\na,x\nb,y\n")
+    pipeline._consent(path)
+    assert path.read_text() == "resp_id,org_id,consent_org\na,x,1\nb,y,1\n"
+
+
 @pytest.mark.slow
 def test_the_engine_benchmark_counts_what_runs_again(monkeypatch, capsys):
     ours = [each for each in pipeline.engines("") if each.name == "fieldwork, 1 worker"]

@@ -19,7 +19,8 @@ from fieldwork.cli import main
 from fieldwork.errors import StudyError
 from fieldwork.instrument import Instrument
 from fieldwork.intake import read_deliveries
-from fieldwork.organisations import listing
+from fieldwork.organisations import standings
+from fieldwork.run.store import Store
 from fieldwork.site.chapters import sanitised
 from fieldwork.study import Study
 from tests import payloads
@@ -110,7 +111,8 @@ def test_an_organisation_is_no_path(taken):
     chapter, _, cleaned = taken
     chapter.save(cleaned.responses)
     with pytest.raises(StudyError, match="cannot be names of folders"):
-        listing(chapter.study)
+        standings(chapter.study, Store(chapter.study.folder))
+    assert not (chapter.study.reports / "restricted").exists()
 
 
 @pytest.mark.parametrize("wave", ["../../x", "/etc", "w1/../../x", "CON\\x", "x" * 300, "w1\n", "", "."])

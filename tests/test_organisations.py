@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from fieldwork.errors import RunError, StudyError, UsageError
-from fieldwork.organisations import listing, report
+from fieldwork.organisations import report, standings, steps_of
+from fieldwork.run import plan
 from fieldwork.run.store import Store
 from fieldwork.study import Study
 from tests.quick import shorten
@@ -115,7 +116,7 @@ def test_each_willing_organisation_has_its_own_report(reported):
 
 def test_every_other_organisation_has_a_page_that_says_what_is_missing(reported):
     folder, willing, _ = reported
-    others = {path.name for path in closed(folder).iterdir()} - set(willing)
+    others = {path.name for path in closed(folder).iterdir() if path.is_dir()} - set(willing)
     assert others == {row["org_id"] for row in answered(folder)} - set(willing)
     for name in others:
         assert [path.name for path in (closed(folder) / name).iterdir()] == ["index.html"]
@@ -166,7 +167,7 @@ def test_no_page_leads_anywhere_or_holds_a_remark(reported):
 
 def test_what_is_current_is_not_run_again_and_the_bytes_stay(reported):
     folder, willing, _ = reported
-    before = {path: path.read_bytes() for path in closed(folder).rglob("*") if path.is_file()}
+    before = contents(folder)
     done = fieldwork("organisations", study=folder)
     assert "(0 run, 4 current, 0 failed)" in done.stdout
     forced = fieldwork("organisations", "--only", willing[0], "--force", "--json", study=folder)
@@ -174,7 +175,122 @@ def test_what_is_current_is_not_run_again_and_the_bytes_stay(reported):
     assert [row["organisation"] for row in told["organisations"]] == [willing[0]]
     assert told["organisations"][0]["page"] == f"reports/{WAVE}/restricted/{willing[0]}/index.html"
     assert told["failed"] == []
-    assert {path: path.read_bytes() for path in closed(folder).rglob("*") if path.is_file()} == before
+    assert contents(folder) == before
+
+
+HEAVY = ("numpy", "pandas", "pyarrow", "jinja2", "nbformat", "nbconvert", "papermill", "fontTools", "scipy", "asyncio")
+LIGHT = """
+import sys
+from fieldwork.cli import main
+code = main(["organisations", "--study", sys.argv[1]])
+print(*sorted(set(sys.argv[2].split()) & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in closed(folder).rglob("*") if path.is_file()}
+
+
+def test_where_nothing_changed_nothing_runs_is_written_or_loaded_whatever_the_time_stamps(reported):
+    folder, _, _ = reported
+    assert fieldwork("organisations", study=folder).returncode == 0
+    before, journal = contents(folder), (folder / ".fieldwork" / "journal.jsonl").read_bytes()
+    stamps = {path: path.stat().st_ino for path in before}
+    for path in [*before, *(folder / "instruments").iterdir(), folder / "study.toml"]:
+        os.utime(path)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(folder), " ".join(HEAVY)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(0 run, 4 current, 0 failed)" in done.stdout
+    assert done.stderr.split() == []
+    assert contents(folder) == before
+    assert {path: path.stat().st_ino for path in before} == stamps
+    assert (folder / ".fieldwork" / "journal.jsonl").read_bytes() == journal
+
+
+def test_what_is_damaged_or_gone_is_put_back_without_a_notebook(reported):
+    folder, willing, _ = reported
+    before = contents(folder)
+    others = sorted({path.name for path in closed(folder).iterdir() if path.is_dir()} - set(willing))
+    (closed(folder) / willing[0] / "organisation.ipynb").write_text("{}")
+    (closed(folder) / willing[1] / "index.html").write_text("another page")
+    (closed(folder) / willing[2] / "index.html").unlink()
+    shutil.rmtree(closed(folder) / willing[3])
+    (closed(folder) / others[0] / "index.html").write_text("no")
+    shutil.rmtree(closed(folder) / others[1])
+    (closed(folder) / ".organisations.json").write_text("[]")
+    (closed(folder) / others[2]).chmod(0o755)
+    done = fieldwork("organisations", study=folder)
+    assert done.returncode == 0, done.stderr
+    assert "(0 run, 4 current, 0 failed)" in done.stdout
+    assert contents(folder) == before
+    assert {mode(path) for path in closed(folder).rglob("*")} == {0o700, 0o600}
+
+
+@pytest.fixture(scope="module")
+def judged(reported, tmp_path_factory):
+    """A copy of the reported study, its own notebooks and the package; and a look at one report and the list of who consented."""
+    place = tmp_path_factory.mktemp("judged")
+    folder = Path(shutil.copytree(reported[0], place / "study"))
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", dirs_exist_ok=True)
+    package = shutil.copytree(ROOT / "src/fieldwork", place / "fieldwork", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "uv.lock", place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_PACKAGE", Path(package))
+
+        def look():
+            judge = steps_of(Study.open(folder), folder / "notebooks", [reported[1][0]], Store(folder))
+            return judge.judge(judge.pipeline.steps[0])
+
+        yield folder, Path(package), look
+
+
+def altered(path, old, new):
+    text = path.read_bytes()
+    assert text.count(old) >= 1, path
+    path.write_bytes(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("place", "old", "new", "state", "why"),
+    [
+        ("notebooks/organisation.ipynb", b"report.answers, title", b"report.answers,  title", "stale", "cell 8 changed"),
+        ("notebooks/organisation.ipynb", b"Four questions, and one more", b"Four questions", "restorable", "its text"),
+        ("study.toml", b"seed = ", b"seed = 1", "stale", "input study.toml changed"),
+        (f"data/processed/{WAVE}/01_clean.parquet", b"PAR1", b"PAR2", "stale", f"{WAVE}/01_clean.parquet changed"),
+        (f"reports/{WAVE}/estimates.parquet", b"PAR1", b"PAR2", "stale", f"{WAVE}/estimates.parquet changed"),
+        ("fieldwork/constructs/diagnostic.py", b"\ndef ", b"\nNEW = 1\ndef ", "stale", "package fieldwork.constructs.diagnostic"),
+        ("fieldwork/constructs/diagnostic.py", b"\ndef ", b"\n# reworded\ndef ", "current", ""),
+        ("fieldwork/site/templates/restricted.html", b"Restricted.", b"Closed.", "restorable", "the form of its page"),
+        ("fieldwork/site/templates/style.css", b"{", b" {", "restorable", "the form of its page"),
+    ],
+)  # fmt: skip
+def test_whatever_a_report_is_made_of_is_noticed(judged, place, old, new, state, why):
+    folder, package, look = judged
+    assert look().state == "current"
+    path = package.parent / place if place.startswith("fieldwork/") else folder / place
+    before = path.read_bytes()
+    try:
+        altered(path, old, new)
+        unit = look()
+    finally:
+        path.write_bytes(before)
+    assert unit.state == state
+    assert why in " ".join(unit.reasons)
+
+
+def test_another_form_of_the_page_is_made_without_a_notebook(judged, monkeypatch):
+    """The page is made of the executed notebook, which stays as it is to the byte."""
+    folder, package, look = judged
+    before = contents(folder)
+    page = Path(look().step.view_page)
+    monkeypatch.setattr("fieldwork.site.restricted.report_page", lambda *_: "another form")
+    altered(package / "site/restricted.py", b"without_code=True", b"without_code=bool(1)")
+    made = report(Study.open(folder), folder / "notebooks", Store(folder), only=[page.parent.name])
+    assert (made.result.ran, len(made.result.restored)) == ((), 1)
+    assert contents(folder) == {**before, folder / page: b"another form"}
 
 
 def test_a_withdrawn_consent_takes_the_report_away(study):
@@ -228,6 +344,12 @@ def test_a_pseudonym_that_leads_out_of_the_folder_is_refused(study):
     assert not closed(folder).exists()
 
 
+def test_a_report_has_a_folder_of_its_own_whatever_its_name(study):
+    for name in ("../escape", "a/b", ".."):
+        with pytest.raises(RunError, match="a step's folder is none of its own"):
+            steps_of(Study.open(study[0]), ROOT / "notebooks", [name], Store(study[0]))
+
+
 def test_a_failing_notebook_is_told_and_the_others_go_on(study):
     folder, willing = study
     notebooks = folder / "notebooks"
@@ -253,13 +375,14 @@ def test_the_listing_needs_a_cleaned_wave(tmp_path):
         "simulate", "--world", "null", "--organisations", 5, "--seed", 1, "--out", tmp_path / "s", study=ROOT
     )
     assert made.returncode == 0
-    with pytest.raises(RunError, match=r"needs 01_clean.parquet"):
-        listing(Study.open(tmp_path / "s"))
+    with pytest.raises(RunError, match=r"the wave has not been cleaned") as told:
+        standings(Study.open(tmp_path / "s"), Store(tmp_path / "s"))
+    assert told.value.hint == f"fieldwork run --wave {WAVE}"
 
 
-def test_a_name_that_nobody_has_is_refused(finished):
+def test_a_name_that_nobody_has_is_refused(study):
     with pytest.raises(UsageError, match="no organisation of the wave goes by this name"):
-        listing(Study.open(finished[0]), ["nobody"])
+        standings(Study.open(study[0]), Store(study[0]), ["nobody"])
 
 
 def test_by_hand_the_notebook_closes_its_folder_too(study, tmp_path):

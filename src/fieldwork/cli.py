@@ -940,7 +940,7 @@ def _number(value: float | None) -> str:
 
 
 def _organisations(options: argparse.Namespace) -> int:
-    from fieldwork import organisations  # noqa: PLC0415 - pandas and the pages
+    from fieldwork import organisations  # noqa: PLC0415
     from fieldwork.run import progress  # noqa: PLC0415
     from fieldwork.run.store import Store  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
@@ -981,7 +981,7 @@ def _organisations(options: argparse.Namespace) -> int:
         answer = {
             "wave": study.wave,
             "folder": _shown(made.folder),
-            "organisations": made.listing.to_dict("records"),
+            "organisations": [asdict(each) for each in made.listing],
             "failed": [failure.as_dict() for failure in made.result.failures],
             "removed": made.removed,
         }

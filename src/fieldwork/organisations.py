@@ -5,39 +5,54 @@ Nothing here reaches the published pages: not a link, not a line of the manifest
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from fieldwork.chapter import Chapter
-from fieldwork.constructs.consent import organisations
-from fieldwork.errors import RunError, StudyError, UsageError, listed, nearest
-from fieldwork.provenance import RESTRICTED, make_folders, write_atomic
+from fieldwork.errors import RunError, UsageError, listed, nearest
+from fieldwork.provenance import RESTRICTED, make_folders
 from fieldwork.run import runner, spec
 from fieldwork.run.plan import Judge
-from fieldwork.site.restricted import RestrictedPages
-from fieldwork.study import valid_name
+from fieldwork.site import LISTING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fieldwork.run.crew import Crew
     from fieldwork.run.runner import Event, Result
     from fieldwork.run.store import Store
     from fieldwork.study import Study
 
-__all__ = ["Reports", "listing", "report", "steps_of", "summary"]
+__all__ = ["Reports", "Standing", "report", "standings", "steps_of", "summary"]
 
 NOTEBOOK = "organisation"
-_INPUTS = (
-    "{processed}/01_clean.parquet",
-    "{reports}/estimates.parquet",
-    "{instruments}/{wave}.toml?",
-    "{instruments}/instrument.toml?",
-    "{study}/study.toml",
-)
+# A hyphen keeps it apart from every chapter, and the plural from every report.
+_LISTED = "organisations-listed"
+_LISTING = f"{{reports}}/{RESTRICTED}/{LISTING}"
+_DECLARED = ("{instruments}/{wave}.toml?", "{instruments}/instrument.toml?", "{study}/study.toml")
+_INPUTS = ("{processed}/01_clean.parquet", "{reports}/estimates.parquet", *_DECLARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One organisation of a wave, and whether a report of it can be made.
+
+    Attributes
+    ----------
+    organisation : str    Its pseudonym.
+    informants, yes : int Accepted respondents, and those who said yes to a report.
+    consented : bool      Whether all did.
+    lacking : str         What a report lacks, in words; empty where it can be made.
+    page : str            Its page, by its path below the study; empty where there is none.
+    """
+
+    organisation: str
+    informants: int
+    yes: int
+    consented: bool
+    lacking: str
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,60 +61,78 @@ class Reports:
 
     Attributes
     ----------
-    listing : pd.DataFrame    One row per organisation: organisation, informants, yes, consented, lacking, page (its path below
-                              the study), as far as asked for.
-    result : Result           How the notebooks ended.
-    removed : tuple of str    Organisations whose report was taken away, because something is lacking now.
-    folder : Path             Closed folder of the wave's reports for organisations.
+    listing : tuple of Standing   The organisations, sorted, as far as asked for.
+    result : Result               How the notebooks ended.
+    removed : tuple of str        Organisations whose report was taken away, because something is lacking now.
+    folder : Path                 Closed folder of the wave's reports for organisations.
     """
 
-    listing: pd.DataFrame
+    listing: tuple[Standing, ...]
     result: Result
     removed: tuple[str, ...]
     folder: Path
 
 
-def listing(study: Study, only: Iterable[str] = ()) -> pd.DataFrame:
-    """List the organisations of a wave with what a report about each lacks; see `constructs.consent.organisations`.
+def standings(study: Study, store: Store, only: Iterable[str] = (), *, force: bool = False) -> tuple[Standing, ...]:
+    """List the organisations of a wave with what a report about each lacks; see `site.restricted.standing`.
 
-    Raises RunError when the wave was not cleaned, UsageError for a name that no organisation has, StudyError for pseudonyms
-    that are no names of folders: they become folders, and a way out of the closed folder is refused.
+    The list is a step of the engine as any other: made by a process of its own where responses, instrument, settings or code
+    have changed, and otherwise read as it stands. Raises what that process raised; RunError when the wave was not cleaned,
+    UsageError for a name that no organisation has.
     """
-    chapter = Chapter.open(NOTEBOOK, study.folder, study.wave, raw=study.raw)
-    table = organisations(chapter.instrument, chapter.read("01_clean"))
-    if bad := [name for name in table["organisation"] if not valid_name(name)]:
-        raise StudyError(
-            f"{len(bad)} pseudonyms of organisations cannot be names of folders",
-            where=f"01_clean, column {chapter.instrument.keys.organisation}",
-            expected="letters, digits, '.', '_' and '-', at most 100 of them, without a way out of the folder",
-            got=repr(bad[0])[:60],
-            hint="let the fieldwork deliver other pseudonyms",
-        )
-    wanted = list(dict.fromkeys(only))
-    known = table["organisation"].tolist()
+    _refuse_unmade(
+        study, study.processed / "01_clean.parquet", "the wave has not been cleaned, so who consented is not known"
+    )
+    inputs = ("{processed}/01_clean.parquet", *_DECLARED)
+    # The pages of those who lack something lie beside the list, each in its organisation's own folder.
+    outputs = (_LISTING, f"{{reports}}/{RESTRICTED}/")
+    pipeline = spec.single(_LISTED, "fieldwork.site.restricted:standing", inputs, outputs, _places(study))
+    with store.lock():
+        result = runner.run(Judge(pipeline, store), workers=1, force=force)
+        if result.failures:
+            raise result.failures[0].error
+        path = study.folder / pipeline.steps[0].outputs[0].label
+        table = [Standing(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+    wanted = dict.fromkeys(only)
+    known = {each.organisation for each in table}
     for name in wanted:
         if name not in known:
-            near = nearest(name, known)
+            near = nearest(name, sorted(known))
             raise UsageError(
                 "no organisation of the wave goes by this name",
                 expected=f"one of {len(known)} pseudonyms" if known else "an organisation; the survey names none",
                 got=repr(name),
                 hint=f"did you mean {near}?" if near else "`fieldwork organisations --json` lists them",
             )
-    return table[table["organisation"].isin(wanted)].reset_index(drop=True) if wanted else table
+    return tuple(each for each in table if not wanted or each.organisation in wanted)
 
 
-def steps_of(study: Study, notebooks: Path, names: Iterable[str], store: Store) -> Judge:
-    """Return the notebooks of some organisations, ready to run: the same notebook, each with its own organisation."""
-    places: dict[str, str | Path] = {
+def _refuse_unmade(study: Study, path: Path, what: str) -> None:
+    if not path.is_file():
+        raise RunError(
+            what,
+            where=path.parent.relative_to(study.folder).as_posix(),
+            expected=path.name,
+            got="no such file",
+            hint=f"fieldwork run --wave {study.wave}",
+        )
+
+
+def _places(study: Study) -> dict[str, str | Path]:
+    return {
         "study": study.folder, "raw": study.raw, "instruments": study.instruments, "processed": study.processed,
         "reports": study.reports, "wave": study.wave,
     }  # fmt: skip
+
+
+def steps_of(study: Study, notebooks: Path, names: Iterable[str], store: Store) -> Judge:
+    """Return the notebooks of some organisations, ready to run: the same notebook, each with its own organisation and page."""
     names = list(names)
-    pipeline = spec.fan_out(notebooks / f"{NOTEBOOK}.ipynb", names, f"{{reports}}/{RESTRICTED}", _INPUTS, places)
+    folder, view = f"{{reports}}/{RESTRICTED}", "fieldwork.site.restricted:report_page"
+    pipeline = spec.fan_out(notebooks / f"{NOTEBOOK}.ipynb", names, folder, _INPUTS, _places(study), view)
     judge = Judge(pipeline, store)
     for step, name in zip(pipeline.steps, names, strict=True):
-        judge.values[step.name] = {"organisation": name}  # noqa: PD011 - parameters, no frame
+        judge.values[step.name] = {"organisation": name}
     return judge
 
 
@@ -119,7 +152,7 @@ def report(
     Each organisation has a folder of its own below `reports/<wave>/restricted`, both closed to all but their owner: the
     executed notebook, its record and a page that stands alone; or the page alone, which says what is missing. A report whose
     organisation lacks something now, as a consent withdrawn, is removed, and its kept copies with it. What is current is not
-    run again.
+    run again; a page is an output as the others are, and put back where it is damaged or gone.
 
     Parameters
     ----------
@@ -127,64 +160,50 @@ def report(
     crew : who runs the notebooks, in place of `workers` processes of this machine. follow : makes a listener for what
     happens, given the steps.
 
-    Raises RunError where the wave's published estimates are not there yet.
+    Raises RunError where the wave's published estimates are not there yet, and as `standings` does.
     """
-    table = listing(study, only)
-    if not (study.reports / "estimates.parquet").is_file():
-        raise RunError(
-            "the wave's published estimates are not there, which organisations are set beside",
-            where=f"reports/{study.wave}",
-            expected="estimates.parquet",
-            got="no such file",
-            hint=f"fieldwork run --wave {study.wave}",
-        )
+    what = "the wave's published estimates are not there, which organisations are set beside"
+    _refuse_unmade(study, study.reports / "estimates.parquet", what)
     folder = study.reports / RESTRICTED
-    make_folders(folder / "any", study.folder)
-    able = table.loc[table["lacking"] == "", "organisation"].tolist()
-    judge = steps_of(study, notebooks, able, store)
-    for name in able:
-        make_folders(folder / name / "any", study.folder)
     with store.lock():
+        table = standings(study, store, only, force=force)
+        able = [each.organisation for each in table if not each.lacking]
+        judge = steps_of(study, notebooks, able, store)
+        make_folders(folder / "any", study.folder)
         result = runner.run(judge, workers=workers, force=force, crew=crew, on_event=follow(judge))
         removed = _removed(study, store, table, whole=not list(only))
-        pages = RestrictedPages(study)
-        failed = {failure.step for failure in result.failures}
-        shown = []
-        for name, lacking in zip(table["organisation"], table["lacking"], strict=True):
-            page = folder / name / "index.html"
-            executed = folder / name / f"{NOTEBOOK}.ipynb"
-            if lacking:
-                _put(page, pages.missing(name, lacking), study)
-            elif f"{NOTEBOOK}-{name}" not in failed and executed.is_file():
-                _put(page, pages.report(executed, name), study)
-            shown.append(page.relative_to(study.folder).as_posix() if page.is_file() else "")
-    return Reports(table.assign(page=shown), result, removed, folder)
+    below = folder.relative_to(study.folder).as_posix()
+    pages = [f"{below}/{each.organisation}/index.html" for each in table]
+    shown = tuple(
+        replace(each, page=page if (study.folder / page).is_file() else "")
+        for each, page in zip(table, pages, strict=True)
+    )
+    return Reports(shown, result, removed, folder)
 
 
-def _put(page: Path, text: str, study: Study) -> None:
-    make_folders(page, study.folder)
-    if page.is_file() and page.read_bytes() == text.encode():
-        return
-    write_atomic(page, text, closed=True)
+def _removed(study: Study, store: Store, table: Iterable[Standing], *, whole: bool) -> tuple[str, ...]:
+    """Take away reports of organisations that lack something, and folders of organisations that the wave has no more.
 
-
-def _removed(study: Study, store: Store, table: pd.DataFrame, *, whole: bool) -> tuple[str, ...]:
-    """Take away reports of organisations that lack something, and folders of organisations that the wave has no more."""
-    folder = study.reports / RESTRICTED
-    able = set(table.loc[table["lacking"] == "", "organisation"])
-    known = set(table["organisation"])
+    What somebody has opened to others is closed again.
+    """
+    able = {each.organisation: not each.lacking for each in table}
     removed = []
-    for own in sorted(folder.iterdir()):
-        if own.name in able or not own.is_dir() or not (whole or own.name in known):
+    with os.scandir(study.reports / RESTRICTED) as entries:
+        folders = sorted((each for each in entries if each.is_dir(follow_symlinks=False)), key=lambda each: each.name)
+    for entry in folders:
+        if entry.stat().st_mode & 0o077:
+            Path(entry.path).chmod(0o700)
+        name, own = entry.name, Path(entry.path)
+        if able.get(name) or not (whole or name in able):
             continue
         if (own / f"{NOTEBOOK}.ipynb").is_file():
-            removed.append(own.name)
-            store.forget(study.wave, f"{NOTEBOOK}-{own.name}")
+            removed.append(name)
+            store.forget(study.wave, f"{NOTEBOOK}-{name}")
         for path in sorted(own.iterdir()):
             # The page that says what is missing stays, where the wave still has the organisation.
-            if own.name not in known or path.name != "index.html":
+            if name not in able or path.name != "index.html":
                 path.unlink()
-        if own.name not in known:
+        if name not in able:
             own.rmdir()
     return tuple(removed)
 
@@ -192,13 +211,13 @@ def _removed(study: Study, store: Store, table: pd.DataFrame, *, whole: bool) ->
 def summary(reports: Reports) -> str:
     """Return what was made in one line.
 
-    >>> import pandas as pd
     >>> from fieldwork.run.runner import Result
-    >>> table = pd.DataFrame({"lacking": ["", "3 informants are needed; there are 2"]})
-    >>> summary(Reports(table, Result(("organisation-a",), (), (), (), {}), (), None))
+    >>> few = "3 informants are needed; there are 2"
+    >>> table = (Standing("a", 3, 3, True, ""), Standing("b", 2, 2, True, few))
+    >>> summary(Reports(table, Result(("organisation-a",), (), (), (), {}), (), Path("restricted")))
     '1 report of 2 organisations (1 run, 0 current, 0 failed); 1 lacks consent or informants'
     """
-    able = int((reports.listing["lacking"] == "").sum())
+    able = sum(not each.lacking for each in reports.listing)
     done = reports.result
     lacking = len(reports.listing) - able
     counts = f"{len(done.ran)} run, {len(done.current) + len(done.restored)} current, {len(done.failures)} failed"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class Fingerprint:
     ----------
     cells : list of [int, str]   Number and hash of each code cell; empty for a call.
     call : str                   The function, for a call.
-    page : str                   Hash of all cells, prose included; not part of the key.
+    page : str                   Hash of all cells, prose included, and of the code of the step's view; not part of the key.
     wave : str                   Wave.
     parameters : dict            Value of each parameter that a user may set.
     inputs : dict                SHA-256 of each input file, by label.
@@ -60,8 +60,8 @@ class Fingerprint:
     @property
     def key(self) -> str:
         """One hash for everything but the prose."""
-        parts = asdict(self)
-        del parts["page"]
+        # Not `asdict`: it copies every entry, which is most of the time of a look at a thousand steps.
+        parts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "page"}
         # A cell's number moves when prose is added above it; only the order of code cells matters.
         parts["cells"] = [key for _, key in self.cells]
         return sha256_text(canonical([FORMAT, parts]))
@@ -89,11 +89,26 @@ class Closure:
         self._direct: dict[str, tuple[str, list[str]]] = {}
         self._places: dict[str, Path | None] = {}
         self._beside: dict[str, dict[str, str]] = {}
+        self._reached: dict[tuple[str, ...], dict[str, str]] = {}
+        self._views: dict[str, str] = {}
         named = "|".join(re.escape(name) for name in packages)
         self._dotted = re.compile(rf"({named})(\.\w+)+(:\w+)?")
 
     def of(self, sources: Iterable[str]) -> dict[str, str]:
         """Return the hash of every module and data file that the sources reach, by dotted name or package path."""
+        together = tuple(sources)
+        if together not in self._reached:
+            self._reached[together] = self._reach(together)
+        return self._reached[together]
+
+    def view(self, view: str) -> str:
+        """Return one hash for all that a `module:function` reaches; empty for none."""
+        if view not in self._views:
+            reached = self.of([f"import {view.partition(':')[0]}"]) if view else {}
+            self._views[view] = sha256_text(canonical([view, reached])) if view else ""
+        return self._views[view]
+
+    def _reach(self, sources: Iterable[str]) -> dict[str, str]:
         waiting = [name for source in sources for name in self._of_cell(source)]
         found: dict[str, str] = {}
         while waiting:
@@ -204,7 +219,7 @@ def take(
     return Fingerprint(
         cells=[[cell.number, cell.key] for cell in code],
         call=step.call,
-        page=step.notebook.page_key if step.notebook else "",
+        page=_page_key(step, closure),
         wave=wave,
         parameters={name: values.get(name, default) for name, default in sorted(defaults.items())},
         inputs=dict(sorted(inputs.items())),
@@ -212,6 +227,11 @@ def take(
         outputs=sorted(f"{output.label}{'/' * output.folder}{'?' * output.optional}" for output in step.outputs),
         environment=software.key,
     )
+
+
+def _page_key(step: Step, closure: Closure) -> str:
+    prose = step.notebook.page_key if step.notebook else ""
+    return sha256_text(f"{prose} {closure.view(step.view)}") if step.view else prose
 
 
 def reasons(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:

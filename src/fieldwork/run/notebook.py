@@ -6,6 +6,7 @@ Notebooks are read as plain JSON, for the engine's library would cost a second i
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
 import re
@@ -75,7 +76,18 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of what the cell does: its source and tags, without outputs, ids and execution counts."""
-        return sha256_text(canonical([self.kind, self.source, sorted(self.tags)]))
+        return _cell_key(self.kind, self.source, self.tags)
+
+
+# A fan-out asks for the same cells once a step.
+@functools.lru_cache(maxsize=4096)
+def _cell_key(kind: str, source: str, tags: tuple[str, ...]) -> str:
+    return sha256_text(canonical([kind, source, sorted(tags)]))
+
+
+@functools.lru_cache(maxsize=64)
+def _cells_key(cells: tuple[Cell, ...]) -> str:
+    return sha256_text(canonical([cell.key for cell in cells]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ class Notebook:
     @property
     def page_key(self) -> str:
         """Hash of what the page shows: all cells, prose included."""
-        return sha256_text(canonical([cell.key for cell in self.cells]))
+        return _cells_key(self.cells)
 
     def heading_above(self, number: int) -> str:
         """Return the nearest Markdown heading at or above a cell, by the cell's number from 1; empty when none."""

@@ -136,20 +136,24 @@ class Judge:
             software=self.software,
         )
 
-    def judge(self, step: Step, known: Mapping[str, str] | None = None) -> Unit:
-        """Return the state of a step whose own inputs are settled."""
-        mark = self.mark(step, self.contents(step, known))
+    def judge(
+        self, step: Step, known: Mapping[str, str] | None = None, contents: Mapping[str, str] | None = None
+    ) -> Unit:
+        """Return the state of a step whose own inputs are settled; `contents` of them, where they were just looked at."""
+        mark = self.mark(step, self.contents(step, known) if contents is None else contents)
         record = self.store.record(mark.key)
         before = self.store.latest(self.pipeline.wave, step.name)
         if record is None:
             why = ("it has not run before",) if before is None else reasons(before.fingerprint, mark)
             return Unit(step, STALE, why or ("its record is gone",), mark)
-        off = [label for label, digest in record.outputs.items() if not self._in_place(label, digest)]
-        lost = [label for label in off if not self.store.has(record.outputs[label])]
+        off = [label for label, digest in record.outputs.items() if not self.as_made(label, digest)]
+        # What is seen of a page is no more than the page: of that, no copy is kept.
+        lost = [label for label in off if label != step.view_page and not self.store.has(record.outputs[label])]
         if lost:
             return Unit(step, STALE, (f"{self._fault(lost[0])} and no copy is kept",), mark)
         if record.fingerprint.page != mark.page:
-            return Unit(step, RESTORABLE, ("its text changed, its code did not: the page is renewed",), mark, record)
+            what = "its text or the form of its page" if step.view else "its text"
+            return Unit(step, RESTORABLE, (f"{what} changed, its code did not: the page is renewed",), mark, record)
         if off:
             switched = before is not None and before.key != mark.key
             why = reasons(before.fingerprint, mark) if before is not None and switched else ()
@@ -159,9 +163,10 @@ class Judge:
 
     def in_place(self, record: Record) -> bool:
         """Return whether every output of a record stands in its place as it was made."""
-        return all(self._in_place(label, digest) for label, digest in record.outputs.items())
+        return all(self.as_made(label, digest) for label, digest in record.outputs.items())
 
-    def _in_place(self, label: str, digest: str) -> bool:
+    def as_made(self, label: str, digest: str) -> bool:
+        """Return whether a file stands in its place and is what its hash says."""
         path = self.pipeline.study / label
         return path.is_file() and self.store.memo.sha256(path) == digest
 

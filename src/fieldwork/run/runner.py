@@ -22,7 +22,7 @@ from fieldwork.run.fingerprint import reasons
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
 from fieldwork.run.spec import PLACES_OFFERED
 from fieldwork.run.store import Record
-from fieldwork.run.worker import Failure, Made, Task, renew
+from fieldwork.run.worker import Failure, Made, Task, renew, view
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -77,6 +77,21 @@ class Result:
     skipped: dict[str, str]
 
 
+class _Look:
+    """One look at the inputs of several steps: what a fan-out reads for all of its steps is looked at once."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._seen: dict[int, dict[str, str]] = {}
+
+    def at(self, step: Step) -> dict[str, str]:
+        """Return the SHA-256 of every input file of a step, as `Judge.contents` does."""
+        # By identity: the pipeline keeps each list of inputs, and a fan-out gives one list to all its steps.
+        if id(step.inputs) not in self._seen:
+            self._seen[id(step.inputs)] = self._judge.contents(step)
+        return self._seen[id(step.inputs)]
+
+
 class _Run:
     def __init__(
         self, judge: Judge, forced: set[str], on_event: Callable[[Event], None], *, isolated: bool = False
@@ -98,9 +113,10 @@ class _Run:
     def admit(self, names: Iterable[str]) -> list[str]:
         """Judge steps whose needs are met; return those that are done without running, and queue those that run."""
         done: list[str] = []
+        look = _Look(self.judge)
         for name in names:
             try:
-                unit = self.settle(self.judge.pipeline.step(name))
+                unit = self.settle(self.judge.pipeline.step(name), look)
             except FieldworkError as error:
                 self.failures.append(Failure(name, error))
                 self.tell(Event("failed", name, error.title))
@@ -128,9 +144,9 @@ class _Run:
         ended = [(future, *self.under_way.pop(future)) for future in finished]
         return [unit.step.name for future, unit, task in ended if self.close(unit, task, future.result())]
 
-    def settle(self, step: Step) -> Unit | None:
+    def settle(self, step: Step, look: _Look) -> Unit | None:
         """Judge a step whose needs are met; put a known result in place; return the unit when it must run."""
-        unit = self.judge.judge(step)
+        unit = self.judge.judge(step, contents=look.at(step))
         if step.name in self.forced and unit.fingerprint is not None:
             return replace(unit, state="stale", reasons=("it was asked for with --force",), record=None)
         if unit.state == CURRENT and unit.record is not None:
@@ -168,32 +184,63 @@ class _Run:
                 )
         self.open = True
 
-    def begin(self, step: Step, outputs: Mapping[str, str]) -> None:
+    def begin(self, step: Step, outputs: Iterable[str]) -> None:
         """Say what is about to be published, and take the manifest away: it is written again when the wave is whole."""
-        self.store.begin(self.wave, step.name, outputs)
-        if any(RESTRICTED not in label.split("/") for label in outputs):
+        labels = tuple(outputs)
+        self.store.begin(self.wave, step.name, labels)
+        if any(RESTRICTED not in label.split("/") for label in labels):
             manifest_path(self.judge.pipeline).unlink(missing_ok=True)
 
     def restore(self, unit: Unit, record: Record) -> None:
-        self.begin(unit.step, record.outputs)
-        for label, digest in record.outputs.items():
-            path = self.study / label
-            if not path.is_file() or self.store.memo.sha256(path) != digest:
-                self.store.fetch(digest, path)
-        self.retire(unit.step, record.outputs)
-        if unit.fingerprint is not None and record.fingerprint.page != unit.fingerprint.page:
-            page = self.study / unit.step.page
-            text = renew(unit.step, page.read_text(encoding="utf-8"), self.set_by_user(unit), self.wave)
-            beside = self.store.stage(record.key) / page.name
-            beside.write_text(text, encoding="utf-8")
-            digest = sha256_file(beside)
-            self.store.put(beside, digest)
-            flush(beside)
-            beside.replace(page)
-            shutil.rmtree(beside.parent)
-            outputs = {**record.outputs, unit.step.page: digest}
-            record = replace(record, fingerprint=unit.fingerprint, outputs=outputs)
+        step, mark = unit.step, unit.fingerprint
+        of_view = {step.view_page} - {""}
+        labels = {*record.outputs, *of_view}
+        self.begin(step, labels)
+        off = [label for label, digest in record.outputs.items() if not self.judge.as_made(label, digest)]
+        for label in off:
+            if label not in of_view:
+                self.store.fetch(record.outputs[label], self.study / label)
+        self.retire(step, labels)
+        renewed = mark is not None and record.fingerprint.page != mark.page
+        if mark is not None and (renewed or of_view & {*off}):
+            record = replace(
+                record, fingerprint=mark, outputs=record.outputs | self.renewed(unit, record, page=renewed)
+            )
         self.store.keep(record, "restored")
+
+    def renewed(self, unit: Unit, record: Record, *, page: bool) -> dict[str, str]:
+        """Put anew what is made of a known result without running: its page with the text as it is, and the page's view."""
+        step, values = unit.step, self.set_by_user(unit)
+        final, stage = self.study / step.page, self.store.stage(record.key)
+        made: dict[str, str] = {}
+        if page:
+            text = renew(step, final.read_text(encoding="utf-8"), values, self.wave)
+            made[step.page] = self.place_text(stage / final.name, text, step.page)
+        if step.view:
+            text = view(step, final, self.study, self.wave, values)
+            made[step.view_page] = self.place_text(stage / "index.html", text, step.view_page, kept=False)
+        shutil.rmtree(stage)
+        return made
+
+    def place_text(self, staged: Path, text: str, label: str, *, kept: bool = True) -> str:
+        staged.write_text(text, encoding="utf-8")
+        digest = sha256_file(staged)
+        self.place(staged, label, digest, kept=kept)
+        return digest
+
+    def place(self, staged: Path, label: str, digest: str, *, kept: bool = True) -> None:
+        """Put a staged file in its place, and a copy of it into the store; one in a restricted folder is closed."""
+        final = self.study / label
+        if make_folders(final, self.study):
+            staged.chmod(0o600)
+        if kept:
+            self.store.put(staged, digest)
+        if final.is_file() and self.store.memo.sha256(final) == digest:
+            # Leaving the same bytes alone keeps a reader's open file and the memo's stamp.
+            staged.unlink()
+        else:
+            flush(staged)
+            staged.replace(final)
 
     def set_by_user(self, unit: Unit) -> dict[str, Value]:
         """Return the parameters whose value is not the notebook's own."""
@@ -265,10 +312,11 @@ class _Run:
 
     def hold_to_account(self) -> None:
         """Fail each step that an input changed under after it was read: what follows from it may have read the other one."""
+        look = _Look(self.judge)
         for name in sorted({name for names in self.done.values() for name in names}):
             step, record = self.judge.pipeline.step(name), self.store.latest(self.wave, name)
             try:
-                now = self.judge.contents(step)
+                now = look.at(step)
             except FieldworkError as error:
                 self.undo(name, error)
                 continue
@@ -293,16 +341,7 @@ class _Run:
     def publish(self, task: Task, made: Made) -> None:
         self.begin(task.step, made.outputs)
         for label, digest in made.outputs.items():
-            staged, final = (made.stage or task.stage) / label, self.study / label
-            if make_folders(final, self.study):
-                staged.chmod(0o600)
-            self.store.put(staged, digest)
-            if final.is_file() and self.store.memo.sha256(final) == digest:
-                # Leaving the same bytes alone keeps a reader's open file and the memo's stamp.
-                staged.unlink()
-            else:
-                flush(staged)
-                staged.replace(final)
+            self.place((made.stage or task.stage) / label, label, digest, kept=label != task.step.view_page)
 
     def retire(self, step: Step, outputs: Iterable[str]) -> None:
         """Remove what the step published, or had begun to publish, and does not make any more."""
@@ -383,10 +422,11 @@ def _loop(
     state: _Run, sorter: graphlib.TopologicalSorter[str], order: list[str], given: Crew | int, barred: set[str]
 ) -> None:
     crew = None if isinstance(given, int) else given
+    position = {name: number for number, name in enumerate(order)}
     whole = False
     try:
         while sorter.is_active():
-            fresh = sorted(sorter.get_ready(), key=order.index)
+            fresh = sorted(sorter.get_ready(), key=position.__getitem__)
             sorter.done(*state.admit(name for name in fresh if name not in barred))
             if state.waiting and crew is None and isinstance(given, int):
                 crew = _local(state.store, given)

@@ -13,7 +13,7 @@ import re
 import string
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from fieldwork.run import notebook
 if TYPE_CHECKING:
     from fieldwork.run.notebook import Notebook, Parameter
 
-__all__ = ["PLACES_OFFERED", "RESERVED", "Input", "Output", "Pipeline", "Step", "fan_out", "read"]
+__all__ = ["PLACES_OFFERED", "RESERVED", "Input", "Output", "Pipeline", "Step", "fan_out", "read", "single"]
 
 RESERVED = ("study", "wave", "out")
 """Parameters that every chapter has and that the runner alone sets."""
@@ -109,6 +109,9 @@ class Step:
     inputs : tuple of Input        As declared.
     outputs : tuple of Output      As declared, and the executed notebook.
     page : str                     Label of the executed notebook; empty for a call.
+    view : str                     `module:function` that makes `index.html` beside the page, of the page alone, called with its
+                                   path, study, wave and the parameters that were set; empty: none. It is part of no key: where
+                                   it changes, the file is made anew and no notebook runs.
     needs : tuple of str           Steps that make an input of this one.
     needs_earlier : tuple of str   Steps that make one in an earlier wave.
     over_waves : bool              Whether it reads earlier waves, where there are any.
@@ -120,6 +123,7 @@ class Step:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     page: str
+    view: str = ""
     needs: tuple[str, ...] = ()
     needs_earlier: tuple[str, ...] = ()
     over_waves: bool = False
@@ -145,6 +149,11 @@ class Step:
         return self.notebook.parameters if self.notebook else ()
 
     @property
+    def view_page(self) -> str:
+        """Label of what the view makes; empty where there is none."""
+        return f"{self.page.rpartition('/')[0]}/index.html" if self.view else ""
+
+    @property
     def made_by(self) -> str:
         """What makes the outputs, for the manifest: the notebook or the function."""
         return f"notebooks/{self.notebook.path.name}" if self.notebook else self.call
@@ -166,19 +175,22 @@ class Pipeline:
     wave: str
     reports: str
     steps: tuple[Step, ...]
+    _named: dict[str, Step] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_named", {step.name: step for step in self.steps})
 
     def step(self, name: str) -> Step:
         """Return a step by its name; UsageError with the nearest name when there is none."""
-        names = {step.name: step for step in self.steps}
-        if name not in names:
-            near = nearest(name, names)
+        if name not in self._named:
+            near = nearest(name, self._named)
             raise UsageError(
                 f"there is no chapter '{name}'",
-                expected=listed(names),
+                expected=listed(self._named),
                 got=repr(name),
                 hint=f"did you mean {near}?" if near else "",
             )
-        return names[name]
+        return self._named[name]
 
     def wanted(self, only: Iterable[str]) -> tuple[Step, ...]:
         """Return the named steps and every step that they need, in running order; all steps when none is named."""
@@ -256,14 +268,27 @@ def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str,
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise RunError("two chapters have one name", where=_where(chapters), got=listed(doubled))
     _made_once(loose, chapters)
-    steps = _ordered(loose, chapters)
-    study = Path(places["study"]).resolve()
-    reports = Path(places["reports"]).resolve().relative_to(study).as_posix()
-    return Pipeline(study, str(places["wave"]), reports, steps)
+    return _beside(places, _ordered(loose, chapters))
+
+
+def single(
+    name: str, call: str, inputs: Iterable[str], outputs: Iterable[str], places: Mapping[str, str | Path]
+) -> Pipeline:
+    """Return one call that no file declares; inputs, outputs and places as in `read`."""
+    made = tuple(_output(text, places, name) for text in outputs)
+    step = Step(
+        name, None, call, tuple(entry for text in inputs for entry in _inputs(text, places, {}, name)), made, ""
+    )
+    return _beside(places, (step,))
 
 
 def fan_out(
-    notebook_path: Path, names: Iterable[str], folder: str, inputs: Iterable[str], places: Mapping[str, str | Path]
+    notebook_path: Path,
+    names: Iterable[str],
+    folder: str,
+    inputs: Iterable[str],
+    places: Mapping[str, str | Path],
+    view: str = "",
 ) -> Pipeline:
     """Return one step per name, all of one notebook: what each makes lies below its own folder, its page among it.
 
@@ -271,7 +296,7 @@ def fan_out(
     ----------
     notebook_path : the notebook. names : one per step; a step is called `<notebook>-<name>`.
     folder : where the steps' folders go, with placeholders. inputs : as in `chapters.toml`, the same for all steps.
-    places : as in `read`.
+    places : as in `read`. view : of each step, see `Step`.
 
     Raises RunError and NotebookError as `read` does.
     """
@@ -279,13 +304,21 @@ def fan_out(
     book = _notebook(notebook_path, where)
     read_by_all = tuple(entry for text in inputs for entry in _inputs(text, places, {}, where))
     steps = []
+    all_ = _output(f"{folder}/", places, where)
     for name in names:
-        own = _output(f"{folder}/{name}/", places, where)
+        if PurePosixPath(name).name != name or name == "..":
+            got = f"{folder}/{name}"
+            raise RunError("a step's folder is none of its own", where=where, expected="a name without a path", got=got)
+        own = replace(all_, label=f"{all_.label}/{name}")
         page = f"{own.label}/{notebook_path.name}"
-        steps.append(Step(f"{notebook_path.stem}-{name}", book, "", read_by_all, (own,), page))
+        steps.append(Step(f"{notebook_path.stem}-{name}", book, "", read_by_all, (own,), page, view))
+    return _beside(places, tuple(steps))
+
+
+def _beside(places: Mapping[str, str | Path], steps: tuple[Step, ...]) -> Pipeline:
     study = Path(places["study"]).resolve()
     reports = Path(places["reports"]).resolve().relative_to(study).as_posix()
-    return Pipeline(study, str(places["wave"]), reports, tuple(steps))
+    return Pipeline(study, str(places["wave"]), reports, steps)
 
 
 def _where(chapters: Path) -> str:

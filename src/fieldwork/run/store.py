@@ -301,9 +301,9 @@ class Store:
     def _append(self, line: Mapping[str, Any]) -> None:
         path = self.folder / "journal.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with naming(path), path.open("ab") as file:
+        with naming(path), path.open("ab+") as file:
             # A kill may have left half a line; the next one starts on its own.
-            whole = file.tell() == 0 or path.read_bytes()[-1:] == b"\n"
+            whole = file.tell() == 0 or (file.seek(-1, os.SEEK_END) >= 0 and file.read(1) == b"\n")
             file.write(b"" if whole else b"\n")
             file.write(canonical(dict(line)).encode() + b"\n")
             file.flush()

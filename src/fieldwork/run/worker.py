@@ -7,6 +7,7 @@ of it is there; publishing is the coordinator's.
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import re
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
     from fieldwork.run.spec import Step
 
-__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "surroundings", "work"]
+__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "surroundings", "view", "work"]
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
@@ -180,6 +181,13 @@ def renew(step: Step, page: str, values: Mapping[str, Value], wave: str) -> str:
     return compose(source, json.loads(page), {"wave": wave, **values}, ())
 
 
+def view(step: Step, page: Path, study: Path, wave: str, values: Mapping[str, Value]) -> str:
+    """Return what a step's view makes of its executed notebook; no code of the notebook runs."""
+    module, _, function = step.view.partition(":")
+    made: str = getattr(importlib.import_module(module), function)(page, study, wave, values)
+    return made
+
+
 def surroundings(private: Path) -> dict[str, str]:
     """Return the environment of a chapter's process; `private` is a folder for what it keeps to itself."""
     around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -250,7 +258,11 @@ def _run_notebook(
         return _failure(task, [] if processes.stopped else held, cause, cell=cell, traceback=said)
     source = json.loads(book.path.read_text(encoding="utf-8"))
     text = compose(source, held[0], {"wave": task.wave, **task.values}, hidden_paths(task))
-    (task.stage / task.step.page).write_text(text, encoding="utf-8")
+    page = task.stage / task.step.page
+    page.write_text(text, encoding="utf-8")
+    if task.step.view:
+        seen = view(task.step, page, task.study, task.wave, task.values)
+        (task.stage / task.step.view_page).write_text(seen, encoding="utf-8")
     return None
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
     from fieldwork.study import Study
 
-__all__ = ["build", "codebook_frames", "topline_page"]
+__all__ = ["LISTING", "build", "codebook_frames", "topline_page"]
+
+LISTING = ".organisations.json"
+"""File of the restricted folder: what a report of each organisation lacks. No pseudonym starts with a full stop."""
 
 
 def build(study: str, wave: str, out: str) -> Path:
