@@ -425,8 +425,10 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes of a killed run")
-def test_no_process_and_no_folder_outlives_a_killed_run_for_long(tmp_path):
-    calls = crashing.CALLS.replace("    lines", "    import time; time.sleep(60)\n    lines", 1)
+@pytest.mark.parametrize("busy", ["__import__('time').sleep(60)", "sum(range(10**13))"])
+def test_no_process_and_no_folder_outlives_a_killed_run_for_long(tmp_path, busy):
+    """Whether it waits or is in one call in C for hours, in which none of its threads gets to run."""
+    calls = crashing.CALLS.replace("    lines", f"    {busy}\n    lines", 1)
     study = crashing.write_study(tmp_path / "study", calls=calls)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -444,7 +446,10 @@ def test_no_process_and_no_folder_outlives_a_killed_run_for_long(tmp_path):
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in alive) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [pid for pid in alive if Path(f"/proc/{pid}").exists()] == []
+    late = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
+    for pid in late:
+        os.kill(pid, signal.SIGKILL)
+    assert late == []
     (study / "pkg/crashing_calls.py").write_text(crashing.CALLS)
     subprocess.run(words, env=around, check=True, stdout=subprocess.DEVNULL)
     assert list(temporary.glob("fw-*")) == []

@@ -13,10 +13,11 @@ from queue import Empty
 import nbformat
 import pytest
 
-from fieldwork.run import forking, kernels
+from fieldwork.run import forking, kernels, lifeline
 from fieldwork.run.processes import Processes
 
 pytestmark = pytest.mark.skipif(not forking.possible(), reason="forks kernels on Linux only")
+ROOT = Path(__file__).resolve().parents[1]
 SURROUNDINGS = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0",
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # fmt: skip
 
@@ -193,6 +194,116 @@ def test_nothing_outlives_the_process_that_started_it(tmp_path):
     while any(running(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# One call in C, for hours: no other thread of the process gets to run, and no signal is handled.
+DEAF = "sum(range(10**13))"
+BUSY = f"""
+import os, subprocess
+child = subprocess.Popen(["sleep", "600"])
+with open("pids.part", "w") as file:
+    file.write(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}}")
+os.rename("pids.part", "pids")
+{DEAF}
+"""
+RUNNER = """
+import sys
+from pathlib import Path
+from tests.test_forking import BUSY, executed
+executed(Path(sys.argv[1]), BUSY)
+"""
+
+
+def test_a_kernel_that_hears_nothing_ends_with_the_run_and_its_children_too(tmp_path):
+    """A thread that waits for the run's end would wait for the call to end first; the system does not."""
+    with subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path)], cwd=ROOT) as runner:
+        told = tmp_path / "chapter" / "pids"
+        deadline = time.monotonic() + 60
+        while not told.exists():
+            assert runner.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        pids = [int(word) for word in told.read_text().split()]
+        time.sleep(0.5)  # the cell is in its call by then
+        assert all(running(pid) for pid in pids)
+        runner.kill()
+    assert late(pids) == []
+
+
+SLOW_IMPORT = """
+import os, sys, time
+from fieldwork.run import forking
+print(forking.server({**os.environ, "PYTHONPATH": sys.argv[1]}).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_server_in_the_midst_of_an_import_ends_with_the_run(tmp_path):
+    (tmp_path / "ipykernel").mkdir()
+    (tmp_path / "ipykernel" / "__init__.py").write_text(
+        f"import time; open({str(tmp_path / 'reached')!r}, 'w'); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", SLOW_IMPORT, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as starter:
+        pid = int(starter.stdout.readline())
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "reached").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        starter.kill()
+    assert late([pid]) == []
+
+
+TIED = f"""
+import sys, time
+from fieldwork.run import lifeline
+time.sleep(float(sys.argv[2]))
+assert lifeline.tie(int(sys.argv[1]))
+print("tied", flush=True)
+{DEAF}
+"""
+TYING = f"""
+import os, subprocess, sys, time
+from fieldwork.run import lifeline
+words = [sys.executable, "-c", {TIED!r}, str(lifeline.handle()), sys.argv[1]]
+tied = subprocess.Popen(words, pass_fds=[lifeline.handle()], start_new_session=True, stdout=subprocess.PIPE)
+if sys.argv[1] == "0":
+    tied.stdout.readline()
+fork = os.fork()
+if fork:
+    print(tied.pid, fork, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("pause", ["0", "1"])
+def test_a_tied_process_ends_though_a_fork_of_its_starter_lives_and_though_the_starter_was_gone_before(pause):
+    with subprocess.Popen([sys.executable, "-c", TYING, pause], stdout=subprocess.PIPE, text=True) as starter:
+        tied, fork = (int(word) for word in starter.stdout.readline().split())
+        starter.kill()
+        starter.wait()
+        try:
+            assert late([tied], within=4 if pause == "1" else 2) == []
+            assert running(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+
+
+def test_where_the_system_knows_no_such_thing_it_says_so(monkeypatch):
+    monkeypatch.delattr(lifeline.fcntl, "F_SETSIG")
+    assert not lifeline.tie(lifeline.handle())
+    monkeypatch.undo()
+    assert not lifeline.tie(10**6)
+
+
+def late(pids, within=2):
+    """Return which processes live on; they are ended."""
+    deadline = time.monotonic() + within
+    while (left := [pid for pid in pids if running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return left
 
 
 def running(pid):

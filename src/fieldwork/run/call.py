@@ -1,7 +1,7 @@
-"""Entry of the process in which a `call` step runs: `python -m fieldwork.run.call MODULE:FUNCTION ARGUMENTS REPORT`.
+"""Entry of the process in which a `call` step runs: `python -m fieldwork.run.call MODULE:FUNCTION ARGUMENTS REPORT LINE`.
 
-ARGUMENTS is a JSON object, passed by name. When the function raises, REPORT receives the error as JSON and the exit
-code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
+ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. When the function raises, REPORT
+receives the error as JSON and the exit code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 
 from fieldwork.errors import FieldworkError
+from fieldwork.run import lifeline
 
 __all__ = ["main"]
 
@@ -25,7 +26,8 @@ _LOOK = 0.5  # seconds between two looks at the parent
 
 def main(arguments: list[str]) -> int:
     """Call the function; return the exit code. The process ends with the run that started it, however that ends."""
-    target, given, report = arguments
+    target, given, report, line = arguments
+    lifeline.tie(int(line))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     module, _, function = target.partition(":")
     try:
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has gone: nobody is left to take what it makes."""
+    """End this process when its parent has gone, where the system does not: nobody is left to take what it makes."""
     while os.getppid() == parent:
         time.sleep(_LOOK)
     os._exit(1)

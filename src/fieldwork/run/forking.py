@@ -5,9 +5,9 @@ a chapter, most of what a chapter costs. Jupyter finds `ForkedProvisioner` by it
 notice nothing. Every kernel is a process of its own, forked before any cell has run: own names, own random state.
 
 The server imports libraries and nothing of ours, reads no data and starts no thread (pyarrow's allocator keeps one, and
-is made to be forked). It lives as long as the process
-that started it, and ends with it, however that ends; so does every kernel. Linux only: elsewhere, and where the server
-cannot start, a kernel starts from nothing.
+is made to be forked). It lives as long as the process that started it, and ends with it, however that ends; so does every
+kernel with all that it has started, whatever it is at (`lifeline`). Linux only: elsewhere, and where the server cannot
+start, a kernel starts from nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
+
+from fieldwork.run import lifeline
 
 __all__ = ["NAME", "PRELOADED", "PRELOADED_LATER", "Forked", "Server", "possible", "server"]
 
@@ -118,11 +120,11 @@ class Server:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(os.getpid()), str(lifeline.handle())],
                 # Not the user's folder: settings, or a module of a library's name, that lie there are no part of the study.
                 cwd=sys.prefix,
                 env=self.surroundings,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), lifeline.handle()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -215,10 +217,13 @@ def _forget() -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve until whoever started this process has gone. In a forked process, be the kernel."""
-    door, starter = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    door, starter, line = socket.socket(fileno=int(arguments[0])), int(arguments[1]), int(arguments[2])
     watched = os.pidfd_open(starter)
     if os.getppid() != starter:
         return
+    # In the midst of an import, too: it may take seconds on a machine that has much to do.
+    signal.signal(signal.SIGIO, _leave)
+    lifeline.tie(line, signal.SIGIO, group=False)
     # As ipykernel's launcher does: the folder in which the server started is no place for modules.
     if Path(sys.path[0]) == Path.cwd():
         del sys.path[0]
@@ -228,21 +233,21 @@ def main(arguments: list[str]) -> None:
         importlib.import_module(name)
     del builtins.get_ipython  # type: ignore[attr-defined]
     _settle_memory()
-    request = _serve(door, watched)
+    request = _serve(door, watched, line)
     if request is None:
-        _reap()
-        os._exit(0)
+        _leave()
     sys.argv = ["ipykernel_launcher", *request["arguments"]]
     _be_the_kernel()
 
 
-def _reap() -> None:
-    """Take leave of kernels that have ended: a system whose first process does not would keep them in its list."""
+def _leave(*_: object) -> NoReturn:
+    """End the server; of kernels that end now it takes leave, for a system whose first process does not would list them on."""
     last = time.monotonic() + _REAPS
     with contextlib.suppress(ChildProcessError):
         while time.monotonic() < last:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
                 time.sleep(0.005)
+    os._exit(0)
 
 
 def _be_the_kernel() -> None:
@@ -263,7 +268,7 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
+def _serve(door: socket.socket, watched: int, line: int) -> dict[str, Any] | None:
     """Answer requests, and load libraries between them; return the request to be met in a forked process, None at the end."""
     later = list(PRELOADED_LATER)
     looker = select.poll()
@@ -294,7 +299,7 @@ def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
         if not pid:
             door.close()
             asked: dict[str, Any] = json.loads(request)
-            _settle_in(asked, logs[0], watched)
+            _settle_in(asked, logs[0], watched, line)
             return asked
         # Whoever is told of the kernel may end it at once, by its group: that has to be there already.
         with contextlib.suppress(ProcessLookupError):
@@ -306,9 +311,12 @@ def _serve(door: socket.socket, watched: int) -> dict[str, Any] | None:
         os.close(logs[0])
 
 
-def _settle_in(request: Mapping[str, Any], log: int, watched: int) -> None:
+def _settle_in(request: Mapping[str, Any], log: int, watched: int, line: int) -> None:
     """Make a forked process what a process started from nothing would be."""
     os.setpgid(0, 0)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    lifeline.tie(line)
+    os.close(line)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
@@ -327,7 +335,10 @@ def _settle_in(request: Mapping[str, Any], log: int, watched: int) -> None:
 
 
 def _end_with(watched: int) -> None:
-    """End this process and its children when the one that started the server has gone: nobody takes what it makes."""
+    """End this process and its children when the one that started the server has gone: nobody takes what it makes.
+
+    It is left to this thread where the system does not do it by itself.
+    """
     looker = select.poll()
     looker.register(watched, select.POLLIN)
     looker.poll()

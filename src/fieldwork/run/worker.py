@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwork import errors
 from fieldwork.errors import FieldworkError, NotebookError, RunError, listed, refused
 from fieldwork.provenance import sha256_file, write_atomic
+from fieldwork.run import lifeline
 from fieldwork.run.page import compose
 
 if TYPE_CHECKING:
@@ -370,7 +371,8 @@ def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: P
     given = json.dumps({"study": str(task.study), "wave": task.wave, "out": str(task.stage)})
     processes.refuse_when_stopped()
     with subprocess.Popen(
-        [sys.executable, "-m", "fieldwork.run.call", task.step.call, given, str(report)],
+        [sys.executable, "-m", "fieldwork.run.call", task.step.call, given, str(report), str(lifeline.handle())],
+        pass_fds=[lifeline.handle()],
         cwd=task.stage,
         env={**around, "MPLBACKEND": "agg"},
         stdin=subprocess.DEVNULL,
