@@ -43,7 +43,7 @@ ONE_ANALYSIS = {
     "stage": "own_function",
     "missing": "available",
 }
-PATIENCE = 10.0
+PATIENCE = 2.0
 """Seconds within which every process of a killed run has to be gone."""
 
 
@@ -57,6 +57,7 @@ class Tally:
     torn : list of str      Files that cannot be read, or that a manifest describes otherwise, after a kill.
     other : list of str     Files of a resumed study that are not the undisturbed run's.
     orphans : int           Processes of killed runs that lived longer than `PATIENCE`.
+    last : float            Seconds until the last process of a killed run was gone, of all kills the longest.
     litter : list of str    Files begun and left beside their place once the study was whole.
     told : list of str      Resumed runs that did not end well, with what they said.
     """
@@ -66,6 +67,7 @@ class Tally:
     torn: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
     orphans: int = 0
+    last: float = 0.0
     litter: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -145,32 +147,28 @@ def _started(study: Path, only: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-class _Orphans:
-    """Processes that killed runs left, each to be gone within `PATIENCE`."""
+def left(study: Path, run: int, since: float) -> tuple[int, float]:
+    """Wait until no process of a run killed at `since` is left; return how many live too long, and when the last was gone.
 
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], float] = {}
+    Its processes are those that work in the study's folder, and the server of kernels, which names the run. One that lives too
+    long is left to live: it may be what tears a file later.
+    """
+    waiting = {
+        (folder, _born(folder)) for folder in Path("/proc").glob("[0-9]*") if _works_for(folder, study, run)
+    }  # fmt: skip
+    while waiting := {(folder, born) for folder, born in waiting if born and _born(folder) == born}:
+        if time.monotonic() > since + PATIENCE:
+            break
+        time.sleep(0.005)
+    return len(waiting), time.monotonic() - since
 
-    def note(self, study: Path) -> None:
-        """List the processes that work in a study's folder now."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if str((folder / "cwd").readlink()).startswith(f"{study}/"):
-                    self._seen.setdefault((folder.name, _born(folder)), time.monotonic())
 
-    def late(self, *, wait: bool = False) -> int:
-        """Return how many lived too long, each counted once; `wait` until the time of all is up."""
-        late = 0
-        while True:
-            for (pid, born), since in list(self._seen.items()):
-                if _born(Path("/proc", pid)) != born:
-                    del self._seen[pid, born]
-                elif time.monotonic() > since + PATIENCE:
-                    del self._seen[pid, born]
-                    late += 1
-            if not (wait and self._seen):
-                return late
-            time.sleep(0.2)
+def _works_for(process: Path, study: Path, run: int) -> bool:
+    with contextlib.suppress(OSError):
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        server = b"fieldwork.run.forking" in words and str(run).encode() in words
+        return server or str((process / "cwd").readlink()).startswith(f"{study}/")
+    return False
 
 
 def _born(process: Path) -> str:
@@ -220,19 +218,20 @@ def kill(folder: Path, *, kills: int, seed: int, share: float = 0.3, only: Seque
     shutil.copyfile(reference / kept, unrun / kept)
     print(f"undisturbed: {seconds:.1f} s, {len(expected)} files", flush=True)
     random = np.random.default_rng(seed)
-    tally, orphans, number = Tally(), _Orphans(), 0
+    tally, number = Tally(), 0
     study = Path(shutil.copytree(unrun, folder / "killed-0"))
     while tally.kills < kills:
-        process = _started(study, only)
+        process, killed = _started(study, only), 0.0
         try:
             process.wait(timeout=float(random.uniform(0.0, share * seconds)))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            killed = time.monotonic()
         _, said = process.communicate()
-        tally.orphans += orphans.late()
         if process.returncode == -signal.SIGKILL:
             tally.kills += 1
-            orphans.note(study)
+            late, seconds_left = left(study, process.pid, killed)
+            tally.orphans, tally.last = tally.orphans + late, max(tally.last, seconds_left)
             tally.torn += torn(study)
             if tally.kills % 10 == 0:
                 print(f"{tally.kills} kills, {tally.whole} studies whole, {_found(tally)}", flush=True)
@@ -241,7 +240,6 @@ def kill(folder: Path, *, kills: int, seed: int, share: float = 0.3, only: Seque
         number += 1
         shutil.rmtree(study)
         study = Path(shutil.copytree(unrun, folder / f"killed-{number}"))
-    tally.orphans += orphans.late(wait=True)
     process = _started(study, only)
     _, said = process.communicate()
     _whole(study, process.returncode, said, expected, tally)
@@ -261,7 +259,8 @@ def _whole(study: Path, code: int, said: str, expected: dict[str, str], tally: T
 
 def _found(tally: Tally) -> str:
     return (
-        f"{len(tally.torn)} torn, {len(tally.other)} other than undisturbed, {tally.orphans} orphans, "
+        f"{len(tally.torn)} torn, {len(tally.other)} other than undisturbed, {tally.orphans} orphans "
+        f"(the last gone after {tally.last:.2f} s), "
         f"{len(tally.litter)} left over, {len(tally.told)} resumed runs failed"
     )
 

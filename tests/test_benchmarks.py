@@ -1,6 +1,8 @@
 """The commands that the docs name run, and their tables say what they claim to say."""
 
 import json
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -184,6 +186,19 @@ def test_two_kills_of_a_small_study_leave_nothing_torn_and_nothing_other(tmp_pat
 def test_twenty_kills_of_a_whole_study_leave_nothing_torn_and_nothing_other(capsys):
     assert kills.main(["--kills", "20", "--organisations", "30"]) == 0
     assert "20 kills (seed 20260101)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not kills.Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_process_that_outlives_its_run_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(kills, "PATIENCE", 0.3)
+    study, since = tmp_path / "study", time.monotonic()
+    (study / "stage").mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"], cwd=study / "stage") as orphan, subprocess.Popen(["sleep", "60"]) as other:
+        late, last = kills.left(study, 0, since)
+        for process in (orphan, other):
+            process.kill()
+    assert (late, last >= 0.3) == (1, True)
+    assert kills.left(study, 0, time.monotonic())[0] == 0
 
 
 def test_what_is_torn_is_found_and_what_is_whole_is_not(tmp_path):
