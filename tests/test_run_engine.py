@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,22 @@ def test_a_second_run_runs_nothing_and_touched_files_run_nothing(study):
     result = run(study)
     assert (result.ran, result.restored) == ((), ())
     assert digests(study) == before
+
+
+def test_the_longest_way_to_the_end_starts_first_by_what_each_step_took(study):
+    steps = judge(study).pipeline.steps
+    took = {"a": 1.0, "b": 2.0, "c": None, "d": 9.0, "site": 0.5}
+    ways = runner.longest_ways(steps, took)
+    assert ways == {"a": 8.5, "b": 7.5, "c": 5.5, "d": 9.0, "site": 0.5}
+    started = []
+    for seconds, order in ((0.0, ["a", "b", "c", "site", "d"]), (60.0, ["d", "a", "b", "c", "site"])):
+        store = Store(study)
+        for name in "abcd":
+            record = store.latest("w1", name)
+            store.keep(replace(record, seconds=seconds if name == "d" else 1.0), "ran")
+        run(study, force=True, workers=1, on_event=lambda event: event.kind == "started" and started.append(event.step))
+        assert started == order
+        started.clear()
 
 
 def test_a_changed_chapter_runs_with_what_follows_and_nothing_else(study):

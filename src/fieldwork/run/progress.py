@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from fieldwork.run.runner import Event
 
-__all__ = ["counting", "duration", "follow", "lines"]
+__all__ = ["USUAL", "counting", "duration", "follow", "lines"]
 
-_USUAL = 5.0
+USUAL = 5.0
 """Seconds that a chapter is taken to need until it has run once."""
 
 _WORDS = {
@@ -118,7 +118,7 @@ class _Bar:
     """A bar over all chapters, measured in the seconds that they are expected to take; shown once something runs."""
 
     def __init__(self, expected: Mapping[str, float | None], workers: int) -> None:
-        self.weights = {name: max(seconds or _USUAL, 0.1) for name, seconds in expected.items()}
+        self.weights = {name: max(seconds or USUAL, 0.1) for name, seconds in expected.items()}
         self.parts = dict.fromkeys(self.weights, 0.0)
         self.workers = workers
         self.running: list[str] = []

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import graphlib
+import heapq
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from fieldwork.errors import FieldworkError, RunError, listed
 from fieldwork.provenance import RESTRICTED, flush, make_folders, manifest_text, sha256_file, write_manifest
 from fieldwork.run.fingerprint import reasons
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
+from fieldwork.run.progress import USUAL
 from fieldwork.run.spec import PLACES_OFFERED
 from fieldwork.run.store import Record
 from fieldwork.run.worker import Failure, Made, Task, renew, view
@@ -107,7 +109,9 @@ class _Run:
         self.open = False
         self.done: dict[str, list[str]] = {"ran": [], "restored": [], "current": []}
         self.failures: list[Failure] = []
-        self.waiting: list[Unit] = []
+        self.ahead: dict[str, float] = {}
+        self.waiting: list[tuple[float, int, Unit]] = []
+        self.queued = 0
         self.under_way: dict[Future[Made | Failure], tuple[Unit, Task]] = {}
 
     def admit(self, names: Iterable[str]) -> list[str]:
@@ -124,13 +128,22 @@ class _Run:
             if unit is None:
                 done.append(name)
             else:
-                self.waiting.append(unit)
+                # The longest way first: what the end of the run waits for longest starts as soon as it can.
+                heapq.heappush(self.waiting, (-self.way(name), self.queued, unit))
+                self.queued += 1
         return done
+
+    def way(self, name: str) -> float:
+        """Return the seconds of the longest way from a step's start to the end of the run."""
+        if not self.ahead:
+            seconds = {step.name: self.store.seconds(self.wave, step.name) for step in self.steps}
+            self.ahead = longest_ways(self.steps, seconds)
+        return self.ahead[name]
 
     def submit(self, crew: Crew) -> None:
         """Start queued steps while a worker is free."""
         while self.waiting and len(self.under_way) < crew.size:
-            unit = self.waiting.pop(0)
+            _, _, unit = heapq.heappop(self.waiting)
             task = self.task(unit)
             self.tell(Event("started", unit.step.name, "; ".join(unit.reasons)))
             self.under_way[self.send(crew, unit, task)] = (unit, task)
@@ -416,6 +429,23 @@ def run(
         failures=tuple(state.failures),
         skipped=skipped,
     )
+
+
+def longest_ways(steps: Sequence[Step], seconds: Mapping[str, float | None]) -> dict[str, float]:
+    """Return, for each step, the seconds of the longest chain of steps that starts with it, each needing the one before.
+
+    Parameters
+    ----------
+    steps : in running order. seconds : how long each took last time; None where it has not run.
+    """
+    after: dict[str, float] = {}
+    found: dict[str, float] = {}
+    for step in reversed(steps):
+        took = seconds.get(step.name)
+        found[step.name] = (USUAL if took is None else took) + after.get(step.name, 0.0)
+        for need in step.needs:
+            after[need] = max(after.get(need, 0.0), found[step.name])
+    return found
 
 
 def _loop(
