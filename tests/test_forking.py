@@ -117,6 +117,24 @@ def test_a_kernel_ends_by_itself_and_runs_what_was_registered_for_its_end(tmp_pa
     assert found == {"ended"}
 
 
+def test_a_kernel_is_not_taken_apart_at_its_end_and_what_it_wrote_is_whole(tmp_path):
+    source = (
+        "import sys, threading, time\n"
+        "class Kept:\n"
+        "    def __del__(self, open=open): open('apart', 'w').close()\n"
+        "sys.kept = Kept()\n"
+        "sys.left, sys.raw = open('left', 'w'), open('raw', 'wb')\n"
+        "sys.left.write('x' * 10); sys.raw.write(b'y' * 10)\n"
+        "threading.Thread(target=lambda open=open: (time.sleep(0.3), open('joined', 'w').close())).start()"
+    )
+    executed(tmp_path, source)
+    folder = tmp_path / "chapter"
+    assert (folder / "left").read_text() == "x" * 10
+    assert (folder / "raw").read_bytes() == b"y" * 10
+    assert (folder / "joined").exists()
+    assert not (folder / "apart").exists()
+
+
 def test_no_output_is_lost_at_a_kernels_beginning_and_end(tmp_path):
     for number in range(8):
         first, last = executed(tmp_path, "print('first')", "import sys; print('x' * 70_000); sys.stderr.write('last')",

@@ -18,6 +18,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import nbformat
+import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
 
 __all__ = ["DeadKernelError", "PapermillExecutionError", "execute"]
+
+_AGAIN = 5  # milliseconds between two tries to reach a kernel's sockets
+_TOLD = 0.05  # seconds from an answer until its state is told at the latest, or the question is asked again
 
 
 class _Engine(NBClientEngine):  # type: ignore[misc]
@@ -51,6 +55,11 @@ logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
 
 class _Client(AsyncKernelClient):
     """A client that knows when its kernel listens; jupyter_client's own goes on until no message has come for 0.2 s."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - jupyter's
+        super().__init__(**options)
+        # It is there before its kernel, and tries again: by default after a tenth of a second each time.
+        self.context.setsockopt(zmq.RECONNECT_IVL, _AGAIN)
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - jupyter's
         """Wait until an answer has come and the channel of outputs has told of it, whole; RuntimeError when none comes.
@@ -73,7 +82,9 @@ class _Client(AsyncKernelClient):
                     break
             self._handle_kernel_info_reply(reply)
             while True:
-                told = await self.get_iopub_msg(timeout=0.2)
+                told = await self.get_iopub_msg(timeout=_TOLD)
+                if told["header"]["msg_type"] == "iopub_welcome":
+                    return False  # subscribed only now: what was told of the question before may be lost
                 state = told["content"].get("execution_state")
                 if told["parent_header"].get("msg_id") == question and state == "idle":
                     return True
