@@ -228,14 +228,15 @@ RUNNER = """
 import sys
 from pathlib import Path
 from tests.test_forking import BUSY, executed
-executed(Path(sys.argv[1]), BUSY)
+executed(Path(sys.argv[1]), BUSY, isolated=sys.argv[2] == "isolated")
 """
 
 
-def test_a_kernel_that_hears_nothing_ends_with_the_run_and_its_children_too(tmp_path):
+@pytest.mark.parametrize("how", ["forked", "isolated"])
+def test_a_kernel_that_hears_nothing_ends_with_the_run_and_its_children_too(tmp_path, how):
     """A thread that waits for the run's end would wait for the call to end first; the system does not."""
-    with subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path)], cwd=ROOT) as runner:
-        told = tmp_path / "chapter" / "pids"
+    with subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path), how], cwd=ROOT) as runner:
+        told = tmp_path / ("chapter" if how == "forked" else "chapter-plain") / "pids"
         deadline = time.monotonic() + 60
         while not told.exists():
             assert runner.poll() is None

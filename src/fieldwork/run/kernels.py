@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
-from fieldwork.run import forking
+from fieldwork.run import forking, lifeline
 
 if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
@@ -105,7 +104,7 @@ def _manager(
             self.client_factory = _Client
             self.connection_file = str(sockets / "k.json")
             self._kernel_spec = KernelSpec(
-                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                argv=[*lifeline.tied("ipykernel_launcher"), "-f", "{connection_file}"],
                 display_name="Python 3",
                 language="python",
                 metadata={} if isolated else {"kernel_provisioner": {"provisioner_name": forking.NAME}},
@@ -114,6 +113,7 @@ def _manager(
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401 - jupyter's
             options["env"] = dict(surroundings)
             options["cwd"] = str(folder)
+            options["pass_fds"] = [lifeline.handle()]
             processes.refuse_when_stopped()
             # What the kernel itself prints, as against its cells, is for a failure's report and not for the screen.
             with (sockets / "kernel.log").open("wb") as log:

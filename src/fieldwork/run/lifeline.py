@@ -13,9 +13,10 @@ import fcntl
 import os
 import select
 import signal
+import sys
 import threading
 
-__all__ = ["handle", "tie"]
+__all__ = ["handle", "tie", "tied"]
 
 _ends: tuple[int, ...] = ()
 _making = threading.Lock()
@@ -28,6 +29,25 @@ def handle() -> int:
         if not _ends:
             _ends = os.pipe()
         return _ends[0]
+
+
+_TIED = """
+import runpy, sys
+from fieldwork.run import lifeline
+lifeline.tie(int(sys.argv.pop(1)))
+module = sys.argv.pop(1)
+for name in [name for name in sys.modules if name.partition(".")[0] == "fieldwork"]:
+    del sys.modules[name]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def tied(module: str) -> list[str]:
+    """Return the words that start a module in a process of this interpreter that ends with this one; `pass_fds` has the handle.
+
+    What of ours is loaded for it is forgotten again before the module starts.
+    """
+    return [sys.executable, "-c", _TIED, str(handle()), module]
 
 
 def _let_go() -> None:

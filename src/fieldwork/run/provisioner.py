@@ -7,7 +7,7 @@ from typing import Any
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from fieldwork.run import forking
+from fieldwork.run import forking, lifeline
 
 __all__ = ["ForkedProvisioner"]
 
@@ -19,8 +19,8 @@ class ForkedProvisioner(LocalProvisioner):
     """A local kernel that is forked instead of started; started from nothing where it cannot be forked."""
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:  # noqa: ANN401 - jupyter's
-        """Fork a kernel for a command `python -m ipykernel_launcher ARGUMENTS`; return the connection."""
-        kernel = _forked(cmd[3:], options)
+        """Fork a kernel for a command that `lifeline.tied` begins; return the connection."""
+        kernel = _forked(cmd[len(lifeline.tied("")) :], options)
         if kernel is None:
             return await super().launch_kernel(cmd, **options)
         self.process = kernel  # type: ignore[assignment]  # it is to a provisioner what a Popen is
