@@ -272,7 +272,7 @@ def test_the_methods_page_names_what_is_not_stated(pages):
     assert page.text.count("Not stated") == 32
     assert "32 rows are not stated yet" in page.text
     assert "10 respondents at least in a published cell" in page.text
-    assert "cluster bootstrap, 95% intervals, 1,000 replicates" in page.text
+    assert "replicates of organisations, Student's t, 95% intervals, 1,000 replicates" in page.text
     assert "margin of sampling error" in page.text
 
 
