@@ -1036,9 +1036,13 @@ def _refuse_outdated(desk: _Desk, then: str) -> None:
 
 
 def _publish(options: argparse.Namespace) -> int:
+    import gc  # noqa: PLC0415
+
     from fieldwork.publish import publish  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
+    # Drawing leaves much to collect: what the libraries hold need not be gone through each time.
+    gc.freeze()
     study = Study.open(options.study or Study.find(), options.wave)
     desk = _Desk(study, _store(study), {})
     out = (options.out or study.folder / "publication" / study.wave).resolve()

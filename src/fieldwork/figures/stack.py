@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,7 +25,8 @@ MOST = 7  # answers of one bar: more have no seven greys that are apart in print
 _PAD = 0.025  # inches between a bar and the number beside it
 
 
-def tones(ink: Ink, count: int) -> list[str]:
+@cache
+def tones(ink: Ink, count: int) -> tuple[str, ...]:
     """Return fills from light to dark, each as far from the next in grey as the lightest is from the darkest in all.
 
     >>> from fieldwork.figures.style import INK
@@ -36,7 +38,7 @@ def tones(ink: Ink, count: int) -> list[str]:
     known = [str(to_hex(scale(step / 500))) for step in range(501)]
     away = [contrast(known[0], each) for each in known]
     steps = [away[-1] ** (k / max(count - 1, 1)) for k in range(count)]
-    return [known[min(range(501), key=lambda at: abs(away[at] - step))] for step in steps]
+    return tuple(known[min(range(501), key=lambda at: abs(away[at] - step))] for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class StackChart:
         base = 1.2 * style.size.small / 72 if self.bases is not None else 0.0
         return 0.15 * style.unit * len(self._entries(style, width)) + base + 0.03
 
-    def _fills(self, style: Style) -> list[str]:
+    def _fills(self, style: Style) -> Sequence[str]:
         if self.middle is None:
             return tones(style.ink, len(self.answers))
         sides = [style.ink.second, style.ink.low, style.ink.estimate]
