@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from fieldwork.constructs.ledger import Estimates
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument, Item
 from fieldwork.instrument.bands import bands
+from fieldwork.site.topline import DESCRIPTIVE, _tables
 from fieldwork.weight import Margins
 from tests.attack import row_by_row
 from tests.attacker import SHOWN, jointly, pinned
@@ -292,6 +294,26 @@ def test_intervals_hold_the_share_of_the_population(instrument):
         for name, row in rows.items():
             hits[name] += bool(row["conf_low"] <= truth[name] <= row["conf_high"])
     assert min(hits.values()) >= 0.92 * 300
+
+
+# ----------------------------------------------------------------------------------------------------- in the topline
+
+
+def test_the_topline_tells_every_answer_and_each_roles_bands_with_its_top_once(instrument, weighted):
+    """The top two points of a role come from the chapter on readiness and stand in the role's row, not in a table of their own."""
+    data, weight = weighted
+    design = design_of(instrument, data, weight=weight)
+    made = Estimates.joined([readiness.estimate_for(instrument, design, ()), answers.estimate_for(instrument, design)])
+    published = publish(made.estimates, Policy(), made.bases)
+    rows = published[published["measure"].eq("prep") & published["statistic"].isin(DESCRIPTIVE)]
+    material = SimpleNamespace(instrument=instrument)
+    every, by_role, by_stage = _tables(material, "Preparedness", rows)
+    assert [row[0].text for row in every.rows] == ["1", "2", "3", "4", "5"]
+    assert [column.label for column in by_role.columns] == ["Role", "1 or 2", "3", "4 or 5", "n, at least"]
+    assert [row[0].text for row in by_role.rows] == ["First", "Second", "Third"]
+    ready = published[(published["statistic"] == "ready_share") & (published["role"] == "a")]["estimate"].iloc[0]
+    assert by_role.rows[0][3].text == f"{100 * ready:.0f}%"
+    assert [row[0].text for row in by_stage.rows] == ["Early", "Late"]
 
 
 # ---------------------------------------------------------------------------------------------------------- attacked

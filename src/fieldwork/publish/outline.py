@@ -125,9 +125,11 @@ class _Writer:
         self.claims = facts_of(facts)["claim"]
         self.labels = {each.name: f"{each.chapter}.{each.number}" for each in made if isinstance(each, Spec)}
         self.home = {each.name: each.chapter for each in made if isinstance(each, Spec)}
-        self.titles = {
-            int(name[:2]): title for name, title in titles(material.chapters).items() if re.match(r"\d\d_", name)
-        }
+        named = titles(material.chapters)
+        self.titles = {int(name[:2]): title for name, title in named.items() if re.match(r"\d\d_", name)}
+        if (answers := named.get("03c_answers")) and _WEIGHTS in self.titles:
+            # Its figures stand in the chapter of the weights.
+            self.titles[_WEIGHTS] += f" and {answers[:1].lower()}{answers[1:]}"
         self.lines, self.seen = lines, quality(material)
         self.shared = _shared([str(record.get("limitations") or "") for record in material.findings])
         self.sources = [text for text in texts_of(facts.study.folder) if text.wave in ("", facts.study.wave)]
