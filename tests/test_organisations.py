@@ -258,6 +258,7 @@ def altered(path, old, new):
     [
         ("notebooks/organisation.ipynb", b"report.answers, title", b"report.answers,  title", "stale", "cell 8 changed"),
         ("notebooks/organisation.ipynb", b"Four questions, and one more", b"Four questions", "restorable", "its text"),
+        (f"instruments/{WAVE}.toml", b"label = ", b"label  = ", "stale", f"input instruments/{WAVE}.toml changed"),
         ("study.toml", b"seed = ", b"seed = 1", "stale", "input study.toml changed"),
         (f"data/processed/{WAVE}/01_clean.parquet", b"PAR1", b"PAR2", "stale", f"{WAVE}/01_clean.parquet changed"),
         (f"reports/{WAVE}/estimates.parquet", b"PAR1", b"PAR2", "stale", f"{WAVE}/estimates.parquet changed"),

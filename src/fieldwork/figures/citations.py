@@ -125,22 +125,10 @@ def overall(source: Published) -> Spec | Absence:
             for item in items
         ]
     )  # fmt: skip
-    ticks, low, high = ends_of(data, include=[0.0])
-    panel = Panel("all", "", "proportion", (Series("all", marker="bar", fill="second"),), ticks, min(low, 0.0), high,
-                  reference=0.0, printed="interval")  # fmt: skip
-    opening = ["Simulated data."] if source.simulated else []
-    return Spec(
-        name="blockers_overall",
-        title=title,
-        subtitle=f"Share of respondents, with {level_words(data)}.",
+    return _bars(
+        source, "blockers_overall", title, data, rows, subtitle=f"Share of respondents, with {level_words(data)}.",
         notes=f"Several answers were allowed: shares do not add to 100%. {mark_words(data)}".strip(),
-        source=source.source(rows),
-        alt=" ".join([*opening, f"Bar chart with {level_words(data)}: {title}.", reading(data, "proportion")]),
-        long_description=long_words(data, "proportion", ["row_label"]),
-        data=data,
-        plot=RowChart(data, dict(zip(data["row"], data["row_label"], strict=True)), (panel,)),
-        simulated=source.simulated,
-    )
+    )  # fmt: skip
 
 
 def together(source: Published) -> Spec | Absence:
@@ -160,18 +148,29 @@ def together(source: Published) -> Spec | Absence:
             for row in drawn
         ]
     )  # fmt: skip
+    part = f"The {len(drawn)} most frequent of {len(rows)} pairs" if len(drawn) < len(rows) else "All pairs"
+    held = len(rows) - len(shown)
+    withheld = f"; {held} are withheld" if held else ""
+    return _bars(
+        source, "blockers_together", title, data, rows,
+        subtitle=f"Share of respondents that cites both, with {level_words(data)}.",
+        notes=f"{part}{withheld}. Frequent answers meet often, whether they go together or not. {mark_words(data)}".strip(),
+    )  # fmt: skip
+
+
+def _bars(
+    source: Published, name: str, title: str, data: pd.DataFrame, rows: list[dict[Any, Any]], *, subtitle: str, notes: str
+) -> Spec:  # fmt: skip
+    """Return shares of all respondents as bars from nil, with their intervals printed."""
     ticks, low, high = ends_of(data, include=[0.0])
     panel = Panel("all", "", "proportion", (Series("all", marker="bar", fill="second"),), ticks, min(low, 0.0), high,
                   reference=0.0, printed="interval")  # fmt: skip
     opening = ["Simulated data."] if source.simulated else []
-    part = f"The {len(drawn)} most frequent of {len(rows)} pairs" if len(drawn) < len(rows) else "All pairs"
-    held = len(rows) - len(shown)
-    withheld = f"; {held} are withheld" if held else ""
     return Spec(
-        name="blockers_together",
+        name=name,
         title=title,
-        subtitle=f"Share of respondents that cites both, with {level_words(data)}.",
-        notes=f"{part}{withheld}. Frequent answers meet often, whether they go together or not. {mark_words(data)}".strip(),
+        subtitle=subtitle,
+        notes=notes,
         source=source.source(rows),
         alt=" ".join([*opening, f"Bar chart with {level_words(data)}: {title}.", reading(data, "proportion")]),
         long_description=long_words(data, "proportion", ["row_label"]),
