@@ -53,6 +53,16 @@ def test_shares_of_pairs_are_weighted_counts_of_those_who_answered():
     assert not table.loc[table["statistic"] == "cited_together", "item"].str.contains("none").any()
 
 
+def test_a_pair_is_held_to_the_standard_of_single_answers():
+    """Sixty respondents: the interval of a share near a tenth is too wide for its size, of one answer and of two."""
+    table = made(drawn(3, 60)).estimates
+    wide = table[table["conf_high"].astype(float) - table["conf_low"].astype(float) > 0.15]
+    wide = wide[wide["statistic"].isin(["cited_together", "prevalence"]) & (wide["estimate"].astype(float) < 0.15)]
+    assert {"cited_together"} <= set(wide["statistic"])
+    assert set(wide["status"]) == {"flagged"}
+    assert wide["reason"].str.contains("imprecise").all()
+
+
 def test_a_pair_rests_on_the_thinnest_of_the_groups_that_it_makes():
     data = drawn(3, 400)
     bases = made(data).bases

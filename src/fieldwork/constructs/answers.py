@@ -7,7 +7,6 @@ Control, ch. 5 (global recoding). Own code: it is one of the tables that the pro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger
+from fieldwork.constructs.comparisons import share_row
+from fieldwork.constructs.ledger import Estimates, Ledger
 from fieldwork.constructs.teams import totals_by_group
 from fieldwork.instrument.bands import Band, bands
-from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.replicates import Floats, Ints, infer
 
 if TYPE_CHECKING:
@@ -224,12 +223,5 @@ def _row(ledger: Ledger, item: Item, counted: _Counted, group: int, band: Band, 
     weight = counted.weight[:, group]
     with np.errstate(divide="ignore", invalid="ignore"):
         inference = infer(weight[:, places].sum(axis=1) / weight.sum(axis=1), clusters)
-    se = float(np.nan_to_num(inference.std_error))
-    interval = korn_graubard(float(inference.estimate), se if se > NIL else 0.0, n, clusters)
-    small = n < SMALL_BASE
-    ledger.add(
-        item.name, STATISTIC, "proportion", hits=int(counted.hits[group, places].sum()), estimate=interval.estimate,
-        std_error=se if se > NIL else math.nan, conf_low=interval.conf_low, conf_high=interval.conf_high, conf_level=0.95,
-        n_effective=interval.n_effective, method="korn_graubard", status="flagged" if small else "ok",
-        reason=f"small base: fewer than {SMALL_BASE} respondents" if small else "", **base,
-    )  # fmt: skip
+    hits = int(counted.hits[group, places].sum())
+    share_row(ledger, item.name, STATISTIC, inference, hits=hits, **base)

@@ -26,6 +26,7 @@ from fieldwork.constructs.citations import (
     seed_of,
     within_organisations,
 )
+from fieldwork.constructs.comparisons import imprecise
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
 from fieldwork.constructs.multi_answers import (
     AnswerTable,
@@ -46,7 +47,6 @@ from fieldwork.schema import tuples_of
 from fieldwork.statistics.multiplicity import benjamini_hochberg
 from fieldwork.statistics.multiresponse import Tally, item_statistics, items_test, permutation_test
 from fieldwork.statistics.proportion import (
-    ProportionInterval,
     difference_quantile,
     effective_sample,
     korn_graubard,
@@ -262,7 +262,7 @@ def _share_row(
     se = float(np.nan_to_num(inference.std_error[j]))
     se = se if se > NIL else 0.0
     interval = korn_graubard(float(inference.estimate[j]), se, n, organisations)
-    warning = _imprecise(interval, n)
+    warning = imprecise(interval, n)
     ledger.add(
         measure,
         statistic,
@@ -280,19 +280,6 @@ def _share_row(
         reason=joined(note, warning),
         **base,
     )
-
-
-def _imprecise(interval: ProportionInterval, n: int) -> str:
-    """Say where a share falls short of the standard of the US National Center for Health Statistics (Parker et al. 2017)."""
-    if n < SMALL_BASE:
-        return f"small base: fewer than {SMALL_BASE} respondents"
-    if interval.n_effective < SMALL_BASE:
-        return f"imprecise: worth fewer than {SMALL_BASE} respondents of a simple random sample"
-    width = interval.conf_high - interval.conf_low
-    rarer = min(interval.estimate, 1.0 - interval.estimate)
-    if width >= 0.30 or (width > 0.05 and width > 1.30 * rarer):
-        return "imprecise: the interval is wide for its size"
-    return ""
 
 
 # -- one role against the others ---------------------------------------------------------------------------------------

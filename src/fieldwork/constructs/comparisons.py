@@ -35,9 +35,11 @@ __all__ = [
     "Sides",
     "compare",
     "confounders",
+    "imprecise",
     "lacking",
     "share",
     "share_interval",
+    "share_row",
 ]
 
 Mask = npt.NDArray[np.bool_]
@@ -288,15 +290,57 @@ def share(
     if n == 0:
         ledger.refuse(measure, statistic, "proportion", "nobody answered", **base)
         return
-    interval, inference = share_interval(design, hit, used)
+    _, inference = share_interval(design, hit, used)
+    share_row(
+        ledger, measure, statistic, inference, hits=int((hit & used).sum()), drawn=True, note=note, adds_up=adds_up,
+        tells=tells, cell=cell, **base,
+    )  # fmt: skip
+
+
+def share_row(
+    ledger: Ledger,
+    measure: str,
+    statistic: str,
+    inference: Inference,
+    *,
+    n: int,
+    n_organisations: int,
+    drawn: bool = False,
+    strict: bool = False,
+    note: str = "",
+    **more: Any,  # noqa: ANN401
+) -> None:
+    """Add a share with Korn and Graubard's interval; `more`: as `Ledger.add` takes it, `hits` among them.
+
+    Parameters
+    ----------
+    inference : of the share, from its layers. n, n_organisations : its base.
+    drawn : draws of the interval are kept, in the order of the layers', for claims.
+    strict : flagged where `imprecise` says so; else below 30 respondents alone.
+    """
     se = float(np.nan_to_num(inference.std_error))
-    ranks = np.argsort(np.argsort(inference.draws, kind="stable"), kind="stable")
+    interval = korn_graubard(float(inference.estimate), se if se > NIL else 0.0, n, n_organisations)
+    ranks = np.argsort(np.argsort(inference.draws, kind="stable"), kind="stable") if drawn else None
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
+    warning = imprecise(interval, n) if strict else small
     ledger.add(
-        measure, statistic, "proportion", draws=interval.quantile((ranks + 0.5) / len(ranks)),
-        hits=int((hit & used).sum()), adds_up=adds_up, tells=tells, cell=cell,
+        measure, statistic, "proportion",
+        draws=None if ranks is None else interval.quantile((ranks + 0.5) / len(ranks)),
         estimate=interval.estimate, std_error=se if se > NIL else math.nan,
         conf_low=interval.conf_low, conf_high=interval.conf_high, conf_level=0.95, n_effective=interval.n_effective,
-        method="korn_graubard", status="flagged" if small else "ok",
-        reason="; ".join(text for text in (note, small) if text), **base,
+        method="korn_graubard", status="flagged" if warning else "ok",
+        reason="; ".join(text for text in (note, warning) if text), n=n, n_organisations=n_organisations, **more,
     )  # fmt: skip
+
+
+def imprecise(interval: ProportionInterval, n: int) -> str:
+    """Say where a share falls short of the standard of the US National Center for Health Statistics (Parker et al. 2017)."""
+    if n < SMALL_BASE:
+        return f"small base: fewer than {SMALL_BASE} respondents"
+    if interval.n_effective < SMALL_BASE:
+        return f"imprecise: worth fewer than {SMALL_BASE} respondents of a simple random sample"
+    width = interval.conf_high - interval.conf_low
+    rarer = min(interval.estimate, 1.0 - interval.estimate)
+    if width >= 0.30 or (width > 0.05 and width > 1.30 * rarer):
+        return "imprecise: the interval is wide for its size"
+    return ""

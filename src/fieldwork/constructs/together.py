@@ -6,15 +6,13 @@ The intersections of the question, two at a time, over all respondents. Own code
 from __future__ import annotations
 
 import itertools
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.ledger import NIL, SMALL_BASE
+from fieldwork.constructs.comparisons import share_row
 from fieldwork.constructs.teams import totals_by_group
-from fieldwork.statistics.proportion import korn_graubard
 from fieldwork.statistics.replicates import Ints, infer
 
 if TYPE_CHECKING:
@@ -39,10 +37,11 @@ def pairs_of(options: tuple[str, ...]) -> list[tuple[str, str]]:
 def together(ledger: Ledger, answers: MultiAnswers) -> None:
     """Add `cited_together` of every two answers that do not stand alone: the share of all asked that gives both.
 
-    Korn and Graubard's interval. `item` is both answers joined by `+`. Base: who was asked about both and answered. For the
-    gate the row rests on the thinnest of the four groups that the two answers divide its base into (both, either alone,
-    neither): with the shares of the two beside it, it tells the size of each. Of a question with a cap it rests also on those
-    of either answer's who gave fewer than it allows, as all pairs of an answer together tell how many answers they gave.
+    Korn and Graubard's interval, `flagged` by the standard that `prevalence` is held to. `item` is both answers joined by
+    `+`. Base: who was asked about both and answered. For the gate the row rests on the thinnest of the four groups that the
+    two answers divide its base into (both, either alone, neither): with the shares of the two beside it, it tells the size of
+    each. Of a question with a cap it rests also on those of either answer's who gave fewer than it allows, as all pairs of an
+    answer together tell how many answers they gave.
     """
     design = ledger.design
     free = [place for place, alone in enumerate(answers.free) if alone]
@@ -60,8 +59,7 @@ def together(ledger: Ledger, answers: MultiAnswers) -> None:
     total = np.asarray(totals_by_group(design, columns, everyone, 1, asked).total)[:, 0]
     n, organisations = int(asked.sum()), len(np.unique(design.cluster[asked]))
     short = _short_of_the_cap(answers, ticks)
-    inference = infer(total[:, :-1] / total[:, -1:], organisations)
-    small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
+    shares = total[:, :-1] / total[:, -1:]
     for place, pair in enumerate(pairs_of(options)):
         one, other = ticks[:, first[place]], ticks[:, second[place]]
         groups = [one & other, one & ~other, other & ~one, ~one & ~other]
@@ -71,20 +69,13 @@ def together(ledger: Ledger, answers: MultiAnswers) -> None:
             min(int(group.sum()) for group in thinnest),
             min(len(np.unique(design.cluster[group])) for group in thinnest),
         )
-        se = float(np.nan_to_num(inference.std_error[place]))
-        interval = korn_graubard(float(inference.estimate[place]), se if se > NIL else 0.0, n, organisations)
-        told: dict[str, Any] = {"status": "flagged" if small else "ok", "reason": small}
-        ledger.add(
-            answers.measure, STATISTIC, "proportion", smallest=fewest, hits=int((both[:, place] & asked).sum()),
-            estimate=interval.estimate, std_error=se if se > NIL else math.nan, conf_low=interval.conf_low,
-            conf_high=interval.conf_high, conf_level=0.95, n=n, n_organisations=organisations,
-            n_effective=interval.n_effective, method="korn_graubard", item="+".join(pair), **told,
+        share_row(
+            ledger, answers.measure, STATISTIC, infer(shares[:, place], organisations), strict=True, smallest=fewest,
+            hits=int((both[:, place] & asked).sum()), n=n, n_organisations=organisations, item="+".join(pair),
         )  # fmt: skip
 
 
-def _short_of_the_cap(
-    answers: MultiAnswers, ticks: np.ndarray[Any, np.dtype[np.bool_]]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _short_of_the_cap(answers: MultiAnswers, ticks: Flags) -> Flags:
     """Return who gave some answers but fewer than the question allows; nobody where it allows all."""
     given: Ints = ticks.sum(axis=1)
     return (given > 0) & (given < answers.cap) if answers.cap else np.zeros(len(given), dtype=np.bool_)
