@@ -21,7 +21,7 @@ from fieldwork.site.topline import DESCRIPTIVE, _tables
 from fieldwork.weight import Margins
 from tests.attack import row_by_row
 from tests.attacker import SHOWN, jointly, pinned
-from tests.toys import small
+from tests.toys import ordinal, small
 
 QUESTIONS = """
 [[stages]]
@@ -46,37 +46,15 @@ label = "Sector"
 options = [{ code = 1, id = "bank", label = "Bank" }, { code = 2, id = "shop", label = "Shop" }, { code = 3, id = "mill", label = "Mill" }]
 constructs = ["sample"]
 
-[items.conf]
-kind = "ordinal"
-scale = "five"
-label = "Confidence"
-constructs = ["adoption_gradient"]
-
-[items.prep]
-kind = "ordinal"
-scale = "five"
-label = "Preparedness"
-constructs = ["adoption_gradient", "readiness"]
-
-[items.asked_of_one]
-kind = "ordinal"
-scale = "five"
-label = "Asked of the first role"
-asked_of = ["a"]
-constructs = ["practices"]
-
 [items.pilot]
 kind = "flag"
 label = "Pilot"
 constructs = ["practices"]
-
-[items.salary]
-kind = "ordinal"
-scale = "five"
-label = "Salary"
-restricted = true
-constructs = ["practices"]
 """
+QUESTIONS += ordinal("conf", "Confidence", "adoption_gradient")
+QUESTIONS += ordinal("prep", "Preparedness", "adoption_gradient", "readiness")
+QUESTIONS += ordinal("asked_of_one", "Asked of the first role", "practices", more='asked_of = ["a"]\n')
+QUESTIONS += ordinal("salary", "Salary", "practices", more="restricted = true\n")
 KEYS = 'role = "role"\n'
 
 

@@ -11,28 +11,18 @@ from fieldwork.constructs.cells import survey_design, weighted_sums
 from fieldwork.constructs.measurement import endpoint_share, estimate_for
 from fieldwork.disclosure import Policy, publish
 from fieldwork.instrument import Instrument
-from tests.toys import small
+from tests.toys import ordinal, small
 
 SMALL = (
     small(a="First", b="Second")
+    + ordinal("conf", "Confidence", "adoption_gradient")
+    + ordinal("prep", "Preparedness", "adoption_gradient")
     + """
 [items.mode]
 kind = "single"
 label = "Mode"
 options = [{ code = 1, id = "web", label = "Web" }, { code = 2, id = "phone", label = "Telephone" }]
 constructs = ["sample"]
-
-[items.conf]
-kind = "ordinal"
-scale = "five"
-label = "Confidence"
-constructs = ["adoption_gradient"]
-
-[items.prep]
-kind = "ordinal"
-scale = "five"
-label = "Preparedness"
-constructs = ["adoption_gradient"]
 
 [items.use]
 kind = "ordinal"

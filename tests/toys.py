@@ -37,3 +37,9 @@ def small(**roles: str) -> str:
         for code, (name, label) in enumerate(roles.items(), start=1)
     ]
     return "".join([head, *listed, FIVE, IDENTIFIERS])
+
+
+def ordinal(name: str, label: str, *constructs: str, more: str = "") -> str:
+    """Return a question on the scale `five`, tagged with its constructs; `more`: further lines of it."""
+    tags = ", ".join(f'"{each}"' for each in constructs)
+    return f'\n[items.{name}]\nkind = "ordinal"\nscale = "five"\nlabel = "{label}"\n{more}constructs = [{tags}]\n'
