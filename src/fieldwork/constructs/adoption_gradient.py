@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table
+from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table, cluster_weights
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard, replicate_places
-from fieldwork.statistics.replicates import Draws, Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _variance(weight: Floats, scores: Floats) -> Floats:
 def _effective(n: Floats | Ints, variance: Floats, std_error: Floats) -> Floats:
     """Respondents of a simple random sample with the same standard error, at most n (Korn and Graubard 1998)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(std_error > 0, np.minimum(variance / std_error**2, n), n)
+        return np.where(std_error > NIL, np.minimum(variance / std_error**2, n), n)
 
 
 def _means(ledger: Ledger, table: CellTable) -> None:
@@ -571,14 +571,8 @@ def _system(ledger: Ledger, measure: Measure) -> None:
         )
         ledger.refuse(measure.name, "system_sd", "scale_point", reason, **base)
         return
-    drawn = design.multiplier[:, within.index.to_numpy()]
-    if isinstance(drawn, Draws):
-        sums = np.column_stack([within["std"].to_numpy(), np.ones(len(within))])
-        total, count = np.vstack([sums.sum(axis=0), drawn @ sums]).T
-    else:
-        weight = np.vstack([np.ones(len(within)), drawn])
-        total, count = weight @ within["std"].to_numpy(), weight.sum(axis=1)
-    layers = total / count
+    weight = cluster_weights(design, within.index.to_numpy())
+    layers = weight @ within["std"].to_numpy() / weight.sum(axis=1)
     inference = infer(layers, len(within))
     ledger.add(
         measure.name,
@@ -687,7 +681,6 @@ def _totals(design: SurveyDesign, keys: list[Ints], used: Mask) -> Any:  # noqa:
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
-        exact=False,
     )
 
 

@@ -15,11 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
+from fieldwork.statistics import layers
 from fieldwork.statistics.replicates import Draws, Floats, Ints, cluster_keys, multipliers, replicated_totals
 from fieldwork.weight import Margins, rake_cells
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
+    from fieldwork.statistics.layers import LayerWeights
 
 __all__ = [
     "Axis",
@@ -27,6 +29,7 @@ __all__ = [
     "SurveyDesign",
     "axis",
     "cell_table",
+    "cluster_weights",
     "design_for",
     "layer_weights",
     "survey_design",
@@ -178,7 +181,7 @@ def survey_design(
         codes = np.column_stack([margins.codes(data, margin.name) for margin in margins.margins])
         cells, factor_cell = np.unique(codes, axis=0, return_inverse=True)
         factor_cell = factor_cell.reshape(-1)
-        base = replicated_totals([factor_cell], cluster, weight, multiplier, exact=False)
+        base = replicated_totals([factor_cell], cluster, weight, multiplier)
         layer_factor = np.ones_like(base.weight)
         layer_factor[1:] = rake_cells(
             base.weight[1:],
@@ -273,7 +276,6 @@ def cell_table(
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
-        exact=False,
     )
     weight = np.zeros((design.replicates + 1, R + 1, S + 1, K))
     rows = np.zeros((R + 1, S + 1, K), dtype=np.int64)
@@ -304,23 +306,24 @@ def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else np.repeat(design.factor_cell[used], p),
-        exact=False,
     )
     out = np.zeros((design.replicates + 1, p))
     out[:, totals.levels[:, 0]] = totals.weight
     return out
 
 
-def layer_weights(design: SurveyDesign, used: npt.NDArray[np.bool_]) -> Floats:
+def layer_weights(design: SurveyDesign, used: npt.NDArray[np.bool_]) -> LayerWeights:
     """Weight of each respondent of `used` in every layer (1 + B, n of them); layer 0 is the observed one.
 
-    What `replicated_totals` sums, for statistics that are no function of a few totals.
+    What `replicated_totals` sums, for statistics that are no function of a few totals. Not held where multipliers are not.
     """
-    multiplier = design.multiplier[:, design.cluster[used]]
-    weight = np.vstack([np.ones((1, int(used.sum()))), multiplier]) * design.weight[used]
-    if design.factor_cell is not None and design.layer_factor is not None:
-        weight *= design.layer_factor[:, design.factor_cell[used]]
-    return np.asarray(weight)
+    cell = None if design.factor_cell is None else design.factor_cell[used]
+    return layers.layer_weights(design.multiplier, design.cluster[used], design.weight[used], design.layer_factor, cell)
+
+
+def cluster_weights(design: SurveyDesign, clusters: npt.ArrayLike) -> LayerWeights:
+    """Weight of each organisation in every layer (1 + B, T): 1 in the observed one, then its multipliers."""
+    return layers.layer_weights(design.multiplier, clusters)
 
 
 def _distinct(cluster: Ints, roles: Ints, stages: Ints, shape: tuple[int, int]) -> Ints:

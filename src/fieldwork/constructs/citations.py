@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fieldwork.constructs.cells import cluster_weights
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Ledger, counted, interval_of
 from fieldwork.constructs.multi_answers import (
     MINIMUM_CLUSTERS,
@@ -289,7 +290,7 @@ def within_organisations(ledger: Ledger, answers: MultiAnswers) -> None:
         )  # fmt: skip
     own = team_answers(ticks, design.cluster[rows], minimum=MINIMUM_INFORMANTS)
     cite = np.isfinite(own.effective_number)
-    weight = np.vstack([np.ones(int(cite.sum())), design.multiplier[:, own.team[cite]]])
+    weight = cluster_weights(design, own.team[cite])
     base: dict[str, Any] = {"n": int(own.informants[cite].sum()), "n_organisations": int(cite.sum()), "reason": spoken}
     for (statistic, unit), value in zip(statistics[1:], (own.effective_number, own.majority_share), strict=True):
         if cite.sum() < MINIMUM_CLUSTERS:

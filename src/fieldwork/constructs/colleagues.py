@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fieldwork.constructs.cells import cluster_weights
+
 if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.instrument import Item
+    from fieldwork.statistics.layers import LayerWeights
     from fieldwork.statistics.replicates import Floats, Ints
 
 __all__ = ["MINIMUM_INFORMANTS", "MINIMUM_ORGANISATIONS", "Informants", "answers", "informants_of"]
@@ -75,9 +78,9 @@ class Informants:
         values = np.append(np.asarray(by_organisation, dtype=np.float64), np.nan)
         return np.asarray(values[self.of])
 
-    def layers(self, design: SurveyDesign) -> Floats:
+    def layers(self, design: SurveyDesign) -> LayerWeights:
         """Weight of each organisation in each layer (1 + B, T): 1 in the observed one, then its multipliers."""
-        return np.vstack([np.ones(len(self.organisation)), design.multiplier[:, self.organisation]])
+        return cluster_weights(design, self.organisation)
 
     def _starts(self) -> Ints:
         return np.asarray(np.cumsum(self.count) - self.count)

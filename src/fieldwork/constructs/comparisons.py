@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.constructs.ledger import Ledger
     from fieldwork.instrument import Instrument
+    from fieldwork.statistics.layers import LayerWeights
     from fieldwork.statistics.proportion import ProportionInterval
 
 __all__ = [
@@ -215,7 +216,7 @@ def compare(
         _add_ratio(ledger, measure, statistic, unit, inference, fields)
 
 
-def _fitted(outcome: Outcome, X: Floats, used: Mask, weight: Floats) -> tuple[Floats, int]:
+def _fitted(outcome: Outcome, X: Floats, used: Mask, weight: LayerWeights) -> tuple[Floats, int]:
     """Coefficient of the first side in every layer (1 + B,), and how many parameters stand beside it."""
     y = outcome.value[used]
     if outcome.kind == "time":

@@ -21,6 +21,7 @@ from fieldwork.constructs.waves import distinct, wanted
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics.duration import turnbull
 from fieldwork.statistics.influence_model import abilities
+from fieldwork.statistics.layers import Layers, LayerWeights, grouped, layer_weights
 from fieldwork.statistics.replicates import Floats, Ints, infer
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Meetings:
     outcome: Ints
     low: Floats
     high: Floats
-    weight: Floats
+    weight: LayerWeights
     organisations: Ints
 
 
@@ -147,13 +148,15 @@ def _pairs(cluster: Ints, role: Ints) -> tuple[Ints, Ints]:
     return np.concatenate(ones), np.concatenate(twos)
 
 
-def _weights(design: SurveyDesign, one: Ints, two: Ints) -> Floats:
+def _weights(design: SurveyDesign, one: Ints, two: Ints) -> LayerWeights:
     """Weight of each pair in every layer (1 + B, M): both respondents', raked in the layer, and the multiplier once."""
     own = design.weight[one] * design.weight[two]
-    drawn = np.vstack([np.ones(len(own)), design.multiplier[:, design.cluster[one]]])
+    factor, cell = None, None
     if design.layer_factor is not None and design.factor_cell is not None:
-        drawn *= design.layer_factor[:, design.factor_cell[one]] * design.layer_factor[:, design.factor_cell[two]]
-    return drawn * own
+        both = np.column_stack([design.factor_cell[one], design.factor_cell[two]])
+        pairs, cell = np.unique(both, axis=0, return_inverse=True)
+        factor, cell = design.layer_factor[:, pairs[:, 0]] * design.layer_factor[:, pairs[:, 1]], cell.reshape(-1)
+    return layer_weights(design.multiplier, design.cluster[one], own, factor, cell)
 
 
 def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequence[str]) -> None:
@@ -197,8 +200,7 @@ def _totals(met: Meetings) -> Floats:
     """Weighted comparisons by pair and outcome (1 + B, R, R, 3)."""
     R = len(met.roles)
     cell = (met.first * R + met.second) * 3 + met.outcome
-    gather = sparse.coo_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(R * R * 3, len(cell))).tocsr()
-    return np.asarray((gather @ met.weight.T).T).reshape(-1, R, R, 3)
+    return grouped(met.weight, cell, R * R * 3).reshape(-1, R, R, 3)
 
 
 def _precedence(ledger: Ledger, measure: str, met: Meetings) -> None:
@@ -272,7 +274,8 @@ def _lag(ledger: Ledger, measure: str, met: Meetings, place: int, role: str) -> 
         return
     low = np.where(ahead, -met.high, met.low)[mine]
     high = np.where(ahead, -met.low, met.high)[mine]
-    fit = turnbull(low, high, weight=met.weight[0, mine], layer_weight=met.weight[1:, mine])
+    rest = met.weight[:, mine] if isinstance(met.weight, Layers) else met.weight[1:, mine]
+    fit = turnbull(low, high, weight=met.weight[0][mine], layer_weight=rest)
     ends = fit.high
     below = np.cumsum(fit.layers, axis=1)
     error = (below[1:] - below[0]) * np.sqrt(orgs / (orgs - 1.0))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs import gatekeepers, influence_gap
-from fieldwork.constructs.cells import axis
+from fieldwork.constructs.cells import axis, cluster_weights
 from fieldwork.constructs.gatekeepers import numbers
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, counted, interval_of
 from fieldwork.errors import DesignError, listed
@@ -29,6 +29,7 @@ from fieldwork.statistics.influence_model import (
     social_relations,
     target_effects,
 )
+from fieldwork.statistics.layers import Layers, LayerWeights, layer_weights, spans
 from fieldwork.statistics.ranks import rank_sets
 from fieldwork.statistics.replicates import infer, named_stream, small_sample_factor, t_scale
 from fieldwork.statistics.spread import spread
@@ -596,6 +597,16 @@ def group_ratings(
         yield int(cluster[rows[0]]), ratings
 
 
+def _reliability(layers: LayerWeights, own: Floats, partner: Floats, estimate: Floats, expected: Floats) -> Floats:
+    """Sum over organisations, by weight, of the share of a target's mean rating that is the target's own (1 + B,)."""
+    return np.concatenate(
+        [
+            (layers[part] * own * partner[part, None] * expected[:, 1] / (estimate[part] @ expected.T)).sum(axis=1)
+            for part in spans(layers, 3)
+        ]
+    )
+
+
 def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.NDArray[np.str_]) -> None:
     """Variance shares and reciprocities over the organisations whose executives rate each other."""
     design = ledger.design
@@ -625,18 +636,15 @@ def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.
         for statistic in statistics:
             ledger.refuse(battery.name, statistic, "index", reason, n=people, n_organisations=len(homes))
         return
-    layer = np.vstack([np.ones(len(homes)), design.multiplier[:, homes]]) * np.array(weight)
-    layer /= layer.sum(axis=1, keepdims=True)
-    estimate = layer @ np.array(components)
+    layer = cluster_weights(design, homes)
+    own = np.array(weight)
+    total = layer @ own
+    estimate = layer @ (own[:, None] * np.array(components)) / total[:, None]
     actor, partner, cross, relationship, mutual = estimate.T
     variances = np.maximum(np.column_stack([actor, partner, relationship]), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = variances / variances.sum(axis=1, keepdims=True)
-        reliability = np.einsum(
-            "bg,bg->b",
-            layer,
-            np.maximum(partner, 0.0)[:, None] * np.array(expected)[:, 1] / (estimate @ np.array(expected).T),
-        )
+        reliability = _reliability(layer, own, np.maximum(partner, 0.0), estimate, np.array(expected)) / total
         both = np.where(np.minimum(actor, partner) > 0, cross / np.sqrt(actor * partner), np.nan)
         dyadic = np.where(relationship > 0, mutual / relationship, np.nan)
     base: dict[str, Any] = {"n": people, "n_organisations": len(homes), "method": "social_relations_model"}
@@ -719,12 +727,16 @@ def _abilities(
         return
     columns, place = np.unique(row, return_inverse=True)
     # Raking factors differ within an organisation, so each respondent is a column of its own in the replicates.
-    multiplier = design.multiplier[:, design.cluster[columns]]
-    if design.layer_factor is not None and design.factor_cell is not None:
-        multiplier = multiplier * design.layer_factor[1:, design.factor_cell[columns]]
+    cell = None if design.factor_cell is None else design.factor_cell[columns]
+    drawn = layer_weights(design.multiplier, design.cluster[columns], None, design.layer_factor, cell)
     try:
         fit = bradley_terry(
-            first, second, won, weight=design.weight[row], cluster=place.reshape(-1), multiplier=multiplier
+            first,
+            second,
+            won,
+            weight=design.weight[row],
+            cluster=place.reshape(-1),
+            multiplier=drawn if isinstance(drawn, Layers) else drawn[1:],
         )
     except DesignError as error:
         ledger.refuse(measure, statistic, unit, f"{error.title}: {error.got}", n=len(columns))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import Axis, axis, cell_table
+from fieldwork.constructs.cells import Axis, axis, cell_table, cluster_weights
 from fieldwork.constructs.ledger import Ledger, counted, interval_of
 from fieldwork.errors import ConvergenceError, DesignError, listed
 from fieldwork.statistics.influence_model import influence_weighted_gap
+from fieldwork.statistics.layers import spans
 from fieldwork.statistics.logistic import logistic_layers
 from fieldwork.statistics.replicates import infer, named_stream, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import spread
@@ -215,11 +216,15 @@ def _system(ledger: Ledger, item: Item, roles: Axis, weights: Weights) -> None:
     known = np.isfinite(apart)
     product = weights.share[:, i] * weights.share[:, j]
     held = known.astype(np.float64)
-    weighted = (product @ np.nan_to_num(apart).T) / (product @ held.T)  # (1 + B, G)
+    gaps = np.nan_to_num(apart)
     plain = np.nansum(apart, axis=1) / held.sum(axis=1)
-    multiplier = np.vstack([np.ones(len(homes)), design.multiplier[:, homes]])
+    multiplier = cluster_weights(design, homes)
     total = multiplier.sum(axis=1)
-    layers = [(multiplier * weighted).sum(axis=1) / total, (multiplier @ plain) / total]
+    weighted = [
+        (multiplier[part] * ((product[part] @ gaps.T) / (product[part] @ held.T))).sum(axis=1)
+        for part in spans(multiplier, 3)
+    ]
+    layers = [np.concatenate(weighted) / total, (multiplier @ plain) / total]
     for statistic, layer in zip(_SYSTEM, (*layers, layers[0] - layers[1]), strict=True):
         ledger.add_inferred(
             item.name, statistic, "scale_point", infer(layer, len(homes)), carried=design.carried(inside),

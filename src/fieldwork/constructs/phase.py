@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fieldwork.constructs.cells import cluster_weights
 from fieldwork.constructs.ledger import NIL, Ledger, interval_of
 from fieldwork.constructs.waves import Fielded, distinct, errors_of, layers_of, role_positions, scores
 from fieldwork.errors import listed
@@ -174,9 +175,9 @@ def _system(ledger: Ledger, wave: Fielded, measure: str) -> None:
         )
         _refuse(ledger, measure, "system_", reason, n=int(by_organisation["n"].sum()), n_organisations=len(place))
         return
-    drawn = np.vstack([np.ones(len(place)), design.multiplier[:, by_organisation.index.to_numpy()]])
+    drawn = cluster_weights(design, by_organisation.index.to_numpy())
     member = (place[:, None] == used).astype(np.float64)
-    layers = (drawn * by_organisation["sd"].to_numpy()) @ member / (drawn @ member)
+    layers = drawn @ (by_organisation["sd"].to_numpy()[:, None] * member) / (drawn @ member)
     inference = infer(layers, count[used])
     informants = np.bincount(place, weights=by_organisation["n"].to_numpy(dtype=np.float64), minlength=len(ids))
     for s, position in enumerate(used):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fieldwork.constructs import stalls
 from fieldwork.constructs.answers import profiled, set_of
-from fieldwork.constructs.cells import axis, layer_weights
+from fieldwork.constructs.cells import axis, cluster_weights, layer_weights
 from fieldwork.constructs.colleagues import MINIMUM_INFORMANTS, MINIMUM_ORGANISATIONS, answers, informants_of
 from fieldwork.constructs.comparisons import share
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted
@@ -27,6 +27,7 @@ from fieldwork.statistics.replicates import Floats, Ints, infer
 if TYPE_CHECKING:
     from fieldwork.constructs.cells import Axis, SurveyDesign
     from fieldwork.instrument import Instrument, Item
+    from fieldwork.statistics.layers import LayerWeights
 
 __all__ = ["MINIMUM_FOR_BUDGET", "MINIMUM_FOR_ORDER", "estimate_for"]
 
@@ -102,14 +103,14 @@ class _Table:
     own, claim : (T, R) float    Scale points by organisation and role, nan where the role gave none.
     role : (n,) int              Role of each respondent, -1 for none.
     value : (n,) float           Own answer of each respondent.
-    layers : (L, T) float        Weight of each organisation in each layer.
+    layers : (L, T)              Weight of each organisation in each layer.
     """
 
     own: Floats
     claim: Floats
     role: Ints
     value: Floats
-    layers: Floats
+    layers: LayerWeights
 
 
 def _claims(ledger: Ledger, instrument: Instrument, role: Axis | None) -> None:
@@ -154,7 +155,7 @@ def _own_and_claim(design: SurveyDesign, role: Axis, own: Item, claim: Item) -> 
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(total / n).reshape(-1, R)
 
-    layers = np.vstack([np.ones(len(teams)), design.multiplier])
+    layers = cluster_weights(design, teams)
     return _Table(table(given), table(said), code, given, layers)
 
 
@@ -173,16 +174,24 @@ def _claim_minus_role(ledger: Ledger, table: _Table, role: Axis, measure: str) -
 
 
 def _mean(
-    ledger: Ledger, measure: str, statistic: str, values: Floats, layers: Floats, n: int, *, role: str, note: str = ""
+    ledger: Ledger, measure: str, statistic: str, values: Floats, layers: LayerWeights, n: int, *, role: str
 ) -> None:
-    """Add a mean over organisations; `values` (T,) or (L, T) where they differ from layer to layer."""
-    clusters = layers.shape[1]
+    """Add a mean over organisations of one number each (T,)."""
+    sums = layers @ np.column_stack([values, np.ones(len(values))])
+    _add_mean(ledger, measure, statistic, sums[:, 0], sums[:, 1], len(values), n, role=role)
+
+
+def _add_mean(
+    ledger: Ledger, measure: str, statistic: str, total: Floats, mass: Floats, clusters: int, n: int, *, role: str,
+    note: str = "",
+) -> None:  # fmt: skip
+    """Add a mean over organisations from its layers: weighted sum and sum of weights (L,)."""
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, "role": role}
     if clusters < MINIMUM_ORGANISATIONS:
         reason = f"{MINIMUM_ORGANISATIONS} organisations that can be compared are needed; there are {clusters}"
         ledger.refuse(measure, statistic, "scale_point", reason, **base)
         return
-    mean = (layers * values).sum(axis=1) / layers.sum(axis=1)
+    mean = total / mass
     small = f"small base: fewer than {SMALL_BASE} organisations" if clusters < SMALL_BASE else ""
     ledger.add_inferred(
         measure, statistic, "scale_point", infer(mean, clusters), smallest=(max(clusters, 1), clusters),
@@ -216,16 +225,29 @@ def _claim_minus_order(ledger: Ledger, table: _Table, role: Axis, measure: str) 
             for statistic in ("claim_minus_lowest", "claim_minus_lower_quartile", "claim_minus_lowest_raw"):
                 ledger.refuse(measure, statistic, "scale_point", reason, role=label)
         return
-    lowest, quartile = _ordered(design, table, own, answered, can)
+    claim = table.claim[can]
+    known = (~np.isnan(claim)).astype(np.float64)
+    layers = table.layers[:, can]
+    sums = layers @ np.column_stack([np.nan_to_num(claim), known])
+    claimed, mass = sums[:, : len(role.labels)], sums[:, len(role.labels) :]
+    lowest, quartile = (
+        np.concatenate(parts)
+        for parts in zip(
+            *(
+                (weight * found @ known for found in both)
+                for weight, *both in _ordered(design, table, own, answered, can)
+            ),
+            strict=True,
+        )
+    )
     raw = np.nanmin(own[can], axis=1)
     for g, label in enumerate(role.labels):
-        used = ~np.isnan(table.claim[can][:, g])
-        claim = table.claim[can][used, g]
-        layers = table.layers[:, can][:, used]
+        used = known[:, g] > 0
         size = int(informs[can][used].sum())
         for statistic, found in (("claim_minus_lowest", lowest), ("claim_minus_lower_quartile", quartile)):
-            _mean(ledger, measure, statistic, claim - found[:, used], layers, size, role=label, note=note)
-        _raw(ledger, measure, claim - raw[used], size, label)
+            _add_mean(ledger, measure, statistic, claimed[:, g] - found[:, g], mass[:, g], int(used.sum()), size,
+                      role=label, note=note)  # fmt: skip
+        _raw(ledger, measure, claim[used, g] - raw[used], size, label)
 
 
 def _raw(ledger: Ledger, measure: str, values: Floats, n: int, label: str) -> None:
@@ -244,11 +266,11 @@ def _raw(ledger: Ledger, measure: str, values: Floats, n: int, label: str) -> No
 
 def _ordered(
     design: SurveyDesign, table: _Table, own: Floats, answered: npt.NDArray[np.bool_], can: npt.NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Own answers (L, T) at the lowest place, and at the lower quartile, of the order of roles in the other organisations.
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Own answers (l, T) at the lowest place, and at the lower quartile, of the order of roles in the other organisations.
 
     A role's mean without organisation t is (S - w y) / (W - w), S and W its weighted sums over all organisations, w and y
-    those of t. The order is made anew in every layer.
+    those of t. The order is made anew in every layer. Yields blocks of layers, each after the weights (l, T) of its teams.
     """
     teams = np.flatnonzero(can)
     values = np.nan_to_num(own[teams])
@@ -257,8 +279,7 @@ def _ordered(
     place = 0.25 * (k - 1)
     low, part = np.floor(place).astype(np.int64), place - np.floor(place)
     row = np.arange(len(teams))
-    lowest: list[Floats] = []
-    quartile: list[Floats] = []
+    layers, at = table.layers[:, teams], 0
     for weight in _by_organisation(design, table, answered, own.shape):
         mass, mine = weight.sum(axis=1)[:, None, :], weight[:, teams]
         total = (weight * np.nan_to_num(own)).sum(axis=1)[:, None, :]
@@ -266,9 +287,9 @@ def _ordered(
             elsewhere = (total - mine * values) / (mass - mine)
         order = np.argsort(np.where(missing, np.inf, elsewhere), axis=2, kind="stable")
         ordered = np.take_along_axis(np.broadcast_to(values, order.shape), order, axis=2)
-        lowest.append(ordered[:, :, 0])
-        quartile.append((1.0 - part) * ordered[:, row, low] + part * ordered[:, row, np.minimum(low + 1, k - 1)])
-    return np.vstack(lowest), np.vstack(quartile)
+        quartile = (1.0 - part) * ordered[:, row, low] + part * ordered[:, row, np.minimum(low + 1, k - 1)]
+        yield layers[at : at + len(weight)], ordered[:, :, 0], quartile
+        at += len(weight)
 
 
 def _by_organisation(
@@ -284,8 +305,9 @@ def _by_organisation(
     present, start = np.unique(cell[order], return_index=True)
     size = max(1, _HELD // max(shape[0] * shape[1], 1))
     for low in range(0, len(weight), size):
-        block = np.zeros((len(weight[low : low + size]), shape[0] * shape[1]))
-        block[:, present] = np.add.reduceat(weight[low : low + size][:, order], start, axis=1)
+        rows = weight[low : low + size]
+        block = np.zeros((len(rows), shape[0] * shape[1]))
+        block[:, present] = np.add.reduceat(rows[:, order], start, axis=1)
         yield block.reshape(-1, *shape)
 
 
@@ -347,7 +369,7 @@ def _budget(ledger: Ledger, instrument: Instrument) -> None:
         )  # fmt: skip
 
 
-def _deviation(values: Floats, weight: Floats) -> Floats:
+def _deviation(values: Floats, weight: LayerWeights) -> Floats:
     """Weighted standard deviation of columns (T, q) in every layer (L, q)."""
     total = weight.sum(axis=1, keepdims=True)
     mean = weight @ values / total

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fieldwork.constructs.cells import cluster_weights
 from fieldwork.constructs.ledger import NIL
 from fieldwork.statistics.pairs import GroupTotals, group_totals
 from fieldwork.statistics.rank_correlation import correlation_interval, spearman
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.constructs.ledger import Ledger
     from fieldwork.instrument import Item
+    from fieldwork.statistics.layers import LayerWeights
 
 __all__ = [
     "MINIMUM_FOR_CORRELATION",
@@ -66,9 +68,9 @@ class Teams:
         """Respondents and organisations, as columns of the estimates table."""
         return {"n": int(self.informants.sum()), "n_organisations": len(self.cluster)}
 
-    def layers(self, design: SurveyDesign) -> Floats:
+    def layers(self, design: SurveyDesign) -> LayerWeights:
         """Weight of each organisation in each layer (1 + B, T): 1 in the observed one, then its multipliers."""
-        return np.vstack([np.ones(len(self.cluster)), design.multiplier[:, self.cluster]])
+        return cluster_weights(design, self.cluster)
 
     def counts(self, answer: Ints, points: int) -> Floats:
         """Count answers 0..points - 1 by organisation (T, points); -1 is no answer."""
@@ -96,7 +98,7 @@ def lacking(design: SurveyDesign, teams: int, informants: int) -> str:
     return ""
 
 
-def team_means(values: Floats, layers: Floats) -> Floats:
+def team_means(values: Floats, layers: LayerWeights) -> Floats:
     """Mean over organisations in every layer: (L, ...) from values (T, ...) and weights (L, T)."""
     flat = layers @ values.reshape(len(values), -1) / layers.sum(axis=1, keepdims=True)
     return np.asarray(flat.reshape(len(layers), *values.shape[1:]))

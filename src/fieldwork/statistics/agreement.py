@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from fieldwork.errors import DesignError, listed
+from fieldwork.statistics.layers import Layers, as_layers, grouped
 from fieldwork.statistics.replicates import named_stream
 from fieldwork.statistics.spread import OneWay, one_way
 
@@ -788,7 +789,7 @@ def _expected(index: Index, respondents: int, shares: Floats) -> Floats:
     return expected.reshape(shares.shape[:-1])
 
 
-def mean_index_of_strangers(index: Index, counts: npt.ArrayLike, weight: npt.ArrayLike) -> Floats:
+def mean_index_of_strangers(index: Index, counts: npt.ArrayLike, weight: npt.ArrayLike | Layers) -> Floats:
     """Return the mean index of teams of the same sizes whose members answer as the members of all teams do: `expected_index`.
 
     Parameters
@@ -800,12 +801,14 @@ def mean_index_of_strangers(index: Index, counts: npt.ArrayLike, weight: npt.Arr
     >>> mean_index_of_strangers(van_der_eijk_a, [[2, 0, 0], [0, 0, 2]], [[1.0, 1.0]]).round(4).tolist()
     [0.0]
     """
-    n, w = _checked(counts, "mean_index_of_strangers", whole=True), np.asarray(weight, dtype=np.float64)
+    n, w = _checked(counts, "mean_index_of_strangers", whole=True), as_layers(weight)
     shares = _shares(w @ n)
     size = n.sum(axis=1)
     total = np.zeros(len(w))
-    for people in np.unique(size):
-        total += w[:, size == people].sum(axis=1) * expected_index(index, int(people), shares)
+    sizes, of = np.unique(size, return_inverse=True)
+    held = grouped(w, of.reshape(-1), len(sizes))
+    for k, people in enumerate(sizes):
+        total += held[:, k] * expected_index(index, int(people), shares)
     return np.asarray(total / w.sum(axis=1))
 
 

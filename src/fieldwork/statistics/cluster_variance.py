@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
+from fieldwork.statistics.layers import layer_weights
 
 if TYPE_CHECKING:
     from fieldwork.statistics.replicates import Multipliers
@@ -93,7 +94,7 @@ def cluster_variance(
             hint="what members share cannot be told from what they do not; report it as not assessable",
         )
     expected = _expectations(X, weight, starts)
-    own = np.vstack([np.ones(len(starts)), multiplier[:, cluster[starts]]])
+    own = layer_weights(multiplier, cluster[starts])
     layers = len(coefficients)
     forms = np.empty((layers, 2))
     block = max(1, _BLOCK // len(y))

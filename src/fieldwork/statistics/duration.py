@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, ParameterError, listed
+from fieldwork.statistics.layers import Layers, LayerWeights, as_layers, grouped
 
 if TYPE_CHECKING:
     from fieldwork.statistics.replicates import Multipliers
@@ -275,7 +276,7 @@ def turnbull(
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
     multiplier: Multipliers | None = None,
-    layer_weight: Floats | None = None,
+    layer_weight: LayerWeights | None = None,
     tolerance: float = 1e-10,
     limit: int = 500,
 ) -> IntervalSurvival:
@@ -295,7 +296,7 @@ def turnbull(
     weight : (n,) survey weights. cluster : (n,) column of `multiplier` of each row, with multiplier : (B, C) from
         `replicates.multipliers`, for the layers. Times seen at a few waves only are estimated at the usual root-n rate
         and replicates hold; times seen continuously are not (cube-root rate), and intervals from replicates are then rough.
-    layer_weight : (B, n) weights of each layer, in place of `cluster` and `multiplier`. Layers are then taken to first order:
+    layer_weight : (B, n) weights of each layer, or `Layers`, in place of both. They are then taken to first order:
         one Newton step from the observed masses, over the intervals that carry any. A thousand layers so cost one matrix
         product instead of a thousand fits; as standard errors they agree to the order at which replicates are right.
 
@@ -335,9 +336,9 @@ def turnbull(
     near = 0.99 * mass + 0.01 * start
     layers = np.array([mass, *[_most_likely(A, layer, near, tolerance, limit)[0] for layer in drawn]])
     if layer_weight is not None:
-        by_row = np.zeros((len(distinct), len(layer_weight)))
-        np.add.at(by_row, row, np.asarray(layer_weight, dtype=np.float64)[:, kept].T)
-        layers = np.vstack([mass, _first_order(A, observed, mass, by_row.T)])
+        by_row = grouped(as_layers(layer_weight)[:, kept], row, len(distinct))
+        drawn_rows = by_row[1:] if isinstance(layer_weight, Layers) else by_row
+        layers = np.vstack([mass, _first_order(A, observed, mass, drawn_rows)])
     reached = int(np.argmax(np.cumsum(mass) >= 0.5 - 1e-12))
     return IntervalSurvival(
         low=support[:, 0],

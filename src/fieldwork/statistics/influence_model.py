@@ -19,6 +19,7 @@ from scipy import stats
 from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
+from fieldwork.statistics.layers import Layers
 from fieldwork.statistics.spread import noise_corrected_variance
 
 if TYPE_CHECKING:
@@ -860,7 +861,7 @@ def bradley_terry(
     *,
     weight: npt.ArrayLike | None = None,
     cluster: npt.ArrayLike | None = None,
-    multiplier: Multipliers | None = None,
+    multiplier: Multipliers | Layers | None = None,
     items: Sequence[str] | None = None,
     limit: int = 100,
 ) -> BradleyTerry:
@@ -913,11 +914,11 @@ def bradley_terry(
     if multiplier is None:
         wins = np.zeros((1, R, R))
     else:
-        wins = np.zeros((1 + len(multiplier), R, R))
         by_cluster = np.zeros((len(labels), R * R))
         np.add.at(by_cluster, (home, i * R + j), v * won)
         np.add.at(by_cluster, (home, j * R + i), v * (1.0 - won))
-        wins[1:] = (multiplier @ by_cluster).reshape(-1, R, R)
+        drawn = (multiplier @ by_cluster).reshape(-1, R, R)
+        wins = np.concatenate([np.zeros((1, R, R)), drawn[1:] if isinstance(multiplier, Layers) else drawn])
     np.add.at(wins[0], (i, j), v * won)
     np.add.at(wins[0], (j, i), v * (1.0 - won))
     _refuse_unbounded(wins[0], names)

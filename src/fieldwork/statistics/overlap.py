@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
+from fieldwork.statistics.layers import LayerWeights, layer_weights
 from fieldwork.statistics.profiles import hill_number
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def team_overlap(
             got=str(len(members)),
             hint="report the construct as not assessable",
         )
-    layers = np.vstack([np.ones(multiplier.shape[1]), multiplier])
+    layers = layer_weights(multiplier, np.arange(multiplier.shape[1]))
     first, second = _pairs(teams)
     value = jaccard(ticks[first], ticks[second])
     R = int(kinds.max()) + 1
@@ -202,7 +203,7 @@ def _pairs(teams: Ints) -> tuple[Ints, Ints]:
 
 
 def _elsewhere(
-    ticks: Floats, teams: Ints, kinds: Ints, R: int, within: tuple[Ints, Ints, Floats], layers: Floats
+    ticks: Floats, teams: Ints, kinds: Ints, R: int, within: tuple[Ints, Ints, Floats], layers: LayerWeights
 ) -> Floats:
     """Mean overlap of two roles from different teams, in every layer (1 + B, R * R), row a <= column b; nan where none."""
     n = len(ticks)

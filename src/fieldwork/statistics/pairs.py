@@ -15,6 +15,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from fieldwork.errors import DesignError
+from fieldwork.statistics.layers import Layers
+from fieldwork.statistics.replicates import Draws, Multipliers
 
 __all__ = ["GroupTotals", "PairSums", "group_totals", "pair_sums"]
 
@@ -91,6 +93,22 @@ class _Entries:
         value = np.vstack([ones, drawn])[:, self.cluster]
         return np.asarray(value if layer_factor is None else value * layer_factor[layers][:, self.cell])
 
+    def layers(self, draws: Draws, layer_factor: Floats | None) -> Layers:
+        """Return the same for multipliers that are not held."""
+        return Layers(
+            draws, self.cluster, np.ones(len(self.cluster)), layer_factor, None if layer_factor is None else self.cell
+        )
+
+    def pairs(self, draws: Draws, layer_factor: Floats | None, first: Ints, second: Ints) -> Layers:
+        """Return the product of the factors of two entries of one organisation, for multipliers that are not held."""
+        ones = np.ones(len(first))
+        if layer_factor is None:
+            return Layers(draws, self.cluster[first], ones, power=2)
+        cells = layer_factor.shape[1]
+        both, place = np.unique(self.cell[first] * cells + self.cell[second], return_inverse=True)
+        factor = layer_factor[:, both // cells] * layer_factor[:, both % cells]
+        return Layers(draws, self.cluster[first], ones, factor, place.reshape(-1), power=2)
+
 
 def _entries(vectors: Floats, group: Ints, cluster: Ints, weight: Floats, factor_cell: Ints | None) -> _Entries:
     cell = np.zeros(len(group), dtype=np.int64) if factor_cell is None else factor_cell
@@ -124,17 +142,21 @@ def _blocks(layers: int, width: int) -> list[slice]:
     return [slice(low, min(low + step, layers)) for low in range(0, layers, step)]
 
 
-def _totals(entries: _Entries, groups: int, multiplier: Floats, layer_factor: Floats | None) -> GroupTotals:
+def _totals(entries: _Entries, groups: int, multiplier: Multipliers, layer_factor: Floats | None) -> GroupTotals:
     E, p = entries.total.shape
     columns = np.column_stack([entries.total, entries.mass])
     place = entries.group[:, None] * (p + 1) + np.arange(p + 1)
     spread = sparse.coo_array(
         (columns.reshape(-1), (np.repeat(np.arange(E), p + 1), place.reshape(-1))), shape=(E, groups * (p + 1))
-    ).tocsc()
+    )
     layers = len(multiplier) + 1
-    out = np.empty((layers, groups * (p + 1)))
-    for block in _blocks(layers, E):
-        out[block] = (spread.T @ entries.factors(multiplier, layer_factor, block).T).T
+    if isinstance(multiplier, Draws):
+        out = entries.layers(multiplier, layer_factor) @ spread
+    else:
+        by_group = spread.tocsc().T
+        out = np.empty((layers, groups * (p + 1)))
+        for block in _blocks(layers, E):
+            out[block] = (by_group @ entries.factors(multiplier, layer_factor, block).T).T
     shaped = out.reshape(layers, groups, p + 1)
     return GroupTotals(shaped[..., :-1], shaped[..., -1])
 
@@ -145,7 +167,7 @@ def group_totals(
     groups: int,
     cluster: npt.ArrayLike,
     weight: npt.ArrayLike,
-    multiplier: Floats,
+    multiplier: Multipliers,
     *,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
@@ -155,7 +177,7 @@ def group_totals(
     Parameters
     ----------
     vectors : (n, p) numbers. group : (n,) 0..groups - 1. cluster : (n,) index into the columns of `multiplier`.
-    weight : (n,) positive. multiplier : (B, C). layer_factor, factor_cell : as in `replicates.replicated_totals`.
+    weight : (n,) positive. multiplier : (B, C) or `Draws`. layer_factor, factor_cell : as in `replicates.replicated_totals`.
 
     Raises DesignError for missing numbers; leave out respondents who lack them.
 
@@ -173,7 +195,7 @@ def pair_sums(
     groups: int,
     cluster: npt.ArrayLike,
     weight: npt.ArrayLike,
-    multiplier: Floats,
+    multiplier: Multipliers,
     *,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
@@ -212,12 +234,16 @@ def pair_sums(
             (np.concatenate([row, row]), np.concatenate([column, column + groups**2])),
         ),
         shape=(len(first), 2 * groups**2),
-    ).tocsc()
+    )
     layers = len(multiplier) + 1
-    own = np.empty((layers, 2, groups, groups))
-    for block in _blocks(layers, len(first)):
-        factor = entries.factors(multiplier, layer_factor, block)
-        own[block] = (gather.T @ (factor[:, first] * factor[:, second]).T).T.reshape(-1, 2, groups, groups)
+    if isinstance(multiplier, Draws):
+        own = (entries.pairs(multiplier, layer_factor, first, second) @ gather).reshape(-1, 2, groups, groups)
+    else:
+        own = np.empty((layers, 2, groups, groups))
+        by_pair = gather.tocsc().T
+        for block in _blocks(layers, len(first)):
+            factor = entries.factors(multiplier, layer_factor, block)
+            own[block] = (by_pair @ (factor[:, first] * factor[:, second]).T).T.reshape(-1, 2, groups, groups)
     product = np.einsum("lgp,lhp->lgh", totals.total, totals.total) - own[:, 0]
     weights = totals.mass[:, :, None] * totals.mass[:, None, :] - own[:, 1]
     # A group from one organisation has no pair of different ones; rounding must not make it one.

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
+from fieldwork.statistics.layers import Layers, as_layers, by_layer
 from fieldwork.statistics.replicates import Floats, infer
 
 __all__ = ["RankCorrelation", "correlation_interval", "spearman"]
 
 
-def spearman(first: npt.ArrayLike, second: npt.ArrayLike, weight: npt.ArrayLike) -> Floats:
+def spearman(first: npt.ArrayLike, second: npt.ArrayLike, weight: npt.ArrayLike | Layers) -> Floats:
     """Spearman's rank correlation with weights, in every layer; ties share their mean rank.
 
     The rank of a unit is the sum of the weights below it and half of those tied with it; the coefficient is the weighted
@@ -33,7 +34,7 @@ def spearman(first: npt.ArrayLike, second: npt.ArrayLike, weight: npt.ArrayLike)
     [0.8]
     """
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    w = np.asarray(weight, dtype=np.float64)
+    w = as_layers(weight)
     if x.ndim != 1 or x.shape != y.shape or w.shape[1:] != x.shape or not np.isfinite([x, y]).all():
         raise DesignError(
             "a rank correlation needs both numbers of every unit",
@@ -42,6 +43,11 @@ def spearman(first: npt.ArrayLike, second: npt.ArrayLike, weight: npt.ArrayLike)
             got=f"shapes {x.shape}, {y.shape}, {w.shape}",
             hint="leave out units that lack either number",
         )
+    return by_layer(w, lambda block: _spearman(x, y, block), held=8)
+
+
+def _spearman(x: Floats, y: Floats, w: Floats) -> Floats:
+    """Coefficient of one block of layers (l, C)."""
     share = w / w.sum(axis=1, keepdims=True)
     a, b = _ranks(x, share), _ranks(y, share)
     a -= (share * a).sum(axis=1, keepdims=True)

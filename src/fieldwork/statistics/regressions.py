@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from fieldwork.errors import ConvergenceError, DesignError
+from fieldwork.statistics.layers import Layers, LayerWeights, as_layers
 from fieldwork.statistics.replicates import Inference, infer
 
 __all__ = ["LayeredFit", "least_squares", "log_linear", "log_normal_times", "regression_inference"]
@@ -79,7 +80,7 @@ def regression_inference(layers: Floats, clusters: int, parameters: int, *, fewe
     return infer(stretched, carried)
 
 
-def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike) -> LayeredFit:
+def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layers) -> LayeredFit:
     """Fit y = X b by weighted least squares in each layer.
 
     Parameters
@@ -101,7 +102,7 @@ def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike) -> 
     return LayeredFit(np.asarray(beta, dtype=np.float64), np.full(len(weights), np.nan), p)
 
 
-def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike) -> LayeredFit:
+def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layers) -> LayeredFit:
     """Fit E(y) = exp(X b) by Poisson pseudo-likelihood in each layer: exp of a coefficient is a ratio of means.
 
     Only the mean has to be right: counts may be more variable than Poisson's, and y need not be a count; zeros are allowed,
@@ -149,7 +150,9 @@ def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike) -> Lay
     return LayeredFit(beta, np.full(len(weights), np.nan), p)
 
 
-def log_normal_times(X: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.ArrayLike, weight: npt.ArrayLike) -> LayeredFit:
+def log_normal_times(
+    X: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.ArrayLike, weight: npt.ArrayLike | Layers
+) -> LayeredFit:
     """Fit log T = X b + s e, e standard normal, to times known to lie in (lower, upper], in each layer.
 
     The accelerated failure time model: exp of a coefficient is the ratio of median times, and of every other quantile. A time
@@ -235,14 +238,19 @@ def log_normal_times(X: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.ArrayLik
 
 
 def _checked(
-    X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike, name: str, *, infinite: bool = False
-) -> tuple[Floats, Floats, Floats]:
+    X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layers, name: str, *, infinite: bool = False
+) -> tuple[Floats, Floats, LayerWeights]:
     design, outcome = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    weights = np.atleast_2d(np.asarray(weight, dtype=np.float64))
+    weights = as_layers(weight)
+    weights = weights if isinstance(weights, Layers) else np.atleast_2d(weights)
     where = f"statistics.regressions.{name}"
     fit = design.ndim == 2 and len(design) == len(outcome) == weights.shape[1]
     there = np.isfinite(outcome) | (infinite & np.isinf(outcome))
-    if not fit or not (np.isfinite(design).all() and there.all() and np.isfinite(weights).all()):
+    if not fit or not (
+        np.isfinite(design).all()
+        and there.all()
+        and np.isfinite(weights[0] if isinstance(weights, Layers) else weights).all()
+    ):
         raise DesignError(
             "a regression needs complete rows of one length",
             where=where,
@@ -271,7 +279,7 @@ def _rank(design: Floats) -> int:
     return int((np.linalg.eigvalsh(scaled.T @ scaled) > 1e-10).sum())
 
 
-def _newton(evaluate: Evaluate, start: Floats, weights: Floats, name: str) -> Floats:
+def _newton(evaluate: Evaluate, start: Floats, weights: LayerWeights, name: str) -> Floats:
     """Maximise a concave objective in every layer: the observed layer from `start`, the others from its maximum."""
     first = _climb(evaluate, start[None, :], weights[:1], name)
     out = np.empty((len(weights), len(start)))

@@ -40,6 +40,7 @@ __all__ = [
     "stratified_multipliers",
     "stratified_totals",
     "t_scale",
+    "upper_sums",
     "weight_grid",
 ]
 
@@ -193,12 +194,13 @@ class Draws:
         return np.asarray(multipliers(self.keys, self.replicates, first=self.first), dtype=dtype)
 
     def __matmul__(self, values: npt.ArrayLike) -> Floats:
-        """Return the product of the (B, C) array with values (C,) or (C, k), block by block of replicates."""
+        """Return the product of the (B, C) array with values (C,) or (C, k), block by block of clusters."""
         right = np.asarray(values, dtype=np.float64)
-        out = np.empty((self.replicates, *right.shape[1:]))
-        for low, block in self.blocks():
-            out[low : low + block.shape[1]] = block.T @ right
-        return out
+        columns = right.reshape(len(right), -1)
+        upper = np.zeros((self.replicates, columns.shape[1]))
+        for block, bits in self.upper():
+            upper += bits.T @ columns[block]
+        return _combine(columns.sum(axis=0), upper).reshape(self.replicates, *right.shape[1:])
 
     def blocks(self) -> Iterator[tuple[int, Floats]]:
         """Yield blocks of replicates: the place of the first, and multipliers (C, replicates of the block)."""
@@ -355,9 +357,31 @@ def _paired(amounts: Sequence[Floats]) -> list[_Pair]:
     return pairs
 
 
-def _combine(observed: Floats, upper: Floats) -> Floats:
+def upper_sums(draws: Draws, sums: sparse.csc_array, power: int = 1) -> Floats:
+    """Return replicated totals (1 + B, columns) of sums by column and cluster (columns, C); layer 0 is the observed one.
+
+    `power` is that of the multipliers: they take two values, so their powers do.
+
+    >>> keys = cluster_keys(["a", "b"], 1)
+    >>> found = upper_sums(Draws(keys, 3), sparse.csc_array(np.array([[1.0, 2.0]])))
+    >>> np.allclose(found[1:, 0], multipliers(keys, 3) @ [1.0, 2.0])
+    True
+    """
+    columns = sums.shape[0]
+    upper = np.zeros((columns, draws.replicates))
+    for block, bits in draws.upper():
+        ends = slice(int(sums.indptr[block.start]), int(sums.indptr[block.stop]))
+        if columns * (block.stop - block.start) <= _SPARSE * (ends.stop - ends.start):
+            upper += sums[:, block].toarray() @ bits
+        else:
+            upper += sums[:, block].tocsr() @ bits
+    observed = np.asarray(sums.sum(axis=1), dtype=np.float64).reshape(-1)
+    return np.concatenate([observed[None], _combine(observed, upper.T, power)])
+
+
+def _combine(observed: Floats, upper: Floats, power: int = 1) -> Floats:
     """Give the replicate totals LOW S + (HIGH - LOW) P; shapes (...,) and (B, ...)."""
-    return np.asarray(_LOW * observed + (_HIGH - _LOW) * upper, dtype=np.float64)
+    return np.asarray(_LOW**power * observed + (_HIGH**power - _LOW**power) * upper, dtype=np.float64)
 
 
 def weight_grid(largest_total: float) -> float:
@@ -753,15 +777,13 @@ def replicated_totals(
     *,
     layer_factor: Floats | None = None,
     factor_cell: npt.ArrayLike | None = None,
-    exact: bool = True,
 ) -> Totals:
     """Sum weights by cell in the observed layer and in every replicate.
 
     T[b, f] = sum over clusters c of m[b, c] W[c, f] (times the raking factor of the layer), where W[c, f] is the weight of
     cluster c's respondents in cell f. With an array of multipliers this is one sparse product. With `Draws` the multipliers
-    are drawn block by block, never held at once. Weights are then rounded to `weight_grid` of n x the largest weight, so that
-    the result is the same bits for rows in any order; or, where it is not to be `exact`, added as they are, which is the same
-    bits as with the array.
+    are drawn block by block, never held at once, and weights are rounded to `weight_grid` of n x the largest weight, so that
+    the result is the same bits for rows in any order.
 
     Parameters
     ----------
@@ -771,7 +793,6 @@ def replicated_totals(
     multiplier : (B, C) from `multipliers`, or the `Draws` that stand for them.
     layer_factor : (1 + B, G) factor per layer and raking cell; None for 1.
     factor_cell : (n,) raking cell of each row, with `layer_factor`.
-    exact : with `Draws`, whether weights are rounded to a grid first.
 
     >>> m = np.array([[2.0, 0.5]])
     >>> replicated_totals([[0, 0, 1]], [0, 1, 1], [1.0, 1.0, 3.0], m).weight.tolist()
@@ -791,7 +812,7 @@ def replicated_totals(
     fine = codes if factor_cell is None else np.column_stack([codes, np.asarray(factor_cell, dtype=np.int64)])
     cells, position = _distinct_rows(fine)
     totals = np.empty((layers, len(cells)))
-    if isinstance(multiplier, Draws) and exact:
+    if isinstance(multiplier, Draws):
         grid = weight_grid(len(weight) * max(float(np.abs(weight).max()), np.finfo(np.float64).tiny))
         units = np.rint(weight / grid)
         observed = np.asarray(np.bincount(position, weights=units, minlength=len(cells)), dtype=np.float64)
@@ -802,11 +823,7 @@ def replicated_totals(
             (weight, (position, cluster)), shape=(len(cells), int(multiplier.shape[1])), dtype=np.float64
         ).tocsr()
         totals[0] = np.asarray(by_cluster.sum(axis=1)).reshape(-1)
-        if isinstance(multiplier, Draws):
-            for low, block in multiplier.blocks():
-                totals[1 + low : 1 + low + block.shape[1]] = (by_cluster @ block).T
-        else:
-            totals[1:] = (by_cluster @ multiplier.T).T
+        totals[1:] = (by_cluster @ multiplier.T).T
     rows = np.bincount(position, minlength=len(cells))
     if factor_cell is None:
         return Totals(cells, totals, rows)
