@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from fieldwork.constructs import cells
+from fieldwork.constructs import cells, readiness
 from fieldwork.run.inline import run_inline
 from fieldwork.simulate import write_study
 from fieldwork.statistics import layers as module
@@ -95,6 +95,7 @@ def tables(tmp_path_factory):
         shutil.copytree(delivered, folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cells, "_HELD", held)
+            patch.setattr(readiness, "_HELD", held or 110 * 10 * 7)  # blocks of seven layers
             for wave in (FIRST, SECOND):
                 for name in chapters:
                     run_inline(

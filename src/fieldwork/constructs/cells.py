@@ -16,7 +16,15 @@ import pandas as pd
 
 from fieldwork.errors import DataError, listed
 from fieldwork.statistics import layers
-from fieldwork.statistics.replicates import Draws, Floats, Ints, cluster_keys, multipliers, replicated_totals
+from fieldwork.statistics.replicates import (
+    Draws,
+    Floats,
+    Ints,
+    cluster_keys,
+    multipliers,
+    replicated_totals,
+    variance_units,
+)
 from fieldwork.weight import Margins, rake_cells
 
 if TYPE_CHECKING:
@@ -32,11 +40,13 @@ __all__ = [
     "cluster_weights",
     "design_for",
     "layer_weights",
+    "many",
     "survey_design",
     "weighted_sums",
 ]
 
 _HELD = 1 << 27  # bytes of multipliers that are held at once
+_MOST = 8192  # organisations that have multipliers of their own; more are gathered into variance units
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ class SurveyDesign:
     weight : (n,) float             Raked weight, mean 1.
     cluster : (n,) int              Organisation of each respondent; the respondent where the survey names none.
     has_organisations : bool        False where respondents are their own clusters.
-    multiplier : (B, C) float       Replicate multipliers by cluster; `Draws` that stand for them where they exceed 128 MB.
+    multiplier : (B, C) float       Replicate multipliers by cluster; `Draws` that stand for them where they are not held.
     factor_cell : (n,) int or None  Raking cell; None when nothing is raked.
     layer_factor : (1 + B, G) or None    Raking factor of each cell in each layer, 1 in the observed layer.
     seed, replicates : int          Root seed and B.
@@ -141,12 +151,14 @@ def survey_design(
     seed: int,
     role: Axis | None = None,
     stage: Axis | None = None,
+    gathered: bool | None = None,
 ) -> SurveyDesign:
     """Join responses and weights, draw the replicates of their organisations, and re-rake inside each.
 
     The observed layer carries the weights as they are. In a replicate the weights of an organisation's respondents are
     multiplied by its multiplier and raked to the same margins again, so that the interval knows what raking holds fixed.
-    Multipliers are held where they fit into 128 MB, and else drawn whenever they are used; sums are the same bits either way.
+    Multipliers are held where they fit into 128 MB, and else drawn whenever they are used. More than 8,192 organisations are
+    gathered into variance units (`replicates.variance_units`).
 
     Parameters
     ----------
@@ -155,6 +167,8 @@ def survey_design(
     margins : the margins that the weights were raked to; None for none.
     replicates, seed : number of replicates and root seed.
     role, stage : the survey's classifications, where it has them.
+    gathered : whether organisations are gathered into variance units; None: where there are many. Waves that are compared
+        have it alike, so that an organisation has the same multipliers in each.
 
     Raises DataError when a respondent has no weight.
     """
@@ -173,8 +187,13 @@ def survey_design(
         )
     names, cluster = np.unique(data[organisation or respondent].astype(str).to_numpy(), return_inverse=True)
     keys = cluster_keys(list(names), seed)
-    few = 8 * replicates * len(keys) <= _HELD
-    multiplier = multipliers(keys, replicates) if few else Draws(keys, replicates)
+    multiplier: Floats | Draws
+    if len(keys) > _MOST if gathered is None else gathered:
+        multiplier = variance_units(keys, seed, replicates)
+    elif 8 * replicates * len(keys) <= _HELD:
+        multiplier = multipliers(keys, replicates)
+    else:
+        multiplier = Draws(keys, replicates)
     factor_cell: Ints | None = None
     layer_factor: Floats | None = None
     if margins is not None and margins.margins:
@@ -203,6 +222,7 @@ def design_for(
     *,
     replicates: int,
     seed: int,
+    gathered: bool | None = None,
 ) -> SurveyDesign:
     """Make the design of a wave as its instrument names respondents and organisations; see `survey_design`."""
     return survey_design(
@@ -215,7 +235,14 @@ def design_for(
         seed=seed,
         role=axis(instrument, instrument.keys.role) if instrument.keys.role else None,
         stage=axis(instrument, instrument.keys.stage) if instrument.keys.stage else None,
+        gathered=gathered,
     )
+
+
+def many(responses: pd.DataFrame, organisation: str) -> bool:
+    """Tell whether responses are of so many organisations (respondents, where none are named) that these are gathered."""
+    clusters = len(responses) if not organisation else int(responses[organisation].nunique())
+    return clusters > _MOST
 
 
 @dataclass(frozen=True, slots=True)

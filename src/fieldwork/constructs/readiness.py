@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from fieldwork.constructs import stalls
 from fieldwork.constructs.answers import profiled, set_of
@@ -36,6 +37,7 @@ CHAPTER = "08b_practices"
 MINIMUM_FOR_ORDER = 10  # other respondents of a role, below which it takes no part in the order of roles
 MINIMUM_FOR_BUDGET = 30  # organisations: five coefficients, of which two are nearly the same variable
 _HELD = 2_000_000  # numbers per array held at a time, 16 MB
+_MANY = 5000  # organisations beyond which no single one is taken out of the means that order roles
 
 
 def estimate_for(instrument: Instrument, design: SurveyDesign, wanted: Sequence[Wanted] = ()) -> Estimates:
@@ -230,16 +232,7 @@ def _claim_minus_order(ledger: Ledger, table: _Table, role: Axis, measure: str) 
     layers = table.layers[:, can]
     sums = layers @ np.column_stack([np.nan_to_num(claim), known])
     claimed, mass = sums[:, : len(role.labels)], sums[:, len(role.labels) :]
-    lowest, quartile = (
-        np.concatenate(parts)
-        for parts in zip(
-            *(
-                (weight * found @ known for found in both)
-                for weight, *both in _ordered(design, table, own, answered, can)
-            ),
-            strict=True,
-        )
-    )
+    lowest, quartile = _sums_in_order(design, table, own, answered, can)
     raw = np.nanmin(own[can], axis=1)
     for g, label in enumerate(role.labels):
         used = known[:, g] > 0
@@ -264,6 +257,61 @@ def _raw(ledger: Ledger, measure: str, values: Floats, n: int, label: str) -> No
     )  # fmt: skip
 
 
+def _sums_in_order(
+    design: SurveyDesign, table: _Table, own: Floats, answered: npt.NDArray[np.bool_], can: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Weighted sums (L, R), over the organisations where role r claims something, of the own answers found in order."""
+    known = (~np.isnan(table.claim[can])).astype(np.float64)
+    if can.sum() > _MANY:
+        return _sums_in_one_order(design, table, own, answered, can)
+    lowest: list[Floats] = []
+    quartile: list[Floats] = []
+    for weight, low, low_quarter in _ordered(design, table, own, answered, can):
+        lowest.append((weight * low) @ known)
+        quartile.append((weight * low_quarter) @ known)
+    return np.concatenate(lowest), np.concatenate(quartile)
+
+
+def _sums_in_one_order(
+    design: SurveyDesign, table: _Table, own: Floats, answered: npt.NDArray[np.bool_], can: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Return the same for many organisations: one organisation does not move the order of the others' means.
+
+    Layers have few orders between them; each is looked up once and summed in all layers.
+    """
+    roles = own.shape[1]
+    weight = layer_weights(design, answered)
+    role, mean = table.role[answered], own[design.cluster[answered], table.role[answered]]
+    rows = np.arange(len(role))
+    sums = weight @ sparse.coo_array(
+        (np.r_[mean, np.ones(len(role))], (np.r_[rows, rows], np.r_[role, roles + role])), shape=(len(role), 2 * roles)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums[:, :roles] / sums[:, roles:]
+    orders, which = np.unique(np.argsort(means, axis=1, kind="stable"), axis=0, return_inverse=True)
+    values, missing = np.nan_to_num(own[can]), np.isnan(own[can])
+    known = (~np.isnan(table.claim[can])).astype(np.float64)
+    layers = table.layers[:, can]
+    out = np.empty((2, len(means), roles))
+    for number, order in enumerate(orders):
+        first = np.argsort(missing[:, order], axis=1, kind="stable")
+        found = _in_order(np.take_along_axis(values[:, order], first, axis=1), missing)
+        mine = which.reshape(-1) == number
+        for k, picked in enumerate(found):
+            out[k, mine] = (layers @ (picked[:, None] * known))[mine]
+    return out[0], out[1]
+
+
+def _in_order(ordered: Floats, missing: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Lowest place and lower quartile (..., T) of answers in order (..., T, R), those that are missing last."""
+    k = (~missing).sum(axis=1)
+    place = 0.25 * (k - 1)
+    low, part = np.floor(place).astype(np.int64), place - np.floor(place)
+    row = np.arange(len(k))
+    quartile = (1.0 - part) * ordered[..., row, low] + part * ordered[..., row, np.minimum(low + 1, k - 1)]
+    return ordered[..., 0], quartile
+
+
 def _ordered(
     design: SurveyDesign, table: _Table, own: Floats, answered: npt.NDArray[np.bool_], can: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
@@ -275,10 +323,6 @@ def _ordered(
     teams = np.flatnonzero(can)
     values = np.nan_to_num(own[teams])
     missing = np.isnan(own[teams])
-    k = (~missing).sum(axis=1)
-    place = 0.25 * (k - 1)
-    low, part = np.floor(place).astype(np.int64), place - np.floor(place)
-    row = np.arange(len(teams))
     layers, at = table.layers[:, teams], 0
     for weight in _by_organisation(design, table, answered, own.shape):
         mass, mine = weight.sum(axis=1)[:, None, :], weight[:, teams]
@@ -287,8 +331,7 @@ def _ordered(
             elsewhere = (total - mine * values) / (mass - mine)
         order = np.argsort(np.where(missing, np.inf, elsewhere), axis=2, kind="stable")
         ordered = np.take_along_axis(np.broadcast_to(values, order.shape), order, axis=2)
-        quartile = (1.0 - part) * ordered[:, row, low] + part * ordered[:, row, np.minimum(low + 1, k - 1)]
-        yield layers[at : at + len(weight)], ordered[:, :, 0], quartile
+        yield layers[at : at + len(weight)], *_in_order(ordered, missing)
         at += len(weight)
 
 

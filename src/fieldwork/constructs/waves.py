@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import SurveyDesign, design_for
+from fieldwork.constructs.cells import SurveyDesign, design_for, many
 from fieldwork.constructs.ledger import NIL, Ledger, counted
 from fieldwork.errors import listed
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
@@ -99,13 +99,15 @@ def earlier_of(chapter: Chapter) -> Earlier:
     """
     *before, now = chapter.waves()
     fielded = []
-    for wave in before:
+    delivered = [wave for wave in before if wave.chapter is not None]
+    gathered = bool(delivered) and many(chapter.read("01_clean"), chapter.instrument.keys.organisation)
+    for wave in delivered:
         there = wave.chapter
         if there is not None:
             margins = Margins.load(there.study.margins_path(), there.instrument)
             design = design_for(
                 there.instrument, there.read("01_clean"), there.read("03_weight"), margins,
-                replicates=chapter.replicates, seed=chapter.seed,
+                replicates=chapter.replicates, seed=chapter.seed, gathered=gathered,
             )  # fmt: skip
             fielded.append(Fielded(wave.name, wave.number, there.instrument, design))
     return Earlier(tuple(fielded), tuple(wave.name for wave in before if wave.chapter is None), now.number)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from fieldwork.errors import DesignError, listed
+from fieldwork.statistics.exchange import MANY
 from fieldwork.statistics.layers import Layers, as_layers, grouped
 from fieldwork.statistics.replicates import named_stream
 from fieldwork.statistics.spread import OneWay, one_way
@@ -1028,6 +1029,18 @@ def _by_home(rows: Floats, weight: Floats, home: Ints) -> tuple[Floats, Floats]:
 
 
 def _shuffled_lengths(z: Floats, share: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Lengths (draws,) of the weighted mean of rows whose entries are shuffled, row by row.
+
+    The sum of more than 5,000 shuffled rows is taken as normal: each has mean nil (rows are centred) and covariance s^2
+    (I - J / p) p / (p - 1), s^2 the mean square of its entries, so the squared length is the sum of share^2 s^2 p / (p - 1)
+    times chi-squared of p - 1.
+    """
+    if len(z) > MANY:
+        p = z.shape[1]
+        centred = z - z.mean(axis=1, keepdims=True)
+        variance = float(share**2 @ (centred**2).mean(axis=1)) * p / (p - 1)
+        level = float(share @ z.mean(axis=1)) ** 2 * p
+        return np.asarray(np.sqrt(level + variance * rng.chisquare(p - 1, draws)))
     lengths = np.empty(draws)
     block = max(_BLOCK // z.size, 1)
     for start in range(0, draws, block):

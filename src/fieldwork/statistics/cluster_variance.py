@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import layer_weights
+from fieldwork.statistics.replicates import Draws
 
 if TYPE_CHECKING:
     from fieldwork.statistics.replicates import Multipliers
@@ -67,7 +68,9 @@ def cluster_variance(
     ----------
     y : (n,) answers. X : (n, p) predictors with the constant, of full rank. coefficients : (L, p) fits, layer 0 observed.
     weight : (n,) survey weights. cluster : (n,) 0 .. C - 1. multiplier : (L - 1, C).
-    layer_factor, factor_cell : (L, G) raking factor of each cell in each layer, (n,) cell of each row; None for none.
+    layer_factor, factor_cell : (L, G) raking factor of each cell in each layer, (n,) cell of each row; None for none. Where
+        clusters are gathered into variance units, every layer has the factors of the observed one: the forms are means, which
+        one set of weights estimates as well as another.
 
     Raises DesignError where no cluster has two members. References: Searle, Casella and McCulloch (1992), Variance
     Components, ch. 5; Gelman (2005), Annals of Statistics 33, 1-53, for a variance component as the spread of the levels
@@ -94,6 +97,10 @@ def cluster_variance(
             hint="what members share cannot be told from what they do not; report it as not assessable",
         )
     expected = _expectations(X, weight, starts)
+    if isinstance(multiplier, Draws) and multiplier.member is not None:
+        forms = _by_unit(y, X, coefficients, weight, cluster, starts, multiplier)
+        solved = np.linalg.solve(expected, forms.T)
+        return ClusterVariance(solved[0], solved[1], pairs)
     own = layer_weights(multiplier, cluster[starts])
     layers = len(coefficients)
     forms = np.empty((layers, 2))
@@ -115,6 +122,40 @@ def cluster_variance(
         forms[part, 1] = (m * within).sum(axis=1) / (m * V).sum(axis=1)
     solved = np.linalg.solve(expected, forms.T)
     return ClusterVariance(solved[0], solved[1], pairs)
+
+
+def _by_unit(
+    y: Floats, X: Floats, coefficients: Floats, weight: Floats, cluster: Ints, starts: Ints, draws: Draws
+) -> Floats:
+    """Both forms in every layer (L, 2) of clusters gathered into variance units, at the raking factors of the observed layer.
+
+    The residual is (y, X) times (1, -b), so each form is quadratic in (1, -b) with a matrix that is a replicated total: a
+    matrix for each unit, and no residual of each respondent in each layer.
+    """
+    columns = np.column_stack([y, X])
+    q, units = columns.shape[1], len(draws.keys)
+    unit = draws.places(cluster)
+    shared = np.add.reduceat(weight[:, None] * columns, starts)
+    order, home = np.argsort(unit, kind="stable"), np.argsort(unit[starts], kind="stable")
+    columns, w, shared = columns[order], weight[order], shared[home]
+    ends = np.searchsorted(unit[order], np.arange(units + 1))
+    homes = np.searchsorted(unit[starts][home], np.arange(units + 1))
+    i, j = np.triu_indices(q)
+    matrices = np.empty((units, 2, len(i)))
+    for u in range(units):
+        rows, clusters = columns[ends[u] : ends[u + 1]], shared[homes[u] : homes[u + 1]]
+        weighted = rows * w[ends[u] : ends[u + 1], None]
+        matrices[u, 0] = (clusters.T @ clusters - weighted.T @ weighted)[i, j]
+        matrices[u, 1] = (weighted.T @ rows)[i, j]
+    total = np.add.reduceat(weight, starts)
+    norms = [np.bincount(unit[starts], total**2, units) - np.bincount(unit, weight**2, units)]
+    norms.append(np.bincount(unit, weight, units))
+    sums = np.column_stack([matrices.reshape(units, -1), *norms])
+    layers = np.vstack([sums.sum(axis=0), draws.units @ sums])
+    gamma = np.column_stack([np.ones(len(coefficients)), -coefficients])
+    products = gamma[:, i] * gamma[:, j] * np.where(i == j, 1.0, 2.0)
+    quadratic = np.einsum("lk,lfk->lf", products, layers[:, :-2].reshape(-1, 2, len(i)))
+    return np.asarray(quadratic / layers[:, -2:])
 
 
 def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:

@@ -19,7 +19,8 @@ from scipy import stats
 from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
-from fieldwork.statistics.layers import Layers
+from fieldwork.statistics.layers import Layers, layer_weights
+from fieldwork.statistics.replicates import Draws
 from fieldwork.statistics.spread import noise_corrected_variance
 
 if TYPE_CHECKING:
@@ -331,6 +332,9 @@ class _Layered:
         """Sum parts (parts, ...) in every layer (1 + B, ...)."""
         flat = by_part.reshape(len(self.parts), -1)
         home, cell = self.parts.T
+        if isinstance(self.multiplier, Draws):
+            weights = layer_weights(self.multiplier, home, None, self.layer_factor, cell)
+            return np.asarray(weights @ flat).reshape(-1, *by_part.shape[1:])
         first = flat if self.layer_factor is None else flat * self.layer_factor[0, cell, None]
         layers = [first.sum(axis=0, keepdims=True)]
         replicates = 0 if self.multiplier is None else len(self.multiplier)

@@ -36,12 +36,14 @@ class Layers:
 
     Attributes
     ----------
-    draws : Draws                    Multipliers of the clusters.
-    cluster : (n,) int               Place of each column among them.
+    draws : Draws                    Multipliers, one column for each key.
+    cluster : (n,) int               Place of each column of the weights among them.
     weight : (n,) float              Weight of the observed layer, before raking.
     factor : (1 + B, G) or None      Raking factor of each raking cell in each layer.
     cell : (n,) int or None          Raking cell of each column.
     power : int                      Power of the multiplier: 2 for a pair of respondents of one organisation.
+    gathered : bool                  Whether clusters are gathered into variance units: there are many, so that a replicate is
+                                     near enough to the observed layer for terms of first order to tell them apart.
     """
 
     draws: Draws
@@ -50,6 +52,7 @@ class Layers:
     factor: Floats | None = None
     cell: Ints | None = None
     power: int = 1
+    gathered: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -171,12 +174,13 @@ def layer_weights(
     cells = None if cell is None or factor is None else np.asarray(cell, dtype=np.int64)
     if isinstance(multiplier, Draws):
         return Layers(
-            multiplier,
-            columns,
+            multiplier.units,
+            multiplier.places(columns),
             np.ones(len(columns)) if own is None else own,
             None if cells is None else factor,
             cells,
             power,
+            multiplier.member is not None,
         )
     out = np.vstack([np.ones((1, len(columns))), multiplier[:, columns] ** power])
     if own is not None:

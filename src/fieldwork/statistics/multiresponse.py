@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from fieldwork.errors import DesignError, listed
+from fieldwork.statistics.exchange import MANY, exchanged_sums
 from fieldwork.statistics.proportion import korn_graubard
 
 __all__ = [
@@ -856,7 +857,8 @@ def permutation_test(
     organisation, organisations exchange labels as units, within strata; where it varies inside organisations, colleagues
     exchange labels within their own organisation, so that what organisations share is held fixed, and an organisation of
     one label contributes nothing. When there are at most `exact_limit` distinct arrangements all are enumerated and p is
-    exact; else p = (1 + number at least as large) / (1 + permutations), from a generator seeded with `seed`.
+    exact; else p = (1 + number at least as large) / (1 + permutations), from a generator seeded with `seed`. Beyond 5,000
+    units the sums are drawn from the normal limit of the permutations (`exchange.exchanged_sums`).
 
     Parameters
     ----------
@@ -914,6 +916,11 @@ def permutation_test(
         return np.asarray(statistic(Tally(sums[..., :half], sums[..., half:], count)), dtype=np.float64)
 
     exact = total <= exact_limit
+    if not exact and len(label) > MANY:
+        sums = exchanged_sums(
+            np.eye(len(groups))[label], contents, block, permutations, np.random.Generator(np.random.PCG64(seed))
+        )
+        return _from_limit(statistic, evaluate(label[None, :])[0], sums, count, exchanged)
     source = _every(label, block) if exact else _drawn(label, block, permutations, seed)
     step = max(1, 2_000_000 // (len(groups) * len(label)))
     observed = evaluate(label[None, :])[0]
@@ -928,6 +935,18 @@ def permutation_test(
     p_value = above / seen if exact else (1 + above) / (1 + seen)
     return PermutationTest(
         observed, mean, observed - mean, np.asarray(p_value, dtype=np.float64), seen, exact, exchanged
+    )
+
+
+def _from_limit(statistic: Statistic, observed: Floats, sums: Floats, count: Ints, exchanged: str) -> PermutationTest:
+    """Judge the observed value by sums drawn from the normal limit of the permutations."""
+    half = sums.shape[-1] // 2
+    values = np.asarray(statistic(Tally(sums[..., :half], sums[..., half:], count)), dtype=np.float64)
+    bar = observed - 1e-9 * np.maximum(1.0, np.abs(observed))
+    p_value = (1 + (values >= bar).sum(axis=0)) / (1 + len(values))
+    mean = values.mean(axis=0)
+    return PermutationTest(
+        observed, mean, observed - mean, np.asarray(p_value), len(values), exact=False, exchanged=exchanged
     )
 
 

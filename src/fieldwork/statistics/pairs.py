@@ -16,7 +16,7 @@ from scipy import sparse
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import Layers
-from fieldwork.statistics.replicates import Draws, Multipliers
+from fieldwork.statistics.replicates import Draws, Multipliers, distinct_rows
 
 __all__ = ["GroupTotals", "PairSums", "group_totals", "pair_sums"]
 
@@ -95,25 +95,24 @@ class _Entries:
 
     def layers(self, draws: Draws, layer_factor: Floats | None) -> Layers:
         """Return the same for multipliers that are not held."""
-        return Layers(
-            draws, self.cluster, np.ones(len(self.cluster)), layer_factor, None if layer_factor is None else self.cell
-        )
+        cell = None if layer_factor is None else self.cell
+        return Layers(draws.units, draws.places(self.cluster), np.ones(len(self.cluster)), layer_factor, cell)
 
     def pairs(self, draws: Draws, layer_factor: Floats | None, first: Ints, second: Ints) -> Layers:
         """Return the product of the factors of two entries of one organisation, for multipliers that are not held."""
         ones = np.ones(len(first))
         if layer_factor is None:
-            return Layers(draws, self.cluster[first], ones, power=2)
+            return Layers(draws.units, draws.places(self.cluster[first]), ones, power=2)
         cells = layer_factor.shape[1]
         both, place = np.unique(self.cell[first] * cells + self.cell[second], return_inverse=True)
         factor = layer_factor[:, both // cells] * layer_factor[:, both % cells]
-        return Layers(draws, self.cluster[first], ones, factor, place.reshape(-1), power=2)
+        return Layers(draws.units, draws.places(self.cluster[first]), ones, factor, place.reshape(-1), power=2)
 
 
 def _entries(vectors: Floats, group: Ints, cluster: Ints, weight: Floats, factor_cell: Ints | None) -> _Entries:
     cell = np.zeros(len(group), dtype=np.int64) if factor_cell is None else factor_cell
-    keys, at = np.unique(np.column_stack([cluster, group, cell]), axis=0, return_inverse=True)
-    gather = sparse.coo_array((weight, (at.reshape(-1), np.arange(len(group)))), shape=(len(keys), len(group))).tocsr()
+    keys, at = distinct_rows(np.column_stack([cluster, group, cell]))
+    gather = sparse.coo_array((weight, (at, np.arange(len(group)))), shape=(len(keys), len(group))).tocsr()
     return _Entries(keys[:, 0], keys[:, 1], keys[:, 2], np.asarray(gather @ vectors), np.asarray(gather.sum(axis=1)))
 
 

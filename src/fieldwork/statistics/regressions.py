@@ -95,6 +95,12 @@ def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | La
     """
     design, outcome, weights = _checked(X, y, weight, "least_squares")
     n, p = design.shape
+    if isinstance(weights, Layers) and weights.gathered:
+        own = weights[0][:, None]
+        curvature = -(own * design).T @ design
+        first = np.asarray(np.linalg.solve(-curvature, (own * design).T @ outcome), dtype=np.float64)
+        scores = (outcome - design @ first)[:, None] * design
+        return LayeredFit(_first_order(first, scores, curvature, weights), np.full(len(weights), np.nan), p)
     products = (design[:, :, None] * design[:, None, :]).reshape(n, p * p)
     normal = (weights @ products).reshape(-1, p, p)
     right = weights @ (design * outcome[:, None])
@@ -145,7 +151,13 @@ def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layer
 
     level = outcome + 0.5 * float(np.average(outcome, weights=weights[0]) or 1.0)
     start = least_squares(design, np.log(level), weights[:1]).coefficients[0]
-    beta = _newton(evaluate, start, weights, "log_linear")
+    beta = _newton(
+        evaluate,
+        start,
+        weights,
+        "log_linear",
+        lambda first: (outcome - np.exp(np.clip(design @ first, -700.0, 700.0)))[:, None] * design,
+    )
     _refuse_infinite(design @ beta[0], float(np.log(np.average(outcome, weights=weights[0]) or 1.0)), "log_linear")
     return LayeredFit(beta, np.full(len(weights), np.nan), p)
 
@@ -169,6 +181,9 @@ def log_normal_times(
 
     Raises DesignError (times that contradict themselves, no time that ended, columns that depend on each other),
     ConvergenceError.
+
+    Layers of many clusters that are gathered into variance units are taken to first order (Binder 1983), here and in the other
+    two regressions.
 
     References: Olsen, R. (1978), Econometrica 46, 1211-1215; Kalbfleisch and Prentice (2002), The Statistical Analysis of
     Failure Time Data, ch. 3. Equals R `survival::survreg(dist = "lognormal")`.
@@ -199,19 +214,23 @@ def log_normal_times(
     ends = [np.column_stack([-design, tops]), np.column_stack([-design, bottoms])]
     open_ends = [np.isfinite(top), np.isfinite(bottom)]
 
-    def evaluate(theta: Floats, layers: Floats) -> tuple[Floats, Floats, Floats]:
+    def parts(theta: Floats) -> tuple[Floats, tuple[Floats, Floats], list[Floats]]:
+        """Probability of each interval, densities at its ends over it, and the ends on the scale of the error."""
         z = [theta @ end.T for end in ends]
         above, below = np.where(open_ends[0], z[0], np.inf), np.where(open_ends[1], z[1], -np.inf)
         # The difference of two tails is taken on the side where both are small, or it would be lost in rounding.
         side = (np.where(open_ends[0], z[0], 0.0) + np.where(open_ends[1], z[1], 0.0)) > 0
         inside = np.where(side, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
         inside = np.maximum(inside, 1e-300)
-        value = np.einsum("ln,ln->l", layers, np.log(inside))
         densities = [
             np.where(there, np.exp(-0.5 * each**2) / _ROOT_2PI, 0.0) / inside
             for there, each in zip(open_ends, z, strict=True)
         ]
-        up, down = densities
+        return inside, (densities[0], densities[1]), z
+
+    def evaluate(theta: Floats, layers: Floats) -> tuple[Floats, Floats, Floats]:
+        inside, (up, down), z = parts(theta)
+        value = np.einsum("ln,ln->l", layers, np.log(inside))
         slope = (layers * up) @ ends[0] - (layers * down) @ ends[1]
         width = p + 1
         curved = (
@@ -226,13 +245,17 @@ def log_normal_times(
             curvature += ((layers * factor) @ products).reshape(-1, width, width)
         return np.where(theta[:, -1] > 0, value, -np.inf), slope, curvature
 
+    def scores(first: Floats) -> Floats:
+        _, (up, down), _ = parts(first[None, :])
+        return np.asarray(up[0][:, None] * ends[0] - down[0][:, None] * ends[1])
+
     middle = np.where(
         np.isfinite(top) & np.isfinite(bottom), 0.5 * (tops + bottoms), np.where(np.isfinite(top), tops - 0.7, bottoms)
     )
     fitted = least_squares(design, middle, weights[:1]).coefficients[0]
     spread = float(np.sqrt(np.average((middle - design @ fitted) ** 2, weights=weights[0])))
     start = np.append(fitted, 1.0) / max(spread, 0.1)
-    theta = _newton(evaluate, start, weights, "log_normal_times")
+    theta = _newton(evaluate, start, weights, "log_normal_times", scores)
     _refuse_infinite(design @ theta[0, :-1] / theta[0, -1], float(np.median(middle)), "log_normal_times")
     return LayeredFit(theta[:, :-1] / theta[:, -1:], 1.0 / theta[:, -1], p + 1)
 
@@ -279,9 +302,16 @@ def _rank(design: Floats) -> int:
     return int((np.linalg.eigvalsh(scaled.T @ scaled) > 1e-10).sum())
 
 
-def _newton(evaluate: Evaluate, start: Floats, weights: LayerWeights, name: str) -> Floats:
-    """Maximise a concave objective in every layer: the observed layer from `start`, the others from its maximum."""
+def _newton(
+    evaluate: Evaluate, start: Floats, weights: LayerWeights, name: str, scores: Callable[[Floats], Floats]
+) -> Floats:
+    """Maximise a concave objective in every layer: the observed layer from `start`, the others from its maximum.
+
+    Layers of many clusters are taken to first order, from the rows' slopes (n, p) that `scores` gives at that maximum.
+    """
     first = _climb(evaluate, start[None, :], weights[:1], name)
+    if isinstance(weights, Layers) and weights.gathered:
+        return _first_order(first[0], scores(first[0]), evaluate(first, weights[:1])[2][0], weights)
     out = np.empty((len(weights), len(start)))
     out[0] = first[0]
     size = max(1, _HELD // max(weights.shape[1], 1))
@@ -289,6 +319,15 @@ def _newton(evaluate: Evaluate, start: Floats, weights: LayerWeights, name: str)
         part = weights[low : low + size]
         out[low : low + size] = _climb(evaluate, np.repeat(first, len(part), axis=0), part, name)
     return out
+
+
+def _first_order(maximum: Floats, scores: Floats, curvature: Floats, weights: Layers) -> Floats:
+    """Maxima (L, p) of layers by one step from the observed one: what a replicate weighs differs by 1 / sqrt(clusters).
+
+    Reference: Binder (1983), Int. Statist. Rev. 51, 279-292.
+    """
+    slope = weights @ scores
+    return np.asarray(maximum + np.linalg.solve(-curvature, (slope - slope[0]).T).T)
 
 
 def _climb(evaluate: Evaluate, theta: Floats, weights: Floats, name: str) -> Floats:
