@@ -17,7 +17,7 @@ from fieldwork.statistics.layers import Layers, as_layers, by_layer, grouped, la
 from fieldwork.statistics.replicates import Draws, cluster_keys, multipliers
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST, SECOND = "2026Q1", "2026Q2"
+WAVES = ("2026Q1", "2026Q2")
 
 
 @pytest.fixture(
@@ -82,41 +82,49 @@ def test_an_array_of_what_is_not_held_is_refused(both):
     assert as_layers(drawn) is drawn
 
 
+KINDS = {"held": (1 << 27, 1 << 30), "drawn": (0, 1 << 30), "gathered": (1 << 27, 0)}
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Every table of two waves of a study, from multipliers that are held and from multipliers that are drawn."""
+    """Every table of two waves of a study: from multipliers that are held, drawn, or of organisations in variance units."""
     graph = tomllib.loads((ROOT / "notebooks/chapters.toml").read_text(encoding="utf-8"))["chapter"]
-    later = {"02_validate", "08c_multiverse", "09_claims", "10_findings", "site"}  # these make no table from replicates
-    chapters = [step["name"] for step in graph if step["name"] not in later]
-    found, delivered = [], tmp_path_factory.mktemp("delivered") / "study"
-    write_study("diverging", organisations=110, waves=2, seed=3, out=delivered, base=ROOT)
-    for held in (1 << 27, 0):
-        folder = tmp_path_factory.mktemp("held" if held else "drawn") / "study"
+    chapters = [
+        step["name"] for step in graph if '"replicates: int' in _text(step) and step["name"] != "08c_multiverse"
+    ]
+    assert len(chapters) == 9
+    delivered, found = tmp_path_factory.mktemp("delivered") / "study", {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "fieldwork.simulate.folder.whole_truth", lambda *_: []
+        )  # nobody asks for it, and it takes seconds
+        write_study("diverging", organisations=110, waves=2, seed=3, out=delivered, base=ROOT)
+    for name in ("01_clean", "03_weight"):
+        for wave in WAVES:
+            run_inline(ROOT / f"notebooks/{name}.ipynb", {"study": str(delivered), "wave": wave})
+    for kind, (held, most) in KINDS.items():
+        folder = tmp_path_factory.mktemp(kind) / "study"
         shutil.copytree(delivered, folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cells, "_HELD", held)
+            patch.setattr(cells, "_MOST", most)
             patch.setattr(readiness, "_HELD", held or 110 * 10 * 7)  # blocks of seven layers
-            for wave in (FIRST, SECOND):
+            for wave in WAVES:
                 for name in chapters:
-                    run_inline(
-                        ROOT / f"notebooks/{name}.ipynb", {"study": str(folder), "wave": wave, **_few(ROOT, name)}
-                    )
-        found.append(
-            {path.relative_to(folder): pd.read_parquet(path) for path in folder.rglob("processed/*/*.parquet")}
-        )
+                    run_inline(ROOT / f"notebooks/{name}.ipynb", {"study": str(folder), "wave": wave, "replicates": 40})
+        found[kind] = {
+            path.relative_to(folder): pd.read_parquet(path) for path in folder.rglob("processed/*/*.parquet")
+        }
     return found
 
 
-def _few(root: Path, name: str) -> dict[str, int]:
-    return (
-        {"replicates": 40}
-        if '"replicates: int' in (root / f"notebooks/{name}.ipynb").read_text(encoding="utf-8")
-        else {}
-    )
+def _text(step):
+    path = ROOT / f"notebooks/{step['name']}.ipynb"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def test_every_chapter_says_the_same_where_multipliers_are_not_held(tables):
-    held, drawn = tables
+    held, drawn = tables["held"], tables["drawn"]
     assert set(held) == set(drawn)
     shown = 0
     for name, table in held.items():
@@ -135,3 +143,23 @@ def test_every_chapter_says_the_same_where_multipliers_are_not_held(tables):
                 assert table[column].equals(other[column]), (name, column)
         shown += int(table["status"].isin(["ok", "flagged"]).sum()) if "status" in table else 0
     assert shown > 2000
+
+
+def test_variance_units_leave_estimates_and_the_size_of_their_errors(tables):
+    """Organisations have other multipliers, most of them still one each: the same estimates, standard errors as large."""
+    ratios = []
+    for name, table in tables["held"].items():
+        if "std_error" not in table:
+            continue
+        other = tables["gathered"][name]
+        keys = ["construct", "measure", "statistic", "role", "role_2", "stage", "item", "segment"]
+        assert table[keys].equals(other[keys]), name
+        known = table["std_error"].notna() & other["std_error"].notna() & (table["std_error"] > 1e-3)
+        ratios.append((other["std_error"] / table["std_error"])[known].to_numpy(float))
+        plain = table["statistic"].isin(["role_mean", "stage_mean", "answer_share", "prevalence", "raking_efficiency"])
+        one, two = (of.loc[plain, "estimate"].to_numpy(float, na_value=np.nan) for of in (table, other))
+        assert np.allclose(one, two, rtol=1e-9, equal_nan=True), name
+    ratio = np.concatenate(ratios)
+    assert len(ratio) > 1500
+    assert abs(np.log(np.median(ratio))) < 0.05
+    assert np.quantile(np.abs(np.log(ratio)), 0.9) < 0.6  # forty replicates know a standard error to 11%

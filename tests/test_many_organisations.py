@@ -1,0 +1,200 @@
+"""What takes the place of exact work where organisations are many: variance units, normal limits, terms of first order."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldwork.constructs import readiness
+from fieldwork.statistics import agreement, multiresponse, prototypes
+from fieldwork.statistics.cluster_variance import cluster_variance
+from fieldwork.statistics.exchange import exchanged_sums
+from fieldwork.statistics.layers import Layers, layer_weights
+from fieldwork.statistics.multiresponse import permutation_test
+from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times
+from fieldwork.statistics.replicates import Draws, cluster_keys, multipliers, replicated_totals, variance_units
+
+
+def keys_of(number, seed=3):
+    return cluster_keys([f"o{i}" for i in range(number)], seed)
+
+
+# ------------------------------------------------------------------------------------------------------ variance units
+
+
+def test_a_unit_hangs_on_seed_and_name_alone():
+    few, many = variance_units(keys_of(500), 3, 20), variance_units(keys_of(20000), 3, 20)
+    assert np.array_equal(np.asarray(few), np.asarray(many[:, :500]))
+    assert not np.array_equal(variance_units(keys_of(500, 4), 4, 20).member, few.member)
+    sizes = np.bincount(many.member, minlength=4096)
+    assert sizes.sum() == 20000
+    assert 3 < sizes.var() < 7  # Poisson with mean 4.9
+
+
+@given(st.sampled_from([1, 60, 5000]), st.integers(0, 3), st.integers(1, 9))
+def test_draws_of_units_stand_for_their_array(clusters, first, count):
+    whole = variance_units(keys_of(clusters), 3, first + count)
+    drawn = whole[first:, :]
+    array = np.asarray(whole)[first:]
+    assert array.shape == drawn.shape == (count, clusters)
+    assert set(np.unique(array)) <= set(np.unique(multipliers(keys_of(50), 50)))
+    values = np.random.default_rng(1).normal(size=(clusters, 2))
+    assert drawn @ values == pytest.approx(array @ values, rel=1e-9, abs=1e-9)
+    assert np.array_equal(np.concatenate([block for _, block in drawn.blocks()], axis=1).T, array)
+    assert np.array_equal(np.asarray(drawn[:, [0, -1]]), array[:, [0, -1]])
+    cluster, code = np.arange(clusters).repeat(2), np.tile([0, 1], clusters)
+    weight = np.random.default_rng(2).uniform(0.5, 2, 2 * clusters)
+    found = replicated_totals([code], cluster, weight, drawn).weight
+    assert found == pytest.approx(replicated_totals([code], cluster, weight, array).weight, rel=1e-9)
+
+
+def test_the_standard_error_of_a_mean_is_that_of_its_organisations():
+    """Twelve studies of 9,000 organisations: the mean ratio of variances is 1, and one ratio strays by 4% or so."""
+    ratios = []
+    for study in range(12):
+        rng = np.random.default_rng(study)
+        value = rng.normal(size=9000) + rng.gamma(0.5, 2.0, 9000)
+        drawn = variance_units(keys_of(9000, study), study, 1000)
+        means = (drawn @ value) / (drawn @ np.ones(9000))
+        ratios.append(means.var() / (value.var(ddof=1) / 9000))
+    assert abs(np.mean(ratios) - 1.0) < 0.05
+    assert np.std(ratios) < 0.09  # sqrt(2 / 1000 + 2 / 4095) = 0.05
+
+
+# ------------------------------------------------------------------------------------------------------- normal limits
+
+
+def test_mean_and_covariance_are_those_of_all_arrangements():
+    rng = np.random.default_rng(0)
+    place, contents, block = rng.normal(size=(7, 2)), rng.normal(size=(7, 3)), np.array([0, 1, 0, 2, 1, 0, 1])
+    rows = [np.flatnonzero(block == b) for b in range(3)]
+    sums = []
+    for deal in itertools.product(*(itertools.permutations(each) for each in rows)):
+        to = np.empty(7, int)
+        for each, dealt in zip(rows, deal, strict=True):
+            to[each] = dealt
+        sums.append((place.T @ contents[to]).ravel())
+    sums = np.array(sums)
+    assert len(sums) == 36
+    drawn = exchanged_sums(place, contents, block, 400_000, rng).reshape(-1, 6)
+    assert drawn.mean(axis=0) == pytest.approx(sums.mean(axis=0), abs=0.02)
+    assert np.cov(drawn.T) == pytest.approx(np.cov(sums.T, ddof=0), abs=0.05)
+
+
+@pytest.mark.parametrize("traits", [False, True], ids=["between colleagues", "between organisations"])
+def test_a_permutation_test_says_the_same_from_its_limit(traits, monkeypatch):
+    rng = np.random.default_rng(5)
+    home = np.arange(900).repeat(4)
+    group = (home % 3) if traits else rng.integers(0, 3, 3600)
+    ticks = (rng.uniform(size=(3600, 5)) < 0.3 + 0.015 * (group[:, None] == 1)).astype(float)
+    weight = rng.uniform(0.5, 2.0, 3600)
+    found = []
+    for many in (10**9, 0):
+        monkeypatch.setattr(multiresponse, "MANY", many)
+        found.append(permutation_test(ticks, group, weight=weight, cluster=home, permutations=3000, seed=1))
+    one, other = found
+    assert one.exchanged == other.exchanged
+    assert float(other.observed) == float(one.observed)
+    assert float(other.null_mean) == pytest.approx(float(one.null_mean), rel=0.05)
+    assert 0.005 < float(one.p_value) < 0.9
+    assert float(other.p_value) == pytest.approx(float(one.p_value), abs=0.035)
+
+
+def test_consensus_of_many_has_the_critical_value_of_shuffled_answers(monkeypatch):
+    rng = np.random.default_rng(6)
+    answers = rng.permuted(np.tile(np.arange(6.0), (800, 1)), axis=1) + 0.2 * rng.normal(size=(800, 6))
+    found = []
+    for many in (10**9, 0):
+        monkeypatch.setattr(agreement, "MANY", many)
+        monkeypatch.setattr(prototypes, "MANY", many)
+        test = agreement.consensus_test(answers, np.arange(800) % 2, draws=4000, seed=2)
+        p = prototypes.no_difference_p(
+            prototypes.unit_vectors(answers), np.arange(800) % 2, np.ones(800), np.arange(800) // 8, 4000, rng
+        )
+        found.append((*test.alpha_critical, *test.alpha_p, p))
+    assert found[1][:2] == pytest.approx(found[0][:2], rel=0.03)
+    assert found[1][2:] == pytest.approx(found[0][2:], abs=0.035)
+
+
+# ------------------------------------------------------------------------------------------------- terms of first order
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """Weights of 12,000 respondents of 3,000 organisations in 41 layers, as Layers of units and as an array."""
+    rng = np.random.default_rng(7)
+    cluster, weight = np.arange(3000).repeat(4), rng.uniform(0.5, 2.0, 12000)
+    drawn = Draws(keys_of(3000), 40, member=np.arange(3000))
+    found = layer_weights(drawn, cluster, weight)
+    assert isinstance(found, Layers)
+    assert found.gathered
+    return found, layer_weights(multipliers(keys_of(3000), 40), cluster, weight)
+
+
+@pytest.mark.parametrize("kind", ["least squares", "counts", "times"])
+def test_regressions_of_many_are_right_to_first_order(layers, kind):
+    rng = np.random.default_rng(8)
+    X = np.column_stack([np.ones(12000), rng.integers(0, 2, 12000), rng.normal(size=12000)])
+    level = X @ [0.5, 0.3, -0.2] + np.repeat(rng.normal(0, 0.3, 3000), 4)
+    if kind == "times":
+        time = np.exp(level + rng.normal(0, 0.7, 12000))
+        upper = np.where(time > 4, np.inf, np.ceil(time))
+        exact, first = (
+            log_normal_times(X, np.where(time > 4, 4.0, np.ceil(time) - 1.0), upper, w).coefficients
+            for w in layers[::-1]
+        )
+    else:
+        fit = least_squares if kind == "least squares" else log_linear
+        y = level + rng.normal(0, 0.7, 12000) if kind == "least squares" else rng.poisson(np.exp(level)).astype(float)
+        exact, first = (fit(X, y, w).coefficients for w in layers[::-1])
+    assert first[0] == pytest.approx(exact[0], rel=1e-6)
+    error, lost = exact[1:] - exact[0], first[1:] - exact[1:]
+    assert (np.sqrt((lost**2).mean(axis=0)) < 0.06 * error.std(axis=0)).all()
+
+
+def test_variance_components_by_unit_are_those_by_respondent():
+    rng = np.random.default_rng(9)
+    cluster = np.sort(rng.integers(0, 200, 900))
+    cluster = np.unique(cluster, return_inverse=True)[1]
+    count = cluster.max() + 1
+    X = np.column_stack([np.ones(900), rng.integers(0, 2, 900)])
+    y, weight = rng.normal(size=900) + np.repeat(rng.normal(size=count), np.bincount(cluster)), rng.uniform(0.5, 2, 900)
+    held = multipliers(keys_of(count), 30)
+    beta = least_squares(X, y, layer_weights(held, cluster, weight)).coefficients
+    shuffled = rng.permutation(900)
+    exact = cluster_variance(y, X, beta, weight, cluster, held)
+    units = cluster_variance(
+        y[shuffled], X[shuffled], beta, weight[shuffled], cluster[shuffled],
+        Draws(keys_of(count), 30, member=np.arange(count)),
+    )  # fmt: skip
+    assert units.between == pytest.approx(exact.between, rel=1e-9)
+    assert units.within == pytest.approx(exact.within, rel=1e-9)
+    assert units.pairs == exact.pairs
+
+
+def test_one_order_of_roles_stands_for_those_without_each_organisation(monkeypatch):
+    """With three roles far apart no organisation turns the order, so both ways give the same sums."""
+    rng = np.random.default_rng(10)
+    cluster, role = np.arange(400).repeat(3), np.tile([0, 1, 2], 400)
+    answer = np.clip(np.rint(np.array([4.2, 3.0, 1.8])[role] + rng.normal(0, 0.6, 1200)), 1, 5)
+    answered = rng.uniform(size=1200) < 0.9
+    own = np.where(answered, answer, np.nan).reshape(400, 3)
+    claim = np.where(rng.uniform(size=(400, 3)) < 0.8, 3.0, np.nan)
+    held = multipliers(keys_of(400), 30)
+
+    class Design:
+        multiplier, factor_cell, layer_factor = held, None, None
+        weight = np.ones(1200)
+
+    Design.cluster = cluster
+    table = readiness._Table(own, claim, role, answer, layer_weights(held, np.arange(400)))
+    can = np.isfinite(own).sum(axis=1) >= 2
+    found = []
+    for many in (10**9, 0):
+        monkeypatch.setattr(readiness, "_MANY", many)
+        found.append(readiness._sums_in_order(Design, table, own, answered, can))
+    for one, other in zip(*found, strict=True):
+        assert one.shape == (31, 3)
+        assert other == pytest.approx(one, rel=1e-9)
