@@ -324,6 +324,8 @@ def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray
     Returns (1 + B, p); layer 0 is the observed one. A column of ones gives the sum of weights.
     """
     columns = np.asarray(values, dtype=np.float64)[used]
+    if isinstance(design.multiplier, Draws):
+        return layer_weights(design, used) @ columns
     n, p = columns.shape
     place = np.tile(np.arange(p), n)
     totals = replicated_totals(
