@@ -834,15 +834,21 @@ def test_a_map_is_the_same_whatever_the_names_and_no_turn_brings_a_replicate_nea
 
 # No indices: readers, optimisers and tables, whose tests are named beside them.
 NOT_INDICES = {
+    "as_layers": "reads weights: tests/test_layers.py",
     "compare": "a table of fits: tests/test_ordinal_mixed.py",
+    "distinct_rows": "numbers the cells of a table: tests/test_many_organisations.py",
     "estimated_means": "checked against R and two integrals: tests/test_ordinal_means.py",
     "evaluate": "derivatives against differences: tests/test_ordinal_mixed.py",
+    "grouped": "sums of weights against the array's: tests/test_layers.py",
+    "layer_weights": "weights against the array's: tests/test_layers.py",
     "maximise": "the optimiser behind every fit: tests/test_ordinal_mixed.py",
     "maximise_crossed": "the optimiser behind every fit: tests/test_ordinal_crossed.py",
     "ordered_answer": "reads a column: tests/test_ordinal_formula.py",
     "predictors_of": "reads new data: tests/test_ordinal_formula.py",
     "read_formula": "reads a formula: tests/test_ordinal_formula.py",
     "reference_grid": "crosses factors: tests/test_ordinal_means.py",
+    "spans": "blocks of layers: tests/test_layers.py",
+    "upper_sums": "replicated totals against the array's: tests/test_layers.py",
 }
 
 

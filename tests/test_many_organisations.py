@@ -14,7 +14,14 @@ from fieldwork.statistics.exchange import exchanged_sums
 from fieldwork.statistics.layers import Layers, layer_weights
 from fieldwork.statistics.multiresponse import permutation_test
 from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times
-from fieldwork.statistics.replicates import Draws, cluster_keys, multipliers, replicated_totals, variance_units
+from fieldwork.statistics.replicates import (
+    Draws,
+    cluster_keys,
+    distinct_rows,
+    multipliers,
+    replicated_totals,
+    variance_units,
+)
 
 
 def keys_of(number, seed=3):
@@ -81,6 +88,28 @@ def test_mean_and_covariance_are_those_of_all_arrangements():
     drawn = exchanged_sums(place, contents, block, 400_000, rng).reshape(-1, 6)
     assert drawn.mean(axis=0) == pytest.approx(sums.mean(axis=0), abs=0.02)
     assert np.cov(drawn.T) == pytest.approx(np.cov(sums.T, ddof=0), abs=0.05)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6))
+def test_what_all_units_hold_is_the_same_however_it_is_dealt_out(seed, units, blocks):
+    rng = np.random.default_rng(seed)
+    group, contents, block = rng.integers(0, 3, units), rng.normal(size=(units, 2)), rng.integers(0, blocks, units)
+    place = np.eye(3)[group]
+    sums = exchanged_sums(place, contents, block, 5, rng)
+    assert sums.shape == (5, 3, 2)
+    assert sums.sum(axis=1) == pytest.approx(np.tile(contents.sum(axis=0), (5, 1)), abs=1e-6)
+    alone = np.bincount(block, minlength=blocks)[block] == 1
+    only = exchanged_sums(place[alone], contents[alone], block[alone], 1, rng) if alone.any() else np.zeros((1, 3, 2))
+    assert only[0] == pytest.approx(place[alone].T @ contents[alone], abs=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([3, 10**4, 10**8]))
+def test_cells_are_numbered_in_order(seed, rows, span):
+    """Codes that fill a table, that are sparse in one, and that no table holds: as numpy's unique rows."""
+    codes = np.random.default_rng(seed).integers(-span, span, (rows, 3))
+    cells, place = distinct_rows(codes)
+    assert np.array_equal(cells[place], codes)
+    assert np.array_equal(cells, np.unique(codes, axis=0))
 
 
 @pytest.mark.parametrize("traits", [False, True], ids=["between colleagues", "between organisations"])

@@ -889,6 +889,8 @@ def replicated_totals(
 
 def distinct_rows(codes: Ints) -> tuple[Ints, Ints]:
     """Return the distinct rows of codes (F, k) in lexicographic order, and the place of each row among them (n,)."""
+    if not len(codes):
+        return codes, np.empty(0, dtype=np.int64)
     low = codes.min(axis=0)
     spans = [int(span) for span in codes.max(axis=0) - low + 1]
     places = float(np.prod([float(span) for span in spans]))
