@@ -297,8 +297,12 @@ class Cost:
     ran: int
 
 
+class EngineError(Exception):
+    """A command ended with a failure; the text is the command and the end of what it said."""
+
+
 def timed(words: Sequence[str], study: Path) -> Cost:
-    """Run a command in a study's folder; SystemExit with what it said where it fails."""
+    """Run a command in a study's folder; EngineError with what it said where it fails."""
     log = study.parent / "log"
     log.write_text("")
     clean = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
@@ -313,7 +317,7 @@ def timed(words: Sequence[str], study: Path) -> Cost:
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, words))}\nended with {process.returncode}\n{said.read_text()[-2000:]}")
+        raise EngineError(f"{' '.join(map(str, words))}\nended with {process.returncode}\n{said.read_text()[-2000:]}")
     return Cost(wall, usage.ru_utime + usage.ru_stime, len(log.read_text().split()))
 
 
@@ -348,9 +352,16 @@ def _somewhere() -> Iterator[Path]:
 def engine_table(repeats: int, peers: str = PEERS) -> str:
     """Measure every engine and return two tables: seconds, and how many of the eight notebooks ran."""
     listed = engines(peers)
-    costs = {}
+    costs, ended = {}, {}
     for engine in listed:
-        costs[engine.name] = measured(engine, repeats, 5)
+        try:
+            costs[engine.name] = measured(engine, repeats, 5)
+        except EngineError as error:
+            if engine.name.startswith(("fieldwork", "papermill")):  # what the others are held against
+                raise SystemExit(str(error)) from error
+            ended[engine.name] = str(error).splitlines()[-1]
+            print(f"{engine.name} failed:\n{error}", flush=True)
+            continue
         print(f"{engine.name}: {costs[engine.name]['cold'].wall:.1f} s cold", flush=True)
     events = ["cold", *EVENTS]
     head = f"| engine | {' | '.join(events)} |\n|{'---|' * (len(events) + 1)}"
@@ -368,10 +379,11 @@ def engine_table(repeats: int, peers: str = PEERS) -> str:
         f"{rivals[best].wall:.1f} s: {rivals[best].wall / own.wall:.2f} times as long. A call of papermill for each "
         f"notebook takes {calls.cpu / own.cpu:.1f} times the CPU and {calls.wall / own.wall:.1f} times the wall time."
     )
+    failures = "".join(f"\n\n{name} failed and is not in the tables: `{said}`" for name, said in ended.items())
     missing = "" if peers else "\n\nNo other engines were measured: FIELDWORK_PEERS_PYTHON names no interpreter."
     return "\n".join(
         [f"## Eight light notebooks, {repeats} studies an engine\n", head, *seconds,
-         "\nNotebooks that ran, of eight:\n", head, *ran, f"\n{told}{missing}"]
+         "\nNotebooks that ran, of eight:\n", head, *ran, f"\n{told}{failures}{missing}"]
     )  # fmt: skip
 
 
@@ -466,7 +478,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tables["engines"] = engine_table(options.repeats)
         print(tables["engines"], flush=True)
     if options.only != "engines":
-        tables["reports"] = report_table(options.organisations, options.sample)
+        try:
+            tables["reports"] = report_table(options.organisations, options.sample)
+        except EngineError as error:
+            raise SystemExit(str(error)) from error
         print(tables["reports"], flush=True)
     if options.only is None and options.repeats >= 3 and PEERS:
         machine = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores."

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -240,7 +241,12 @@ def test_everybody_of_the_benchmark_of_reports_consents(tmp_path, head):
 def test_the_engine_benchmark_counts_what_runs_again(monkeypatch, capsys):
     ours = [each for each in pipeline.engines("") if each.name == "fieldwork, 1 worker"]
     plain = [each for each in pipeline.engines("") if each.name == "papermill, a call a notebook"]
-    monkeypatch.setattr(pipeline, "engines", lambda _: [*ours, *plain])
+    words = [sys.executable, "-c", "raise SystemExit('no kernel answered')"]
+    broken = pipeline.Engine("broken", lambda _: None, lambda _: words)
+    monkeypatch.setattr(pipeline, "engines", lambda _: [*ours, broken, *plain])
     assert pipeline.main(["--only", "engines", "--repeats", "1"]) == 0
-    rows = [line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("| fieldwork")]
+    shown = capsys.readouterr().out
+    assert "broken failed and is not in the tables: `no kernel answered`" in shown
+    assert "| broken |" not in shown
+    rows = [line.split(" | ")[1:] for line in shown.splitlines() if line.startswith("| fieldwork")]
     assert rows[1] == ["8", "0", "0", "0", "1", "1", "0", "8 |"], "an output deleted comes back from the store"
