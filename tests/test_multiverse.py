@@ -1,6 +1,8 @@
 """The multiverse: declared choices, the samples they make, the mixed model's rows, the gate, and the count of agreement."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,7 +132,7 @@ def test_each_choice_changes_who_is_in_or_what_they_count(wave):
 def test_imputation_fills_what_could_have_been_answered_and_nothing_else(wave):
     samples = samples_of(wave)
     (main,) = samples.designs(MAIN, (*ITEMS, "blk", "meta_conf_*"))
-    made = samples.designs(replace(MAIN, missing="imputed"), (*ITEMS, "blk", "meta_conf_*"))
+    made = list(samples.designs(replace(MAIN, missing="imputed"), (*ITEMS, "blk", "meta_conf_*")))
     assert [design.replicates for design in made] == [80] * 5
     assert np.vstack([design.multiplier for design in made]).tolist() == main.multiplier.tolist()
     before = main.responses.set_index("resp_id")
@@ -245,12 +247,11 @@ def test_a_held_back_number_stays_held_back_in_every_specification(universe):
     hidden = table[table["status"] == "suppressed"]
     assert hidden[["estimate", "conf_low", "conf_high", "n", "n_organisations"]].isna().all(axis=None)
     assert (shown["n"].dropna() >= 10).all()
-    estimator = judging._Estimator(universe[0], samples, [c for c in universe[0].claims if c.id in found.applies])
-    for claim in estimator.claims:
+    for claim in (each for each in universe[0].claims if each.id in found.applies):
         mine = shown[(shown["claim"] == claim.id) & shown["registered_margin"]]
         part = next((p for p in claim.parts if len(mine) and p.label == mine["part"].iloc[0]), None)
         people = [
-            estimator.people(claim, part, Specification(*(row[name] for name in CHOICES)))
+            behind(samples, claim, part, Specification(*(row[name] for name in CHOICES)))
             for row in mine.to_dict("records")
         ]
         for k, one in enumerate(people):
@@ -258,11 +259,55 @@ def test_a_held_back_number_stays_held_back_in_every_specification(universe):
                 assert len(one ^ other) == 0 or len(one ^ other) >= 10
 
 
+def behind(samples, claim, part, specification):
+    """Name who answered what a part asks under a specification, from its sample."""
+    instrument = samples.instrument
+    if specification.stage == "organisation":
+        instrument = by_organisation_stage(instrument)
+    data = next(samples.designs(specification, claim.items)).responses
+    return set(data.loc[judging.behind(part, instrument, data), "resp_id"])
+
+
 def brief(samples):
     """Return the samples with the one choice of exclusions, so that a test takes a second."""
     main = {name: options[:1] for name, options in CHOICES.items()}
     choices = {**main, "exclusions": CHOICES["exclusions"]}
-    return replace(samples, declaration=Declaration.model_validate({"choices": choices}), _made={}, _filled={})
+    return replace(samples, declaration=Declaration.model_validate({"choices": choices}))
+
+
+def test_a_design_is_made_once_and_dropped_before_the_next(universe, monkeypatch):
+    """However many specifications there are: one design, and one completed sample of it, at a time."""
+    limited, samples, _ = universe
+    samples = replace(samples, declaration=Declaration(replicates=400, crossing="pairs"))
+    weights: list[weakref.ref[np.ndarray]] = []
+    tables: list[weakref.ref[pd.DataFrame]] = []
+    made: list[tuple[str, str, int]] = []
+
+    def alive(refs):
+        gc.collect()
+        return len({id(ref()) for ref in refs if ref() is not None})
+
+    def design(self, specification, responses, make=Samples._design):
+        assert alive(weights) == 0
+        found = make(self, specification, responses)
+        weights.append(weakref.ref(found.weight))
+        made.append((specification.weights, specification.exclusions, len(responses)))
+        return found
+
+    def estimate(_, design, *__):
+        tables.append(weakref.ref(design.responses))
+        assert alive(tables) <= 1 + (design.replicates < 400)
+        return judging._refused([part for claim in limited.claims for part in claim.judged], "not estimated here")
+
+    monkeypatch.setattr(Samples, "_design", design)
+    monkeypatch.setitem(judging.CONSTRUCTS, "adoption_gradient", estimate)
+    found = explore(limited, samples, Survey(), Policy(), wave="2026Q1")
+    assert found.table["reason"].str.endswith("not estimated here").all()
+    assert len(made) == len(set(made)) > 4
+    assert len({id(ref) for ref in tables}) > len(made)
+    assert alive(tables) == alive(weights) == 1  # the samples hold the last
+    samples._held = None
+    assert alive(tables) == alive(weights) == 0
 
 
 def test_the_gate_of_the_main_analysis_is_asked(universe):

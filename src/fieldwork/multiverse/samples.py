@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
@@ -43,7 +43,10 @@ def by_organisation_stage(instrument: Instrument) -> Instrument:
 
 @dataclass(slots=True)
 class Samples:
-    """Makes the design of a specification, each piece once.
+    """Makes the designs of a specification, one after the other.
+
+    Held is the design of one weighting and one set of respondents, the last that was asked for; everything else is made when it
+    is asked for. Who asks for designs in their order, as `explore` does, has at most two at a time, and each is made once.
 
     Attributes
     ----------
@@ -62,8 +65,7 @@ class Samples:
     declaration: Declaration
     seed: int
     cap: float = 5.0
-    _made: dict[tuple[str, ...], SurveyDesign] = field(default_factory=dict, repr=False)
-    _filled: dict[tuple[str, ...], list[SurveyDesign]] = field(default_factory=dict, repr=False)
+    _held: tuple[tuple[str, str], SurveyDesign] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(
@@ -98,43 +100,42 @@ class Samples:
         }
         return frozenset(name for name, there in found.items() if there)
 
-    def designs(self, specification: Specification, items: Sequence[str]) -> list[SurveyDesign]:
-        """Return the design of a specification for claims that rest on `items`; several for completed samples.
+    def designs(self, specification: Specification, items: Sequence[str]) -> Iterator[SurveyDesign]:
+        """Yield the design of a specification for claims that rest on `items`; several for completed samples.
 
         Complete cases are raked anew. Completed samples share the weights of the available cases and divide the replicates
-        among them, each with a donor draw of its own.
+        among them, each with a donor draw of its own; a column that nothing fills is shared with the available cases.
         """
         kept = specification.exclusions == "kept"
         responses, missing = (self.everybody, self.everybody_missing) if kept else (self.responses, self.missing)
-        lacking = self._lacking(missing, items)
         if specification.missing == "complete":
-            respondent = self.instrument.keys.respondent
-            out = set(missing.loc[lacking, "resp_id"].astype(str))
-            chosen = responses[~responses[respondent].astype(str).isin(out)].reset_index(drop=True)
-            key = (specification.weights, specification.exclusions, "complete", *sorted(items))
-            return [self._design(key, chosen)]
-        design = self._design((specification.weights, specification.exclusions), responses)
+            out = missing.loc[self._lacking(missing, items), "resp_id"]
+            respondent = responses[self.instrument.keys.respondent]
+            self._held = None
+            yield self._design(specification, responses[~respondent.isin(out)].reset_index(drop=True))
+            return
+        key = (specification.weights, specification.exclusions)
+        if self._held is None or self._held[0] != key:
+            self._held = None  # before the next is made
+            self._held = (key, self._design(specification, responses))
+        design = self._held[1]
         if specification.missing == "available":
-            return [design]
-        filled = (specification.weights, specification.exclusions, *sorted(items))
-        if filled not in self._filled:
-            self._filled[filled] = self._completed(design, missing[lacking], specification, items)
-        return self._filled[filled]
+            yield design
+        else:
+            yield from self._completed(design, missing[self._lacking(missing, items)], specification, items)
 
-    def _design(self, key: tuple[str, ...], responses: pd.DataFrame) -> SurveyDesign:
-        if key not in self._made:
-            margins = Margins() if key[0] == "none" else self.margins
-            design = self.instrument.keys.weight if key[0] == "raked" else ""
-            raked = rake(responses, margins, cap=self.cap, design=design)
-            self._made[key] = design_for(
-                self.instrument,
-                responses,
-                raked.table(responses[self.instrument.keys.respondent]),
-                margins,
-                replicates=self.declaration.replicates,
-                seed=self.seed,
-            )
-        return self._made[key]
+    def _design(self, specification: Specification, responses: pd.DataFrame) -> SurveyDesign:
+        plain = specification.weights == "none"
+        margins = Margins() if plain else self.margins
+        raked = rake(responses, margins, cap=self.cap, design="" if plain else self.instrument.keys.weight)
+        return design_for(
+            self.instrument,
+            responses,
+            raked.table(responses[self.instrument.keys.respondent]),
+            margins,
+            replicates=self.declaration.replicates,
+            seed=self.seed,
+        )
 
     def _wanted(self, items: Sequence[str]) -> list[Item]:
         """Items that the patterns name, whole blocks included; keys that identify are never missing."""
@@ -156,7 +157,7 @@ class Samples:
 
     def _completed(
         self, design: SurveyDesign, lacking: pd.DataFrame, specification: Specification, items: Sequence[str]
-    ) -> list[SurveyDesign]:
+    ) -> Iterator[SurveyDesign]:
         """Fill every lacking answer from a donor of the same role and stage, in M samples; see `hot_deck`."""
         M, keys = self.declaration.imputations, self.instrument.keys
         size = design.replicates // M
@@ -164,13 +165,14 @@ class Samples:
         data = design.responses
         order = np.argsort(data[keys.respondent].astype(str).to_numpy(), kind="stable")
         ids = data[keys.respondent].astype(str).to_numpy()[order]
-        lacks = {
-            name: np.isin(ids, group["resp_id"].astype(str)) for name, group in lacking.groupby("item", observed=True)
-        }
+        known, lacks = pd.Index(ids), {}
+        for name, group in lacking.groupby("item", observed=True):
+            place = known.get_indexer(pd.Index(group["resp_id"].astype(str)))
+            lacks[name] = np.zeros(len(ids), dtype=bool)
+            lacks[name][place[place >= 0]] = True
         role, stage = (self._codes(data, name)[order] for name in (keys.role, keys.stage))
-        made = []
         for m in range(M):
-            filled = data.copy()
+            filled = data.copy(deep=False)  # columns that are filled take the place of those of the available cases
             for item in self._wanted(items):
                 if item.name not in lacks:
                     continue
@@ -180,25 +182,21 @@ class Samples:
                 missing = lacks[item.name]
                 cells = [role] if item.name == keys.stage else [role * 1000 + stage, role]
                 donor = hot_deck(missing, cells, rng, asked=missing | have)
-                to, source = order[missing], order[donor[missing]]
+                source = np.arange(len(data))
+                source[order[missing]] = order[donor[missing]]
                 for column in columns:
-                    values = filled[column].copy()
-                    values.iloc[to] = data[column].iloc[source].to_numpy()
-                    filled[column] = values
+                    filled[column] = data[column].array.take(source)
             part = slice(m * size, (m + 1) * size)
             layers = None
             if design.layer_factor is not None:
                 layers = np.vstack([design.layer_factor[:1], design.layer_factor[1:][part]])
-            made.append(
-                replace(
-                    design,
-                    responses=filled,
-                    multiplier=design.multiplier[part, :],
-                    layer_factor=layers,
-                    replicates=size,
-                )
+            yield replace(
+                design,
+                responses=filled,
+                multiplier=design.multiplier[part, :],
+                layer_factor=layers,
+                replicates=size,
             )
-        return made
 
     def _codes(self, data: pd.DataFrame, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if not name:

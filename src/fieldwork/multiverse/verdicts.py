@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fieldwork import schema
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Universe", "agreement", "explore"]
 
+Bits = npt.NDArray[np.uint8]
 Construct = Callable[..., Estimates]  # instrument, design, register; whether only what claims read is made
 
 
@@ -130,11 +132,12 @@ def explore(
     left_out = {name: reason for name, reason in reasons.items() if reason}
     # What is only shown beside the judged parts decides nothing here.
     judged = [claim.model_copy(update={"parts": claim.judged}) for claim in claims if claim.id not in left_out]
-    estimator = _Estimator(register, samples, judged)
     subset = replace(register, claims=tuple(judged))
     applies = {claim.id: _applies(claim, samples) for claim in judged}
     specifications = samples.declaration.specifications()
-    shown = estimator.shown(specifications[0], policy, released)
+    estimator = _Estimator(register, samples, judged)
+    estimator.work_off([(claim, each.only(applies[claim.id])) for each in specifications for claim in judged])
+    shown = estimator.shown(policy, released)
     rows: list[dict[str, Any]] = []
     curve: dict[str, str] = {}
     for number, specification in enumerate(specifications, start=1):
@@ -149,7 +152,7 @@ def explore(
         for claim in mine:
             label = curve.setdefault(claim.id, records[claim.id]["part"] or claim.judged[0].label)
             part = next(part for part in claim.parts if part.label == label)
-            people = estimator.people(claim, part, specification)
+            people = estimator.people(part, specification)
             rows += _rows(records[claim.id], claim, part, people, specification, number, wave, samples.declaration)
     return Universe(
         _apart(rows), {name: tuple(sorted(found)) for name, found in applies.items()}, left_out, samples.declaration
@@ -167,96 +170,146 @@ def _applies(claim: Claim, samples: Samples) -> frozenset[str]:
     return samples.applies(claim.items) | (frozenset({"lens"}) if through else frozenset())
 
 
+Group = tuple[str, ...]  # the constructs that a claim rests on
+Job = tuple[Group, Specification]
+
+
 @dataclass(slots=True)
 class _Estimator:
-    """Estimates the parts of claims under a specification, each construct and sample once.
+    """Estimates the parts of claims under specifications, each construct and sample once.
 
-    The main analysis is estimated whole, for the gate to see what stands beside each row; the others as far as claims read.
+    Work goes by design: a design is made, everything that rests on it is estimated, and it is dropped before the next. What
+    stays is rows and draws of the claims' parts, and who is behind them, one bit a person. The main analysis is estimated
+    whole, for the gate to see what stands beside each row; the others as far as claims read.
     """
 
     register: Register
     samples: Samples
     claims: Sequence[Claim]
-    _cells: dict[tuple[Any, ...], list[Estimates]] = field(default_factory=dict)
-    _parts: dict[tuple[Any, ...], Estimates] = field(default_factory=dict)
+    _parts: dict[Job, Estimates] = field(default_factory=dict)
+    _main: list[Estimates] | None = field(default_factory=list)  # None: one of its groups was refused
+    _people: dict[tuple[Part, Specification], Bits] = field(default_factory=dict)
+    _places: pd.Index | None = None
+
+    def work_off(self, wanted: Iterable[tuple[Claim, Specification]]) -> None:
+        """Estimate claims under specifications, in an order in which each design is made once."""
+        main = Specification(*(options[0] for options in CHOICES.values()))
+        jobs = dict.fromkeys((_constructs(claim), specification) for claim, specification in wanted)
+        jobs |= dict.fromkeys((_constructs(claim), main) for claim in self.claims)
+        by_sample: dict[tuple[str, ...], list[Job]] = {}
+        for group, specification in jobs:
+            rests = () if specification.missing == "available" else self._items(group)
+            sample = (specification.exclusions, specification.weights, specification.missing, *rests)
+            by_sample.setdefault(sample, []).append((group, specification))
+        order = {name: k for k, name in enumerate(option for options in CHOICES.values() for option in options)}
+        # Complete cases come last: their design takes the place of the one from which samples are completed.
+        ranks = {**order, "complete": len(order)}
+        for sample in sorted(by_sample, key=lambda each: ([ranks[name] for name in each[:3]], each[3:])):
+            self._sampled(by_sample[sample])
 
     def of(self, claim: Claim, specification: Specification) -> Estimates:
         """Return the rows of a claim's parts under a specification."""
-        group = _constructs(claim)
-        key = (group, specification)
-        if key not in self._parts:
-            self._parts[key] = self._group(group, specification)
-        keys = {part.key for part in claim.parts}
-        return _only(self._parts[key], keys)
+        return _only(self._parts[_constructs(claim), specification], {part.key for part in claim.parts})
 
-    def shown(self, main: Specification, policy: Policy, released: pd.DataFrame | None = None) -> set[tuple[str, ...]]:
+    def shown(self, policy: Policy, released: pd.DataFrame | None = None) -> set[tuple[str, ...]]:
         """Return the keys that the main analysis publishes, with everything else of its constructs beside them."""
-        groups = dict.fromkeys(_constructs(claim) for claim in self.claims)
-        if not groups:
+        if not self._main:
             return set()
-        try:
-            whole = [each for group in groups for each in self._whole(group, main)]
-        except (DesignError, ConvergenceError, DataError):
-            return set()
-        made = _each_once(Estimates.joined(whole))
+        made = _each_once(Estimates.joined(self._main))
         table = publish(made.estimates, policy, made.bases, released)
         table = table[table["status"].isin(["ok", "flagged"])]
         return set(schema.tuples_of(table[list(KEY)]))
 
-    def people(self, claim: Claim, part: Part, specification: Specification) -> frozenset[str]:
-        """Name who answered what a part asks, in the roles and at the stages that it names, under a specification."""
-        keys, instrument = self._instrument(specification).keys, self.samples.instrument
-        try:
-            data = self.samples.designs(specification, self._items(_constructs(claim)))[0].responses
-        except (DesignError, ConvergenceError, DataError):
-            return frozenset()
-        used = pd.Series(data=True, index=data.index)
-        for name in part.measure.split("+"):
-            items = instrument.slot(name)
-            columns = [column for item in items for column in item.native_columns() if column in data]
-            if columns:
-                used &= data[columns].notna().any(axis=1)
-        roles = {name for text in (part.role, part.role_2) if text for name in text.split("+")}
-        stages = {name for name in (part.stage, part.stage_2) if name}
-        for column, wanted in ((keys.role, roles), (keys.stage, stages)):
-            if column and wanted:
-                each = axis(instrument, column)
-                codes = each.index(data[column])
-                used &= np.isin(codes, [k for k, label in enumerate(each.labels) if label in wanted])
-        return frozenset(data.loc[used, keys.respondent].astype(str))
+    def people(self, part: Part, specification: Specification) -> Bits:
+        """Tell who is behind a part under a specification, one bit a person; nobody where there is no sample."""
+        return self._people.get((part, _sample_of(specification)), np.zeros(0, dtype=np.uint8))
 
-    def _items(self, group: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item for c in self.claims if _constructs(c) == group for item in c.items))
-
-    def _group(self, group: tuple[str, ...], specification: Specification) -> Estimates:
-        parts = [part for claim in self.claims if _constructs(claim) == group for part in claim.parts]
-        keys = {part.key for part in parts}
+    def _sampled(self, jobs: Sequence[Job]) -> None:
+        """Estimate what rests on one sample: group by group in each of its designs."""
+        made: dict[Job, list[Estimates]] = {job: [] for job in jobs}
+        refused: dict[Job, str] = {}
+        group, specification = jobs[0]
+        counted: set[Job] = set()
         try:
-            made = [_only(each, keys) for each in self._whole(group, specification)]
-            if specification.lens == "mixed_model":
-                instrument = self._instrument(specification)
-                designs = self.samples.designs(specification, self._items(group))
-                made = [through_model(instrument, d, parts, e) for d, e in zip(designs, made, strict=True)]
+            for design in self.samples.designs(specification, self._items(group)):
+                left: dict[Job, list[Job]] = {}
+                for job in jobs:
+                    if job not in refused:
+                        left.setdefault((job[0], _sample_of(job[1])), []).append(job)
+                for (each, plain), same in left.items():
+                    self._estimated(each, plain, same, design, made, refused)
+                    if (each, plain) not in counted:
+                        self._count(each, plain, design)
+                        counted.add((each, plain))
+                del design  # before the next is made
+                if len(refused) == len(jobs):
+                    break
         except (DesignError, ConvergenceError, DataError) as error:
-            return _refused(parts, f"{error.title}: {error.got}")
-        return made[0] if len(made) == 1 else _pooled(made)
+            refused |= {job: _told(error) for job in jobs if job not in refused}
+        for job in jobs:
+            parts = self._parts_of(job[0])
+            if job in refused:
+                self._parts[job] = _refused(parts, refused[job])
+            else:
+                self._parts[job] = made[job][0] if len(made[job]) == 1 else _pooled(made[job])
 
-    def _whole(self, group: tuple[str, ...], specification: Specification) -> list[Estimates]:
-        """Return everything that the constructs say in the cell table, for each completed sample."""
-        plain = specification.only(frozenset(CHOICES) - {"lens"})
-        key = (group, plain)
-        if key not in self._cells:
-            instrument = self._instrument(plain)
-            lean = plain.departures > 0
-            register = self.register.only(*(claim.id for claim in self.claims)) if lean else self.register
-            made = []
-            stage = instrument.keys.stage
-            for design in self.samples.designs(plain, self._items(group)):
-                design = replace(design, stage=axis(instrument, stage) if stage else None)  # noqa: PLW2901
-                found = Estimates.joined([CONSTRUCTS[name](instrument, design, register, lean) for name in group])
-                made.append(_each_once(self._renamed(found) if plain.stage == "organisation" else found))
-            self._cells[key] = made
-        return self._cells[key]
+    def _estimated(
+        self,
+        group: Group,
+        plain: Specification,
+        jobs: Sequence[Job],
+        design: SurveyDesign,
+        made: Mapping[Job, list[Estimates]],
+        refused: dict[Job, str],
+    ) -> None:
+        """Estimate a group in one design by the cell table, and what is asked of it by each lens."""
+        parts = self._parts_of(group)
+        try:
+            cells = self._whole(group, plain, design)
+        except (DesignError, ConvergenceError, DataError) as error:
+            refused |= {job: _told(error) for job in jobs}
+            self._main = self._main if plain.departures else None
+            return
+        if plain.departures == 0 and self._main is not None:
+            self._main.append(replace(cells, draws=cells.draws.iloc[:0]))
+        cells = _only(cells, {part.key for part in parts})
+        for job in jobs:
+            try:
+                through = job[1].lens == "mixed_model"
+                found = through_model(self._instrument(plain), design, parts, cells) if through else cells
+            except (DesignError, ConvergenceError, DataError) as error:
+                refused[job] = _told(error)
+                continue
+            made[job].append(found)
+
+    def _count(self, group: Group, plain: Specification, design: SurveyDesign) -> None:
+        """Note who is behind each part of a group's claims in a design."""
+        instrument = self._instrument(plain)
+        if self._places is None:
+            respondent = instrument.keys.respondent
+            both = [self.samples.responses[respondent], self.samples.everybody[respondent]]
+            self._places = pd.Index(pd.concat(both, ignore_index=True).drop_duplicates())
+        place = self._places.get_indexer(pd.Index(design.responses[instrument.keys.respondent]))
+        for part in self._parts_of(group):
+            inside = np.zeros(len(self._places), dtype=bool)
+            inside[place[behind(part, instrument, design.responses)]] = True
+            self._people[part, plain] = np.packbits(inside)
+
+    def _items(self, group: Group) -> tuple[str, ...]:
+        return tuple(sorted({item for claim in self.claims if _constructs(claim) == group for item in claim.items}))
+
+    def _parts_of(self, group: Group) -> list[Part]:
+        return [part for claim in self.claims if _constructs(claim) == group for part in claim.parts]
+
+    def _whole(self, group: Group, plain: Specification, design: SurveyDesign) -> Estimates:
+        """Return everything that the constructs of a group say in the cell table."""
+        instrument = self._instrument(plain)
+        lean = plain.departures > 0
+        register = self.register.only(*(claim.id for claim in self.claims)) if lean else self.register
+        stage = instrument.keys.stage
+        design = replace(design, stage=axis(instrument, stage) if stage else None)
+        found = Estimates.joined([CONSTRUCTS[name](instrument, design, register, lean) for name in group])
+        return _each_once(self._renamed(found) if plain.stage == "organisation" else found)
 
     def _instrument(self, specification: Specification) -> Instrument:
         instrument = self.samples.instrument
@@ -272,7 +325,33 @@ class _Estimator:
         return Estimates(*tables)
 
 
-def _constructs(claim: Claim) -> tuple[str, ...]:
+def behind(part: Part, instrument: Instrument, responses: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell who answered what a part asks (n,), in the roles and at the stages that it names."""
+    used = np.ones(len(responses), dtype=bool)
+    for name in part.measure.split("+"):
+        columns = [c for item in instrument.slot(name) for c in item.native_columns() if c in responses]
+        if columns:
+            used &= np.any([responses[column].notna().to_numpy() for column in columns], axis=0)
+    roles = {name for text in (part.role, part.role_2) if text for name in text.split("+")}
+    stages = {name for name in (part.stage, part.stage_2) if name}
+    for column, wanted in ((instrument.keys.role, roles), (instrument.keys.stage, stages)):
+        if column and wanted:
+            each = axis(instrument, column)
+            codes = each.index(responses[column])
+            used &= np.isin(codes, [k for k, label in enumerate(each.labels) if label in wanted])
+    return used
+
+
+def _sample_of(specification: Specification) -> Specification:
+    """Return the specification by the cell table: the lens does not change who is in."""
+    return specification.only(frozenset(CHOICES) - {"lens"})
+
+
+def _told(error: DesignError | ConvergenceError | DataError) -> str:
+    return f"{error.title}: {error.got}"
+
+
+def _constructs(claim: Claim) -> Group:
     return tuple(sorted({part.construct_ for part in claim.parts}))
 
 
@@ -377,7 +456,7 @@ def _rows(
     record: Mapping[str, Any],
     claim: Claim,
     part: Part,
-    people: frozenset[str],
+    people: Bits,
     specification: Specification,
     number: int,
     wave: str,
@@ -406,7 +485,7 @@ def _rows(
 def _apart(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Hide numbers of specifications whose people differ by a few from those of one that is shown; return the table."""
     out = []
-    seen: dict[str, dict[frozenset[str], None]] = {}
+    seen: dict[str, list[Bits]] = {}
     held = {
         **dict.fromkeys(NUMBERS),
         "status": "suppressed",
@@ -414,13 +493,14 @@ def _apart(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     }
     for row in rows:
         people = row["_people"]
-        before = seen.setdefault(row["claim"], {})
+        before = seen.setdefault(row["claim"], [])
         told = {}
         if row["status"] == "ok":
-            if any(0 < len(people ^ other) < APART for other in before):
+            differing = [int(np.bitwise_count(people ^ other).sum()) for other in before]
+            if any(0 < number < APART for number in differing):
                 told = held
-            else:
-                before[people] = None
+            elif 0 not in differing:
+                before.append(people)
         kept = {**row, **told}
         out.append({name: pd.NA if v is None else v for name, v in kept.items() if name != "_people"})
     return schema.frame(out, schema.MULTIVERSE)
