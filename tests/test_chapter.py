@@ -65,6 +65,19 @@ def test_a_table_comes_back_as_it_was(study):
     pd.testing.assert_frame_equal(chapter.read("01_clean"), frame())
 
 
+def test_a_table_comes_back_part_by_part(study):
+    chapter = Chapter.open("01_clean", study)
+    with chapter.saving("01_clean.parquet", csv=False) as add:
+        add(frame().iloc[:2])
+        add(frame().iloc[2:])
+    parts = list(chapter.read_parts("01_clean"))
+    assert [len(part) for part in parts] == [2, 1]
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), frame())
+    chapter.path("01_clean.parquet").write_bytes(b"PAR1, and then nothing")
+    with pytest.raises(DataError):
+        next(chapter.read_parts("01_clean"))
+
+
 def test_plain_numpy_types_come_back_nullable(study):
     chapter = Chapter.open("01_clean", study)
     chapter.save(pd.DataFrame({"x": [1.5, np.nan], "y": [1, 2], "s": ["u", None], "b": [True, False]}))

@@ -87,7 +87,7 @@ def wave(tmp_path_factory):
 
 def samples_of(wave, **settings):
     study, instrument, responses, missing = wave
-    return Samples.of(study, instrument, responses, missing, Declaration(**{"replicates": 400, **settings}), 1)
+    return Samples.of(study, instrument, responses, [missing], Declaration(**{"replicates": 400, **settings}), 1)
 
 
 def test_both_cleanings_use_the_same_pseudonyms(wave, tmp_path, monkeypatch):
@@ -96,9 +96,29 @@ def test_both_cleanings_use_the_same_pseudonyms(wave, tmp_path, monkeypatch):
     cleaned = clean(read_deliveries(study.raw_files(), instrument), instrument, key=key_of(study))
     samples = samples_of((study, instrument, cleaned.responses, cleaned.missing))
     for name in ("resp_id", "org_id"):
-        assert set(samples.responses[name]) <= set(samples.everybody[name])
-        assert not set(samples.everybody[name]) & set(wave[2][name])
-    assert len(samples.everybody) > len(samples.responses)
+        everybody = samples.everybody()[0][name]
+        assert set(samples.responses[name]) <= set(everybody)
+        assert not set(everybody) & set(wave[2][name])
+    assert len(samples.others) > len(samples.replaced) == 0
+
+
+def test_all_rows_are_what_cleaning_without_exclusions_makes(wave):
+    study, instrument, responses, missing = wave
+    kind = relaxed(instrument)
+    whole = clean(read_deliveries(study.raw_files(), kind), kind)
+    # An accepted row that cleaning does not make again as it is gives way, one that is not made at all is left out.
+    turned = responses.copy()
+    turned.loc[3, "conf"] = 1 + turned.loc[3, "conf"] % 5
+    turned.loc[4, "resp_id"] = "nobody"
+    for accepted, replaced in ((responses, []), (turned, [turned.loc[3, "resp_id"], "nobody"])):
+        samples = samples_of((study, instrument, accepted, missing))
+        assert samples.replaced.tolist() == replaced
+        data, lines = samples.everybody()
+        pd.testing.assert_frame_equal(data, whole.responses)
+        counted = Samples.of(study, instrument, whole.responses, [whole.missing], samples.declaration, 1).missing
+        columns = ["resp_id", "item", "reason"]
+        pairs = [set(each[columns].astype(str).itertuples(index=False)) for each in (lines, counted)]
+        assert pairs[0] == pairs[1]
 
 
 ITEMS = ("conf", "prep", "stage_fn")
@@ -118,7 +138,7 @@ def test_each_choice_changes_who_is_in_or_what_they_count(wave):
     assert ids[0] < ids[2]
     assert ids[3] < ids[0]
     assert complete.weight.mean() == pytest.approx(1.0)
-    missing = samples.missing[samples.missing["item"].isin(ITEMS)]
+    missing = wave[3][wave[3]["item"].isin(ITEMS)]
     given = set(missing.loc[~missing["reason"].isin(["not_applicable", "not_shown"]), "resp_id"].astype(str))
     assert ids[0] - ids[3] == given & {str(each) for each in ids[0]}
     # The organisations of a smaller sample keep their replicates.
@@ -136,7 +156,7 @@ def test_imputation_fills_what_could_have_been_answered_and_nothing_else(wave):
     assert [design.replicates for design in made] == [80] * 5
     assert np.vstack([design.multiplier for design in made]).tolist() == main.multiplier.tolist()
     before = main.responses.set_index("resp_id")
-    reasons = samples.missing.set_index(["resp_id", "item"])["reason"].astype(str)
+    reasons = wave[3].set_index(["resp_id", "item"])["reason"].astype(str)
     for design in made:
         after = design.responses.set_index("resp_id")
         for name in ITEMS:
@@ -171,7 +191,7 @@ def test_choices_that_change_nothing_are_not_crossed(wave):
     samples = samples_of(wave)
     assert samples.applies(("conf", "stage_fn")) == {"weights", "exclusions", "stage", "missing"}
     assert samples.applies(("blk_*",)) == {"weights", "exclusions", "missing"}
-    assert replace(samples, margins=Margins(), everybody=samples.responses).applies(("resp_id",)) == frozenset()
+    assert replace(samples, margins=Margins(), others=samples.others[:0]).applies(("resp_id",)) == frozenset()
 
 
 def test_instruments_of_the_choices(wave):
@@ -331,8 +351,8 @@ def test_the_same_table_comes_again(wave, universe):
 
 def test_a_sample_that_cannot_be_weighted_is_not_assessable_with_its_reason(universe, monkeypatch):
     limited, samples, _ = universe
-    few = samples.responses[samples.responses["role"] != "GC"]
-    broken = replace(brief(samples), everybody=few)
+    counsel = samples.responses.loc[samples.responses["role"] == "GC", "resp_id"]
+    broken = replace(brief(samples), others=samples.others[:0], replaced=counsel)
     found = explore(limited, broken, Survey(), Policy(), wave="2026Q1").table
     # Fewer than in the main analysis, so the choice does not apply; told to apply, it fails for want of a role.
     assert set(found["exclusions"]) == {"set_aside"}

@@ -163,6 +163,16 @@ class Chapter:
         frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
         return frame
 
+    def read_parts(self, name: str, *, folder: Folder = "processed") -> Iterator[pd.DataFrame]:
+        """Read a table as `read` does, in parts of up to a million rows, of which memory holds one."""
+        path = self._find(name if name.endswith(".parquet") else f"{name}.parquet", folder)
+        try:
+            with pq.ParquetFile(path) as file:
+                for place in range(file.num_row_groups):
+                    yield file.read_row_group(place).to_pandas(types_mapper=_TYPES.get)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(path, error) from error
+
     def internal(self, *chapters: str) -> Internal:
         """Read the estimates, draws and bases of several chapters as one; RunError when one has not been run."""
         parts = [

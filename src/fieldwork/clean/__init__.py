@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from fieldwork.clean.division import Table, divide, set_aside
+from fieldwork.clean.division import Table, Taker, divide, set_aside
 from fieldwork.clean.flow import Counts, DeliveredFile, Flow, LongFlow, account, of_severity, with_long
 from fieldwork.errors import DataError, listed
 from fieldwork.intake import (
@@ -39,8 +39,9 @@ from fieldwork.intake import (
 if TYPE_CHECKING:
     from fieldwork.chapter import Chapter
     from fieldwork.instrument import Instrument
+    from fieldwork.study import Study
 
-__all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "take_in"]
+__all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "clean_parts", "take_in"]
 
 OtherWaves = Literal["stop", "set_aside"]
 _LEGIBLE = 1_000_000  # rows that a spreadsheet opens; beyond, no CSV for people stands beside the responses
@@ -201,6 +202,17 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
     chapter.save(aside, f"{name}.answers_aside.csv")
     chapter.save_json(flow.as_dict(), f"{name}.flow.json")
     return Taken(flow, counts.reasons)
+
+
+def clean_parts(study: Study, instrument: Instrument, take: Taker, *, rows: int = ROWS) -> None:
+    """Clean the deliveries of a study's wave by an instrument, and hand on the tables part by part; nothing is saved.
+
+    Tables are those of `clean`, and so is what is refused; memory as in `take_in`. `take` gets the name of a table and a part.
+    """
+    with Answers(instrument, key=key_of(study)) as answers:
+        _, heads = _read(study.raw_files(), instrument, study.raw, answers, None, rows)
+        _refuse(answers, heads, instrument, "set_aside" if study.files else "stop")
+        divide(answers, instrument, take, rows=rows)
 
 
 def _by_row(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

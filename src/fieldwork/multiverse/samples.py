@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
-from fieldwork.clean import clean
+from fieldwork.clean import clean_parts
 from fieldwork.constructs.cells import SurveyDesign, design_for
-from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT, key_of, read_deliveries
+from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT
 from fieldwork.statistics.imputation import hot_deck
 from fieldwork.statistics.replicates import named_stream
 from fieldwork.weight import Margins, rake
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fieldwork.clean.division import Table
     from fieldwork.instrument import Instrument, Item
     from fieldwork.multiverse.choices import Declaration, Specification
     from fieldwork.study import Study
@@ -51,8 +55,9 @@ class Samples:
     Attributes
     ----------
     instrument, margins : as the main analysis has them.
-    responses, missing : accepted respondents, and their unanswered items (resp_id, item, reason).
-    everybody, everybody_missing : the same with the rows that rules of quality set aside.
+    responses, missing : accepted respondents, and their unanswered items (resp_id, item, reason) that count as missing.
+    others, others_missing : the same of rows that only rules of quality set aside.
+    replaced : accepted respondents whose row would be another one, or none, if rules of quality set nothing aside; ids.
     declaration : what is varied. seed : root seed of the replicates.
     """
 
@@ -60,8 +65,9 @@ class Samples:
     margins: Margins
     responses: pd.DataFrame
     missing: pd.DataFrame
-    everybody: pd.DataFrame
-    everybody_missing: pd.DataFrame
+    others: pd.DataFrame
+    others_missing: pd.DataFrame
+    replaced: pd.Series
     declaration: Declaration
     seed: int
     cap: float = 5.0
@@ -73,27 +79,44 @@ class Samples:
         study: Study,
         instrument: Instrument,
         responses: pd.DataFrame,
-        missing: pd.DataFrame,
+        missing: Iterable[pd.DataFrame],
         declaration: Declaration,
         seed: int,
     ) -> Samples:
-        """Gather what the choices need; the delivery is cleaned once more where excluded rows are to be kept."""
-        everybody, everybody_missing = responses, missing
+        """Gather what the choices need; the delivery is cleaned once more where excluded rows are to be kept.
+
+        `missing` comes in parts. Of the second cleaning only rows are held that the first has not, or not like this.
+        """
+        apart = _Apart(instrument, responses, declaration)
         if "kept" in declaration.choices.exclusions and any(rule.action == "exclude" for rule in instrument.quality):
-            kind = relaxed(instrument)
-            deliveries = read_deliveries(study.raw_files(), kind, within=study.raw)
-            waves: Literal["stop", "set_aside"] = "set_aside" if study.files else "stop"
-            cleaned = clean(deliveries, kind, other_waves=waves, key=key_of(study))
-            everybody, everybody_missing = cleaned.responses, cleaned.missing
-        margins = Margins.load(study.margins_path(), instrument)
-        return cls(instrument, margins, responses, missing, everybody, everybody_missing, declaration, seed)
+            clean_parts(study, relaxed(instrument), apart)
+        return cls(
+            instrument,
+            Margins.load(study.margins_path(), instrument),
+            responses,
+            _together([_counted(part, instrument, declaration) for part in missing], "resp_id", "item", "reason"),
+            _together([responses.iloc[:0], *apart.rows], *responses.columns),
+            _together(apart.lines, "resp_id", "item", "reason"),
+            apart.replaced(),
+            declaration,
+            seed,
+        )
+
+    def everybody(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return respondents and unanswered items with the rows that rules of quality set aside, in the order of cleaning."""
+        keys = self.instrument.keys
+        stays = ~self.responses[keys.respondent].isin(self.replaced)
+        data = pd.concat([self.responses[stays], self.others], ignore_index=True)
+        data = data.sort_values([key for key in (keys.organisation, keys.respondent) if key], kind="stable")
+        missing = self.missing[~self.missing["resp_id"].isin(self.replaced)] if len(self.replaced) else self.missing
+        return data.reset_index(drop=True), _together([missing, self.others_missing], *missing.columns)
 
     def applies(self, items: Sequence[str]) -> frozenset[str]:
         """Name the choices that can change what rests on these items (patterns); the lens is decided by the claim."""
         keys = self.instrument.keys
         found = {
             "weights": bool(self.margins.margins),
-            "exclusions": len(self.everybody) > len(self.responses),
+            "exclusions": len(self.others) > len(self.replaced),
             "stage": bool(keys.stage and keys.stage_organisation)
             and any(fnmatchcase(stage, item) for item in items for stage in (keys.stage, keys.stage_organisation)),
             "missing": self._lacking(self.missing, items).any(),
@@ -107,21 +130,22 @@ class Samples:
         among them, each with a donor draw of its own; a column that nothing fills is shared with the available cases.
         """
         kept = specification.exclusions == "kept"
-        responses, missing = (self.everybody, self.everybody_missing) if kept else (self.responses, self.missing)
         if specification.missing == "complete":
+            self._held = None
+            responses, missing = self.everybody() if kept else (self.responses, self.missing)
             out = missing.loc[self._lacking(missing, items), "resp_id"]
             respondent = responses[self.instrument.keys.respondent]
-            self._held = None
             yield self._design(specification, responses[~respondent.isin(out)].reset_index(drop=True))
             return
         key = (specification.weights, specification.exclusions)
         if self._held is None or self._held[0] != key:
             self._held = None  # before the next is made
-            self._held = (key, self._design(specification, responses))
+            self._held = (key, self._design(specification, self.everybody()[0] if kept else self.responses))
         design = self._held[1]
         if specification.missing == "available":
             yield design
         else:
+            missing = self.everybody()[1] if kept else self.missing
             yield from self._completed(design, missing[self._lacking(missing, items)], specification, items)
 
     def _design(self, specification: Specification, responses: pd.DataFrame) -> SurveyDesign:
@@ -148,12 +172,8 @@ class Samples:
 
     def _lacking(self, missing: pd.DataFrame, items: Sequence[str]) -> pd.Series:
         """Tell which lines of the missing table are answers that were asked for and that somebody could have given."""
-        wanted = self._wanted(items)
-        sampled = {item.name for item in wanted if item.sampled}
-        structural = _NEVER_PUT | set(self.declaration.structural)
-        line = missing["item"].astype(str).isin({item.name for item in wanted})
-        line &= ~missing["reason"].astype(str).isin(structural)
-        return line & ~(missing["item"].astype(str).isin(sampled) & (missing["reason"].astype(str) == _BLANK))
+        line = missing["item"].isin([item.name for item in self._wanted(items)])
+        return line & _counts(missing, self.instrument, self.declaration)
 
     def _completed(
         self, design: SurveyDesign, lacking: pd.DataFrame, specification: Specification, items: Sequence[str]
@@ -202,3 +222,72 @@ class Samples:
         if not name:
             return np.zeros(len(data), dtype=np.int64)
         return np.asarray(pd.factorize(data[name].astype("string"), sort=True)[0], dtype=np.int64)
+
+
+def _counts(missing: pd.DataFrame, instrument: Instrument, declaration: Declaration) -> pd.Series:
+    """Tell which lines are of answers that were asked for and that somebody could have given."""
+    never = missing["reason"].isin([*_NEVER_PUT, *declaration.structural])
+    sampled = missing["item"].isin([item.name for item in instrument.items if item.sampled])
+    return ~(never | (sampled & (missing["reason"] == _BLANK)))
+
+
+def _counted(missing: pd.DataFrame, instrument: Instrument, declaration: Declaration) -> pd.DataFrame:
+    """Return the lines of a part that count, items by code: the table is much longer than that of respondents."""
+    lines = missing.loc[_counts(missing, instrument, declaration)]
+    items = pd.CategoricalDtype([item.name for item in instrument.items])
+    return lines.astype({"item": items, "reason": "string"}).astype({"reason": "category"}).reset_index(drop=True)
+
+
+def _together(parts: Sequence[pd.DataFrame], *columns: str) -> pd.DataFrame:
+    """Join parts of a table; categories that differ become one set."""
+    made = {}
+    for name in columns:
+        series = [part[name] for part in parts]
+        if series and all(isinstance(each.dtype, pd.CategoricalDtype) for each in series):
+            made[name] = pd.Series(union_categoricals(series))
+        else:
+            made[name] = pd.concat(series, ignore_index=True) if series else pd.Series(dtype="string")
+    return pd.DataFrame(made)
+
+
+class _Apart:
+    """Takes what cleaning without exclusions makes, and holds what the accepted rows are without: rows and their lines."""
+
+    def __init__(self, instrument: Instrument, responses: pd.DataFrame, declaration: Declaration) -> None:
+        self.rows: list[pd.DataFrame] = []
+        self.lines: list[pd.DataFrame] = []
+        self._instrument, self._declaration, self._accepted = instrument, declaration, responses
+        self._respondent = instrument.keys.respondent
+        self._place = pd.Index(responses[self._respondent])
+        self._same = np.zeros(len(responses), dtype=bool)
+        self._taken = False
+
+    def __call__(self, table: Table, part: pd.DataFrame, /) -> None:
+        """Take one part of one table."""
+        if table == "responses":
+            place = self._place.get_indexer(pd.Index(part[self._respondent]))
+            known = np.flatnonzero(place >= 0)
+            alike = _alike(part.iloc[known], self._accepted.iloc[place[known]])
+            self._same[place[known[alike]]] = True
+            other = np.ones(len(part), dtype=bool)
+            other[known[alike]] = False
+            self.rows.append(part[other])
+            self._taken = True
+        elif table == "missing" and self.rows:
+            mine = part["resp_id"].isin(self.rows[-1][self._respondent])
+            self.lines.append(_counted(part[mine], self._instrument, self._declaration))
+
+    def replaced(self) -> pd.Series:
+        """Return the accepted respondents who did not come again as they are; nobody, where nothing was cleaned again."""
+        gone = ~self._same if self._taken else np.zeros(len(self._same), dtype=bool)
+        return self._accepted.loc[gone, self._respondent]
+
+
+def _alike(one: pd.DataFrame, two: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which rows hold the same in every column (n,)."""
+    same = np.ones(len(one), dtype=bool)
+    for name in two.columns:
+        first, second = one[name].reset_index(drop=True), two[name].reset_index(drop=True)
+        equal = (first == second).to_numpy(dtype=bool, na_value=False)
+        same &= equal | (first.isna() & second.isna()).to_numpy(dtype=bool)
+    return same

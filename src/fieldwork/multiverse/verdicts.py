@@ -287,7 +287,7 @@ class _Estimator:
         instrument = self._instrument(plain)
         if self._places is None:
             respondent = instrument.keys.respondent
-            both = [self.samples.responses[respondent], self.samples.everybody[respondent]]
+            both = [self.samples.responses[respondent], self.samples.others[respondent]]
             self._places = pd.Index(pd.concat(both, ignore_index=True).drop_duplicates())
         place = self._places.get_indexer(pd.Index(design.responses[instrument.keys.respondent]))
         for part in self._parts_of(group):
