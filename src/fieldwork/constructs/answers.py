@@ -19,7 +19,7 @@ from fieldwork.constructs.comparisons import share_row
 from fieldwork.constructs.ledger import Estimates, Ledger
 from fieldwork.constructs.teams import totals_by_group
 from fieldwork.instrument.bands import Band, bands
-from fieldwork.statistics.replicates import Floats, Ints, infer
+from fieldwork.statistics.replicates import Floats, Ints, distinct_rows, infer
 
 if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
@@ -206,7 +206,7 @@ class _Counted:
         given[np.flatnonzero(used), place[used]] = 1.0
         hits = np.zeros((groups, K), dtype=np.int64)
         np.add.at(hits, (group[used], place[used]), 1)
-        pairs = np.unique(np.column_stack([group[used], design.cluster[used]]), axis=0)
+        pairs = distinct_rows(np.column_stack([group[used], design.cluster[used]]))[0]
         organisations = np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
         total = totals_by_group(design, given, group, groups, used).total
         return cls(np.asarray(total), hits, organisations)

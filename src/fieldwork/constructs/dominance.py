@@ -18,7 +18,15 @@ from fieldwork.constructs.ledger import Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.cluster_variance import cluster_variance
-from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import (
+    Floats,
+    Ints,
+    distinct_rows,
+    infer,
+    replicated_totals,
+    small_sample_factor,
+    t_scale,
+)
 from fieldwork.statistics.spread import spread
 
 if TYPE_CHECKING:
@@ -209,7 +217,7 @@ def _settled(
     while True:
         kept = []
         for code in codes:
-            pairs = np.unique(np.column_stack([code[used], design.cluster[used]]), axis=0)
+            pairs = distinct_rows(np.column_stack([code[used], design.cluster[used]]))[0]
             size = int(code.max(initial=-1)) + 1
             n = np.bincount(code[used], minlength=size)
             kept.append(np.flatnonzero((n >= MINIMUM) & (np.bincount(pairs[:, 0], minlength=size) >= MINIMUM_CLUSTERS)))
@@ -232,7 +240,7 @@ def _effects(
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
     )
-    cells, position = np.unique(totals.levels[:, :-1], axis=0, return_inverse=True)
+    cells, position = distinct_rows(totals.levels[:, :-1])
     gather = np.zeros((len(totals.levels), len(cells)))
     gather[np.arange(len(totals.levels)), position.reshape(-1)] = 1.0
     weight = totals.weight @ gather

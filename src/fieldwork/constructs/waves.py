@@ -18,7 +18,15 @@ import numpy.typing as npt
 from fieldwork.constructs.cells import SurveyDesign, design_for, many
 from fieldwork.constructs.ledger import NIL, Ledger, counted
 from fieldwork.errors import listed
-from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import (
+    Floats,
+    Ints,
+    distinct_rows,
+    infer,
+    replicated_totals,
+    small_sample_factor,
+    t_scale,
+)
 from fieldwork.weight import Margins
 
 if TYPE_CHECKING:
@@ -244,7 +252,7 @@ def layers_of(design: SurveyDesign, kept: Mask) -> dict[str, Any]:
 
 def distinct(cluster: Ints, group: Ints, groups: int) -> Ints:
     """Distinct clusters in each group (G,)."""
-    pairs = np.unique(np.column_stack([group, cluster]), axis=0) if len(group) else np.empty((0, 2), np.int64)
+    pairs = distinct_rows(np.column_stack([group, cluster]))[0]
     return np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
 
 

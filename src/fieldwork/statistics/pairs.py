@@ -262,7 +262,7 @@ def _within_clusters(cluster: Ints) -> tuple[Ints, Ints]:
 
 def _has_pairs(cluster: Ints, group: Ints, groups: int) -> npt.NDArray[np.bool_]:
     """Tell which two groups (G, G) have respondents from different organisations."""
-    there = np.unique(np.column_stack([group, cluster]), axis=0)
+    there = distinct_rows(np.column_stack([group, cluster]))[0]
     count = np.bincount(there[:, 0], minlength=groups)
     only = np.full(groups, -1)
     only[there[:, 0]] = there[:, 1]
