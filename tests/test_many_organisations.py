@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwork.constructs import readiness
-from fieldwork.statistics import agreement, multiresponse, prototypes
+from fieldwork.statistics import agreement, exchange, multiresponse, prototypes
 from fieldwork.statistics.cluster_variance import cluster_variance
 from fieldwork.statistics.exchange import exchanged_sums
 from fieldwork.statistics.layers import Layers, layer_weights
@@ -88,6 +88,29 @@ def test_mean_and_covariance_are_those_of_all_arrangements():
     drawn = exchanged_sums(place, contents, block, 400_000, rng).reshape(-1, 6)
     assert drawn.mean(axis=0) == pytest.approx(sums.mean(axis=0), abs=0.02)
     assert np.cov(drawn.T) == pytest.approx(np.cov(sums.T, ddof=0), abs=0.05)
+
+
+def test_the_covariance_is_the_same_whichever_way_blocks_are_gone_through(monkeypatch):
+    rng = np.random.default_rng(1)
+    place, contents = rng.normal(size=(300, 3)), rng.normal(size=(300, 4))
+    block = np.sort(np.r_[rng.integers(0, 60, 299), 99])
+    starts = np.flatnonzero(np.r_[True, block[1:] != block[:-1]])
+    n = np.diff(np.r_[starts, 300]).astype(float)
+    found = []
+    for few, at_once in ((100, 4_000_000), (0, 4_000_000), (0, 500)):
+        monkeypatch.setattr(exchange, "_FEW", few)
+        monkeypatch.setattr(exchange, "_BLOCK", at_once)
+        found.append(exchange._covariance(place, contents, starts, n))
+    assert found[1] == pytest.approx(found[0], abs=1e-9)
+    assert found[2] == pytest.approx(found[0], abs=1e-9)
+
+
+def test_too_many_arrangements_are_not_counted_to_the_last_digit():
+    label, block = np.arange(400_000) % 10, np.arange(400_000) // 200_000
+    assert multiresponse._arrangements(label, block, 20_000) > 20_000
+    assert multiresponse._arrangements(np.array([0, 0, 1, 1, 2, 2]), np.zeros(6, int), 20_000) == 90
+    assert multiresponse._arrangements(np.array([0, 1, 1, 1, 0, 0]), np.array([0, 0, 0, 0, 1, 1]), 20_000) == 4
+    assert multiresponse._arrangements(np.zeros(9, int), np.zeros(9, int), 20_000) == 1
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6))

@@ -634,7 +634,7 @@ def _adjusted(
         labels = tuple(levels_of.labels[g] for g in levels)
         side = _side(
             ledger, measure.name, labels, fit.effects[j], n, clusters, f"{name}/adjusted", math.nan,
-            len(np.unique(design.cluster[used])),
+            design.clusters(used),
         )  # fmt: skip
         sides.append(side)
         if side is not None:
@@ -660,7 +660,7 @@ def _settled(design: SurveyDesign, codes: Sequence[Ints], used: Mask) -> tuple[M
         kept = []
         for code in codes:
             levels, n = np.unique(code[used], return_counts=True)
-            clusters = np.array([len(np.unique(design.cluster[used & (code == level)])) for level in levels])
+            clusters = np.array([design.clusters(used & (code == level)) for level in levels])
             kept.append(levels[(n >= MINIMUM_FOR_SPREAD) & (clusters >= MINIMUM_CLUSTERS)] if len(levels) else levels)
         still = used & np.all([np.isin(code, levels) for code, levels in zip(codes, kept, strict=True)], axis=0)
         if still.sum() == used.sum():

@@ -163,7 +163,7 @@ class _Base:
 
     @classmethod
     def of(cls, design: SurveyDesign, used: Mask) -> _Base:
-        return cls(int(used.sum()), len(np.unique(design.cluster[used])))
+        return cls(int(used.sum()), design.clusters(used))
 
     @property
     def fields(self) -> dict[str, Any]:

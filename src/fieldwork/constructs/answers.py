@@ -158,7 +158,7 @@ def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool, banded: b
         if people:
             mine = used & (place == k)
             sides = [mine, used & ~mine] if item.kind == "flag" else [mine]
-            smallest = (min(int(s.sum()) for s in sides), min(len(np.unique(design.cluster[s])) for s in sides))
+            smallest = (min(int(s.sum()) for s in sides), min(design.clusters(s) for s in sides))
         within = [f"{set_of(item)}|{band.name}=" for band in parts if k in band.places]
         sets = [set_of(item), *within, *([set_of(item, "bands")] if k in alone else [])]
         adds_up = "" if item.kind == "flag" else ";".join(sets)

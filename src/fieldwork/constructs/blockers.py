@@ -300,7 +300,7 @@ def _grid(ledger: Ledger, table: AnswerTable) -> _Tests:
     named = (table.role < len(table.roles)) & answers.any_asked
     kept, thin = kept_roles(table, named)
     rows = np.flatnonzero(np.isin(table.role, kept) & named)
-    base: dict[str, Any] = {"n": len(rows), "n_organisations": len(np.unique(design.cluster[rows]))}
+    base: dict[str, Any] = {"n": len(rows), "n_organisations": design.clusters(rows)}
     statistics = (("profiles_f", "index"), ("profiles_permutation", "ratio"))
     if len(kept) < 2 or base["n_organisations"] < 2:
         reason = f"two roles of {enough(design)} are needed; there are {len(kept)}"
@@ -487,7 +487,7 @@ def _max_other(ledger: Ledger, table: AnswerTable, wanted: Wanted) -> None:
     bounded = [group for group, fits in zip(groups, known, strict=True) if fits]
     n = sum(int(group.n[j]) for group in bounded)
     inside = np.isin(table.role, others) & answers.asked[:, j]
-    base: dict[str, Any] = {"n": n, "n_organisations": len(np.unique(design.cluster[inside])), **key}
+    base: dict[str, Any] = {"n": n, "n_organisations": design.clusters(inside), **key}
     if not bounded:
         reason = f"no other role has {enough(design)}"
         ledger.refuse(answers.measure, "prevalence_max_other", "proportion", reason, **base)

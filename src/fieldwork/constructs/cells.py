@@ -111,6 +111,10 @@ class SurveyDesign:
     role: Axis | None = None
     stage: Axis | None = None
 
+    def clusters(self, used: npt.NDArray[np.bool_] | Ints) -> int:
+        """Count the organisations of some respondents, (n,) bool or their places."""
+        return int(np.count_nonzero(np.bincount(self.cluster[used])))
+
     def concentration(self, roles: str = "", stage: str = "") -> tuple[float, float, float]:
         """Share of the weight of a group that its largest organisation carries, and its two largest; its heaviest respondent.
 

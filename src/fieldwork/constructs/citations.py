@@ -193,7 +193,7 @@ def _divergences(ledger: Ledger, table: AnswerTable, stage: int) -> None:
     kept, thin = kept_roles(table, counted)
     key: dict[str, Any] = {"stage": table.stages[stage] if stage >= 0 else ""}
     inside = counted & np.isin(table.role, kept)
-    base: dict[str, Any] = {"n": int(inside.sum()), "n_organisations": len(np.unique(design.cluster[inside])), **key}
+    base: dict[str, Any] = {"n": int(inside.sum()), "n_organisations": design.clusters(inside), **key}
     asked = len(kept) + len(thin)
     if len(kept) < 2 or 2 * len(kept) <= asked:
         reason = (
@@ -206,7 +206,7 @@ def _divergences(ledger: Ledger, table: AnswerTable, stage: int) -> None:
     free = np.flatnonzero(answers.free)
     cut = slice(None) if stage < 0 else slice(stage, stage + 1)
     cited = table.cited[:, kept, cut][..., free].sum(axis=2)
-    clusters = np.array([len(np.unique(design.cluster[counted & (table.role == place)])) for place in kept])
+    clusters = np.array([design.clusters(counted & (table.role == place)) for place in kept])
     chance = _by_chance(table, np.flatnonzero(inside), stage)
     smallest = thinnest(table, counted, kept)
     small = f"small base: a role has fewer than {SMALL_BASE} respondents" if smallest[0] < SMALL_BASE else ""

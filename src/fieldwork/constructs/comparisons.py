@@ -256,7 +256,7 @@ def _unended(outcome: Outcome, sides: Sides, known: Mask) -> str:
 
 
 def _base(design: SurveyDesign, used: Mask) -> tuple[int, int]:
-    return int(used.sum()), len(np.unique(design.cluster[used]))
+    return int(used.sum()), design.clusters(used)
 
 
 def share_interval(design: SurveyDesign, hit: Mask, used: Mask) -> tuple[ProportionInterval, Inference]:

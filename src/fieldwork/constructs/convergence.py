@@ -122,7 +122,7 @@ def spreads(
 def _organisations(wave: Fielded, name: str, roles: Sequence[str], into: Mapping[str, str], used: Mask | None) -> int:
     """Count the organisations of a wave behind some of the roles."""
     kept = (role_positions(wave, roles, into) >= 0) & np.isfinite(scores(wave, name))
-    return len(np.unique(wave.design.cluster[kept if used is None else kept & used]))
+    return wave.design.clusters(kept if used is None else kept & used)
 
 
 def practice_segments(wave: Fielded) -> tuple[Mask, Mask, str]:

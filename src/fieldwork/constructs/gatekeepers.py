@@ -84,7 +84,7 @@ def add_rows(ledger: Ledger, instrument: Instrument, item: Item, statistic: str,
 
 def _share(ledger: Ledger, measure: str, statistic: str, yes: Mask, among: Mask, note: str, **key: str) -> None:
     design = ledger.design
-    n, clusters = int(among.sum()), len(np.unique(design.cluster[among]))
+    n, clusters = int(among.sum()), design.clusters(among)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, **key}
     if n == 0:
         ledger.refuse(measure, statistic, "proportion", "nobody answered whose firm has the role", **base)
@@ -116,7 +116,7 @@ def _self_named(ledger: Ledger, measure: str, yes: Mask, groups: Sequence[Mask],
     design = ledger.design
     others, mine = groups
     n = [int(group.sum()) for group in (mine, others)]
-    clusters = [len(np.unique(design.cluster[group])) for group in (mine, others)]
+    clusters = [design.clusters(group) for group in (mine, others)]
     base: dict[str, Any] = {"n": n[0], "n_organisations": clusters[0], "role": role}
     fewest = MINIMUM_CLUSTERS if design.has_organisations else MINIMUM
     if min(n) < MINIMUM or min(clusters) < fewest:

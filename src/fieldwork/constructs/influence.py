@@ -299,7 +299,7 @@ def _spread_of(
     n, clusters = _bases(design, others)
     anyone = np.asarray(others.any(axis=1))
     base: dict[str, Any] = {
-        "n": int(anyone.sum()), "n_organisations": len(np.unique(design.cluster[anyone])),
+        "n": int(anyone.sum()), "n_organisations": design.clusters(anyone),
         "smallest": (int(n.min()), int(clusters.min())), "carried": design.carried(anyone),
     }  # fmt: skip
     if spreadless:
@@ -741,7 +741,7 @@ def _abilities(
     except DesignError as error:
         ledger.refuse(measure, statistic, unit, f"{error.title}: {error.got}", n=len(columns))
         return
-    base = {name: (len(who), len(np.unique(design.cluster[who]))) for name, who in people.items()}
+    base = {name: (len(who), design.clusters(who)) for name, who in people.items()}
     thinnest = (min(n for n, _ in base.values()), min(clusters for _, clusters in base.values()))
     for i, name in enumerate(fit.items):
         chosen = np.zeros(len(design.weight), dtype=bool)

@@ -149,7 +149,7 @@ def _population(ledger: Ledger, item: Item, roles: Axis, weights: Weights) -> No
     left += [role for role in roles.labels if role not in weights.roles]
     inside = np.isfinite(answers) & (roles.index(design.responses[roles.name]) >= 0)
     base: dict[str, Any] = {
-        "n": int(n[keep].sum()), "n_organisations": len(np.unique(design.cluster[inside])),
+        "n": int(n[keep].sum()), "n_organisations": design.clusters(inside),
         "smallest": (
             min(int(n[keep].min()), int(weights.n[keep].min())),
             min(int(clusters[keep].min()), int(weights.clusters[keep].min())),
@@ -255,7 +255,7 @@ def _association(ledger: Ledger, stall: Item, measure: Item, roles: Axis, weight
     place = Axis(roles.name, tuple(roles.codes[roles.labels.index(role)] for role in weights.roles), weights.roles)
     role = place.index(design.responses[roles.name])
     used = np.isfinite(gap) & np.isfinite(said) & (role >= 0)
-    clusters = len(np.unique(design.cluster[used]))
+    clusters = design.clusters(used)
     yes, no = int((said[used] == 1).sum()), int((said[used] == 0).sum())
     base: dict[str, Any] = {"n": int(used.sum()), "n_organisations": clusters}
     if not design.has_organisations or clusters < MINIMUM_CLUSTERS or min(yes, no) < MINIMUM_EVENTS:

@@ -95,7 +95,7 @@ def _share(
 ) -> None:
     """Add the share of `hit` among `used`, with Korn and Graubard's interval."""
     design = ledger.design
-    n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+    n, clusters = int(used.sum()), design.clusters(used)
     if n == 0:
         ledger.refuse(measure, statistic, "proportion", "nobody was asked", n=0, **fields)
         return
@@ -132,7 +132,7 @@ def _bounds(ledger: Ledger, instrument: Instrument, item: Item, role: Axis) -> N
     for g, label in enumerate(role.labels):
         used = asked & (code == g)
         silent, w = np.isnan(values) & used, design.weight
-        n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+        n, clusters = int(used.sum()), design.clusters(used)
         base: dict[str, Any] = {"role": label, "n": n, "n_organisations": clusters, "method": "manski_bounds"}
         if n - int(silent.sum()) == 0:
             ledger.refuse(item.name, "role_mean_bounds", "scale_point", "nobody answered", **base)
@@ -159,7 +159,7 @@ def _reliability(ledger: Ledger, name: str, items: Sequence[Item]) -> None:
     design = ledger.design
     values = design.responses[[item.name for item in items]].to_numpy(dtype=np.float64, na_value=np.nan)
     used = ~np.isnan(values).any(axis=1)
-    n, clusters, k = int(used.sum()), len(np.unique(design.cluster[used])), values.shape[1]
+    n, clusters, k = int(used.sum()), design.clusters(used), values.shape[1]
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     wanted = [("cronbach_alpha", cronbach_alpha), ("omega_total", omega_total)]
     if n < MINIMUM_FOR_SCALE or clusters < MINIMUM_CLUSTERS:
@@ -192,7 +192,7 @@ def _styles(ledger: Ledger, instrument: Instrument, role: Axis) -> None:
     code, enough = role.index(design.responses[role.name]), given >= FEWEST_FOR_STYLE
     for g, label in enumerate(role.labels):
         used = enough & (code == g)
-        n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+        n, clusters = int(used.sum()), design.clusters(used)
         base: dict[str, Any] = {"role": label, "n": n, "n_organisations": clusters}
         if n < 2 or clusters < 2:
             reason = f"two respondents with {FEWEST_FOR_STYLE} ordinal answers from two organisations are needed; there are {n}"
@@ -236,7 +236,7 @@ def _differential(ledger: Ledger, item: Item, others: Sequence[Item], role: Axis
     used = ~np.isnan(values).any(axis=1) & (code >= 0)
     kept = [g for g in range(len(role.labels)) if _carries(design, used & (code == g))]
     used &= np.isin(code, kept)
-    n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+    n, clusters = int(used.sum()), design.clusters(used)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, "method": "clm"}
     q = len(kept) - 1
     if q < 1 or clusters <= q + 1:
@@ -257,7 +257,7 @@ def _differential(ledger: Ledger, item: Item, others: Sequence[Item], role: Axis
     statistic, p = _wald(model, design.cluster[used], len(levels) - 1 + 1, q)
     effects = np.append(model.fitted.coefficients[1:], -model.fitted.coefficients[1:].sum())
     smallest = min(int((used & (code == g)).sum()) for g in kept)
-    fewest = min(len(np.unique(design.cluster[used & (code == g)])) for g in kept)
+    fewest = min(design.clusters(used & (code == g)) for g in kept)
     widest = float(np.ptp(effects))
     other = listed(o.label for o in others)
     ledger.add(
@@ -293,7 +293,7 @@ def _wald(model: Any, cluster: Ints, start: int, q: int) -> tuple[float, float]:
 
 
 def _carries(design: SurveyDesign, used: Mask) -> bool:
-    return int(used.sum()) >= MINIMUM_FOR_SPREAD and len(np.unique(design.cluster[used])) >= MINIMUM_CLUSTERS
+    return int(used.sum()) >= MINIMUM_FOR_SPREAD and design.clusters(used) >= MINIMUM_CLUSTERS
 
 
 def _circumstances(ledger: Ledger, instrument: Instrument, item: Item, role: Axis) -> None:
@@ -344,7 +344,7 @@ def _held_fixed(
     base: dict[str, Any] = {
         "segment": segment,
         "n": int(used.sum()),
-        "n_organisations": len(np.unique(design.cluster[used])),
+        "n_organisations": design.clusters(used),
     }
     if any(len(levels) < 2 for levels in kept):
         which = "roles" if len(kept[0]) < 2 else f"levels of {label.lower()}"
@@ -369,9 +369,7 @@ def _held_fixed(
         ledger.refuse(measure.name, "role_sd_given", "scale_point", f"{error.title}: {error.got}", **base)
         return None
     bases = [
-        np.array(
-            [[int((used & (each == g)).sum()), len(np.unique(design.cluster[used & (each == g)]))] for g in levels]
-        )
+        np.array([[int((used & (each == g)).sum()), design.clusters(used & (each == g))] for g in levels])
         for each, levels in zip((roles, code), kept, strict=True)
     ]
     clusters = bases[0][:, 1]

@@ -180,19 +180,20 @@ def answer_table(design: SurveyDesign, answers: MultiAnswers) -> AnswerTable:
     )
     asked = np.column_stack([answers.asked, answers.any_asked])
     ticks = np.column_stack([answers.ticks, answers.citing])
-    who, option = np.nonzero(asked)
-    totals = replicated_totals(
-        [role[who], stage[who], option, ticks[who, option].astype(np.int64)],
-        design.cluster[who],
-        design.weight[who],
-        design.multiplier,
-        layer_factor=design.layer_factor,
-        factor_cell=None if design.factor_cell is None else design.factor_cell[who],
-    )
     shape = (len(roles) + 1, len(stages) + 1, asked.shape[1], 2)
     weight, rows = np.zeros((design.replicates + 1, *shape)), np.zeros(shape, dtype=np.int64)
-    r, s, j, k = totals.levels.T
-    weight[:, r, s, j, k], rows[r, s, j, k] = totals.weight, totals.rows
+    for option in range(asked.shape[1]):
+        who = np.flatnonzero(asked[:, option])
+        totals = replicated_totals(
+            [role[who], stage[who], ticks[who, option].astype(np.int64)],
+            design.cluster[who],
+            design.weight[who],
+            design.multiplier,
+            layer_factor=design.layer_factor,
+            factor_cell=None if design.factor_cell is None else design.factor_cell[who],
+        )
+        r, s, k = totals.levels.T
+        weight[:, r, s, option, k], rows[r, s, option, k] = totals.weight, totals.rows
     return AnswerTable(
         design,
         answers,
@@ -217,7 +218,7 @@ def kept_roles(table: AnswerTable, who: Mask, stage: int = -1) -> tuple[list[int
     kept, thin = [], []
     for place, label in enumerate(table.roles):
         mine = table.counted(who, place, stage)
-        if carries(table.design, int(mine.sum()), len(np.unique(table.design.cluster[mine]))):
+        if carries(table.design, int(mine.sum()), table.design.clusters(mine)):
             kept.append(place)
         elif mine.any():
             thin.append(label)
@@ -227,7 +228,7 @@ def kept_roles(table: AnswerTable, who: Mask, stage: int = -1) -> tuple[list[int
 def thinnest(table: AnswerTable, who: Mask, places: Sequence[int], stage: int = -1) -> tuple[int, int]:
     """Respondents and organisations of the thinnest of some roles."""
     masks = [table.counted(who, place, stage) for place in places]
-    return min(int(m.sum()) for m in masks), min(len(np.unique(table.design.cluster[m])) for m in masks)
+    return min(int(m.sum()) for m in masks), min(table.design.clusters(m) for m in masks)
 
 
 def enough(design: SurveyDesign) -> str:

@@ -215,7 +215,7 @@ def _escalation(ledger: Ledger, instrument: Instrument) -> None:
     frequent = _escalates(_values(design, often), design, (min(often.codes) + max(often.codes)) / 2.0)
     sides = [known & (frequent == 1), known & (frequent == 0)]
     n = [int(side.sum()) for side in sides]
-    clusters = [len(np.unique(design.cluster[side])) for side in sides]
+    clusters = [design.clusters(side) for side in sides]
     # The two sides make up the whole: one that is held back would follow from the other, so both are or neither.
     _mean(ledger, measure, "public_private_gap", gap, sides[0] | sides[1])
     for statistic, side in zip(("gap_escalation_frequent", "gap_escalation_rare"), sides, strict=True):
@@ -267,7 +267,7 @@ def _clarity(ledger: Ledger, instrument: Instrument) -> None:
 def _mean(ledger: Ledger, measure: str, statistic: str, values: Floats, used: Mask, **fields: Any) -> None:  # noqa: ANN401
     """Add the weighted mean of a difference, with its t interval."""
     design = ledger.design
-    n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+    n, clusters = int(used.sum()), design.clusters(used)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, **fields}
     if n == 0:
         ledger.refuse(measure, statistic, "scale_point", "nobody answered both", **base)

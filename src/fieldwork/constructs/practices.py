@@ -209,7 +209,7 @@ def _delay(ledger: Ledger, instrument: Instrument, held: Confounders) -> None:
     values = answers(design, delay[0])
     mixed, mismatch = _differing(design, leads)
     late = mixed & (values > 0.5)
-    n, clusters = int(late.sum()), len(np.unique(design.cluster[late]))
+    n, clusters = int(late.sum()), design.clusters(late)
     note = "leads of one organisation, of two functions or more, stand for those of a project"
     if n < MINIMUM_SIDE or clusters < MINIMUM_ORGANISATIONS:
         ledger.refuse(
@@ -319,7 +319,7 @@ def _slope(
     """Add the coefficient of the first column, the others and the confounders held fixed; exp of it for a ratio."""
     design = ledger.design
     used = ~np.isnan(outcome) & np.all([~np.isnan(column) for column in columns], axis=0)
-    n, clusters = int(used.sum()), len(np.unique(design.cluster[used]))
+    n, clusters = int(used.sum()), design.clusters(used)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, "item": item}
     if n < MINIMUM_FOR_SLOPE:
         ledger.refuse(
@@ -405,7 +405,7 @@ def _reliability(ledger: Ledger, measure: str, table: Floats) -> str:
     """Add alpha and omega of the sum of the items (n, k); return in words how reliable it is."""
     design = ledger.design
     used = np.asarray(~np.isnan(table).any(axis=1))
-    n, clusters, k = int(used.sum()), len(np.unique(design.cluster[used])), table.shape[1]
+    n, clusters, k = int(used.sum()), design.clusters(used), table.shape[1]
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     wanted = (("cronbach_alpha", cronbach_alpha, 2), ("omega_total", omega_total, 3))
     if n < MINIMUM_FOR_SLOPE or clusters < MINIMUM_ORGANISATIONS or k < 2:

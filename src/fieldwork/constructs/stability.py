@@ -98,7 +98,7 @@ def _ratio(changes: Sequence[tuple[Fielded, Fielded]], items: Sequence[str]) -> 
     kept = np.isfinite(first) & np.isfinite(last) & (codes >= 0)
     # A role with one executive tells of no variance within it.
     kept &= np.isin(codes, np.flatnonzero(np.bincount(codes[kept], minlength=len(roles)) >= 2))
-    n, clusters = int(kept.sum()), len(np.unique(now.design.cluster[kept]))
+    n, clusters = int(kept.sum()), now.design.clusters(kept)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters}
     nothing = infer(np.zeros(2), 2)
     if n < MINIMUM_PANEL or clusters < MINIMUM_CLUSTERS:

@@ -110,7 +110,7 @@ def _names(item: Item, options: list[str]) -> str:
 def _against(ledger: Ledger, measure: str, name: str, first: Mask, second: Mask, known: Mask, tells: str) -> None:
     """Add the share of one answer less that of another of the same respondents."""
     design = ledger.design
-    n, clusters = int(known.sum()), len(np.unique(design.cluster[known]))
+    n, clusters = int(known.sum()), design.clusters(known)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, "item": name}
     if n == 0:
         ledger.refuse(measure, "share_difference", "proportion", "nobody answered", **base)
@@ -203,7 +203,7 @@ def _with_resources(ledger: Ledger, instrument: Instrument, stall: Item, r: _Rea
         has_all &= r.team.mean_of(answers(design, item)) >= 0.5 * (codes[-2] + codes[-3]) - NIL
     among = (r.team.told(has_all) == 1.0) & ~np.isnan(r.stall)
     sides = _sides(r.wide, among, ("colleagues apart", "colleagues near"))
-    n, clusters = int(among.sum()), len(np.unique(design.cluster[among]))
+    n, clusters = int(among.sum()), design.clusters(among)
     base: dict[str, Any] = {"n": n, "n_organisations": clusters, **place}
     reason = lacking(design, sides, among)
     if reason:
@@ -212,7 +212,7 @@ def _with_resources(ledger: Ledger, instrument: Instrument, stall: Item, r: _Rea
     hit = r.stall > 0.5
     (first, one), (second, two) = (share_interval(design, hit, side) for side in (sides.first, sides.second))
     found = melded_difference(first, second, design.replicates)
-    groups = [(int(side.sum()), len(np.unique(design.cluster[side]))) for side in (sides.first, sides.second)]
+    groups = [(int(side.sum()), design.clusters(side)) for side in (sides.first, sides.second)]
     hits = min(int((side & told).sum()) for side in (sides.first, sides.second) for told in (hit, ~hit))
     smallest = (min(g[0] for g in groups), min(g[1] for g in groups))
     small = f"small base: fewer than {SMALL_BASE} respondents on one side" if smallest[0] < SMALL_BASE else ""

@@ -23,6 +23,7 @@ __all__ = ["STATISTIC", "pairs_of", "together"]
 
 Flags = npt.NDArray[np.bool_]
 STATISTIC = "cited_together"
+_AT_A_TIME = 16  # pairs summed at a time: a column is a number for every respondent
 
 
 def pairs_of(options: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -56,8 +57,11 @@ def together(ledger: Ledger, answers: MultiAnswers) -> None:
     both: Flags = ticks[:, first] & ticks[:, second]
     everyone = np.zeros(len(asked), dtype=np.int64)
     columns = np.column_stack([both, np.ones(len(asked), dtype=np.bool_)])
-    total = np.asarray(totals_by_group(design, columns, everyone, 1, asked).total)[:, 0]
-    n, organisations = int(asked.sum()), len(np.unique(design.cluster[asked]))
+    parts = [columns[:, low : low + _AT_A_TIME] for low in range(0, columns.shape[1], _AT_A_TIME)]
+    total = np.concatenate(
+        [np.asarray(totals_by_group(design, part, everyone, 1, asked).total)[:, 0] for part in parts], axis=1
+    )
+    n, organisations = int(asked.sum()), design.clusters(asked)
     short = _short_of_the_cap(answers, ticks)
     shares = total[:, :-1] / total[:, -1:]
     for place, pair in enumerate(pairs_of(options)):
@@ -67,7 +71,7 @@ def together(ledger: Ledger, answers: MultiAnswers) -> None:
         thinnest = [asked & group for group in groups]
         fewest = (
             min(int(group.sum()) for group in thinnest),
-            min(len(np.unique(design.cluster[group])) for group in thinnest),
+            min(design.clusters(group) for group in thinnest),
         )
         share_row(
             ledger, answers.measure, STATISTIC, infer(shares[:, place], organisations), strict=True, smallest=fewest,

@@ -6,6 +6,8 @@ cost minutes. A sum over that many blocks is normal, and its mean and covariance
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,7 @@ MANY = 5_000
 """Units beyond which the normal limit takes the place of drawn arrangements."""
 
 _BLOCK = 4_000_000  # numbers held at a time
+_FEW = 100  # blocks that are gone through one by one
 
 
 def exchanged_sums(
@@ -63,6 +66,13 @@ def exchanged_sums(
 def _covariance(held: Floats, moved: Floats, starts: Ints, n: Floats) -> Floats:
     """Sum over blocks of A (x) D: (G K, G K)."""
     G, K = held.shape[1], moved.shape[1]
+    if len(starts) <= _FEW:
+        summed = np.zeros((G * K, G * K))
+        for low, high in itertools.pairwise([*starts.tolist(), len(held)]):
+            free = max(float(high - low) - 1.0, 1.0)
+            centred = [part[low:high] - part[low:high].mean(axis=0) for part in (held, moved)]
+            summed += np.kron(centred[0].T @ centred[0] / free, centred[1].T @ centred[1])
+        return summed
     (g, h), (k, m) = np.triu_indices(G), np.triu_indices(K)
     found = np.zeros((len(g), len(k)))
     ends = np.r_[starts, len(held)]

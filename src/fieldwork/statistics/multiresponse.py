@@ -898,7 +898,7 @@ def permutation_test(
     # Rows in a fixed order, so that drawn arrangements do not depend on the order of the delivery.
     order = np.lexsort((*contents.T, label, block))
     contents, label, block = contents[order], label[order], block[order]
-    total = _arrangements(label, block)
+    total = _arrangements(label, block, exact_limit)
     if total <= 1:
         raise DesignError(
             "no label can be exchanged",
@@ -950,14 +950,19 @@ def _from_limit(statistic: Statistic, observed: Floats, sums: Floats, count: Int
     )
 
 
-def _arrangements(label: Ints, block: Ints) -> int:
-    """Count the distinct ways to hand the labels out again, block by block."""
+def _arrangements(label: Ints, block: Ints, limit: int) -> int:
+    """Count the distinct ways to hand the labels out again, block by block; beyond the limit only that there are more."""
     labels = int(label.max()) + 1
     pairs, number = np.unique(block * labels + label, return_counts=True)
     ways, start = 1, 0
     for end in [*(np.flatnonzero(np.diff(pairs // labels)) + 1).tolist(), len(pairs)]:
-        counts = number[start:end].tolist()
-        ways *= math.factorial(sum(counts)) // math.prod(math.factorial(count) for count in counts)
+        left = 0
+        for count in number[start:end].tolist():
+            left += count
+            # Whole numbers of a million digits take minutes: a binomial coefficient above 1 is at least its n.
+            ways *= 1 if left == count else left if left > limit else math.comb(left, count)
+            if ways > limit:
+                return ways
         start = end
     return ways
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.layers import Layers
+from fieldwork.statistics.layers import Layers, layer_weights
 from fieldwork.statistics.replicates import Draws, Multipliers, distinct_rows
 
 __all__ = ["GroupTotals", "PairSums", "group_totals", "pair_sums"]
@@ -116,10 +116,10 @@ def _entries(vectors: Floats, group: Ints, cluster: Ints, weight: Floats, factor
     return _Entries(keys[:, 0], keys[:, 1], keys[:, 2], np.asarray(gather @ vectors), np.asarray(gather.sum(axis=1)))
 
 
-def _prepared(
+def _checked(
     vectors: npt.ArrayLike, group: npt.ArrayLike, groups: int, cluster: npt.ArrayLike, weight: npt.ArrayLike,
     factor_cell: npt.ArrayLike | None,
-) -> _Entries:  # fmt: skip
+) -> tuple[Floats, Ints, Ints, Floats, Ints | None]:  # fmt: skip
     x = np.asarray(vectors, dtype=np.float64)
     g, c, w = np.asarray(group, np.int64), np.asarray(cluster, np.int64), np.asarray(weight, np.float64)
     cell = None if factor_cell is None else np.asarray(factor_cell, np.int64)
@@ -133,7 +133,7 @@ def _prepared(
             got=f"vectors {x.shape}, groups {g.shape}, clusters {c.shape}, weights {w.shape}",
             hint="leave out respondents without an answer, and give those of no group a group of their own",
         )
-    return _entries(x, g, c, w, cell)
+    return x, g, c, w, cell
 
 
 def _blocks(layers: int, width: int) -> list[slice]:
@@ -157,6 +157,23 @@ def _totals(entries: _Entries, groups: int, multiplier: Multipliers, layer_facto
         for block in _blocks(layers, E):
             out[block] = (by_group @ entries.factors(multiplier, layer_factor, block).T).T
     shaped = out.reshape(layers, groups, p + 1)
+    return GroupTotals(shaped[..., :-1], shaped[..., -1])
+
+
+def _drawn_totals(
+    x: Floats, group: Ints, cluster: Ints, weight: Floats, cell: Ints | None, groups: int, draws: Draws,
+    layer_factor: Floats | None,
+) -> GroupTotals:  # fmt: skip
+    """Sum columns by group from what is not nil, for multipliers that are not held."""
+    n, p = x.shape
+    row, column = np.nonzero(x)
+    everyone = np.arange(n)
+    places = np.r_[group[row] * (p + 1) + column, group * (p + 1) + p]
+    columns = sparse.coo_array(
+        (np.r_[x[row, column], np.ones(n)], (np.r_[row, everyone], places)), shape=(n, groups * (p + 1))
+    )
+    out = layer_weights(draws, cluster, weight, layer_factor, cell) @ columns
+    shaped = out.reshape(-1, groups, p + 1)
     return GroupTotals(shaped[..., :-1], shaped[..., -1])
 
 
@@ -184,7 +201,11 @@ def group_totals(
     >>> found.mean[:, 0, 0].tolist()
     [2.0, 1.4]
     """
-    entries = _prepared(vectors, group, groups, cluster, weight, factor_cell)
+    if isinstance(multiplier, Draws):
+        return _drawn_totals(
+            *_checked(vectors, group, groups, cluster, weight, factor_cell), groups, multiplier, layer_factor
+        )
+    entries = _entries(*_checked(vectors, group, groups, cluster, weight, factor_cell))
     return _totals(entries, groups, multiplier, layer_factor)
 
 
@@ -218,7 +239,7 @@ def pair_sums(
     >>> float(found.mean(0, 0)[0].round(4))
     0.3
     """
-    entries = _prepared(vectors, group, groups, cluster, weight, factor_cell)
+    entries = _entries(*_checked(vectors, group, groups, cluster, weight, factor_cell))
     totals = _totals(entries, groups, multiplier, layer_factor)
     first, second = _within_clusters(entries.cluster)
     twice = np.flatnonzero(first != second)
