@@ -8,6 +8,7 @@ form that readers use. `figure` does all of it in one call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pandas as pd
 
 from fieldwork.chapter import guarded
 from fieldwork.figures import curve, gradient, spread
+from fieldwork.figures.printing import Order, print_all
 from fieldwork.figures.published import Published, published
 from fieldwork.figures.registry import KINDS, describe, figure, history_of, published_of
 from fieldwork.figures.saving import FORMATS, publisher_name, save
@@ -38,10 +40,11 @@ __all__ = [
     "KINDS",
     "STYLES",
     "Absence",
+    "Allowed",
     "Figure",
     "Published",
     "Spec",
-    "absent",
+    "allowed",
     "curve",
     "describe",
     "draw_all",
@@ -59,6 +62,48 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The figures that a wave allows, none drawn yet, and what it does not allow.
+
+    Attributes
+    ----------
+    figures : tuple of Spec    In the order of the book; `save_all` draws them.
+    missing : pd.DataFrame     Figures that are not there: `figure`, `title` and `reason`, one row each.
+    """
+
+    figures: tuple[Spec, ...]
+    missing: pd.DataFrame
+
+
+def allowed(
+    estimates: pd.DataFrame,
+    instrument: Instrument,
+    study: Study,
+    multiverse: pd.DataFrame | None = None,
+    *,
+    flow: Mapping[str, Any] | None = None,
+    history: Sequence[tuple[str, pd.DataFrame]] = (),
+) -> Allowed:
+    """Return every figure that the published estimates of the study's wave allow, and why others are not there.
+
+    Parameters
+    ----------
+    estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, behind the gate.
+    multiverse : pd.DataFrame or None    Columns of `schema.MULTIVERSE`: a specification curve for each claim.
+    flow : mapping or None      Counts of cleaning, for the cohort.
+    history : wave and published estimates of earlier waves, oldest first.
+    """
+    words = {"wave": study.wave, "study": study.title, "provenance": study.provenance}
+    made = describe(published(estimates, instrument, multiverse=multiverse, flow=flow, history=tuple(history), **words))
+    missing = [each for each in made if isinstance(each, Absence)]
+    rows = [{"figure": numbered(each), "title": each.title, "reason": each.reason} for each in missing]
+    return Allowed(
+        tuple(each for each in made if isinstance(each, Spec)),
+        pd.DataFrame(rows, columns=["figure", "title", "reason"]).astype("string"),
+    )
+
+
 def draw_all(
     estimates: pd.DataFrame,
     instrument: Instrument,
@@ -69,52 +114,19 @@ def draw_all(
     history: Sequence[tuple[str, pd.DataFrame]] = (),
     style: str | Style = BOOK,
 ) -> list[Figure]:
-    """Draw every figure that the published estimates of the study's wave allow, in the order of the book.
+    """Draw every figure that the published estimates of the study's wave allow, in the order of the book; as `allowed`."""
+    found = allowed(estimates, instrument, study, multiverse, flow=flow, history=history)
+    return [each.draw(style) for each in found.figures]
 
-    Estimates without what a figure needs give none; `absent` lists the reasons.
 
-    Parameters
-    ----------
-    estimates : pd.DataFrame    Columns of `schema.ESTIMATES`, behind the gate.
-    multiverse : pd.DataFrame or None    Columns of `schema.MULTIVERSE`: a specification curve for each claim.
-    flow : mapping or None      Counts of cleaning, for the cohort.
-    history : wave and published estimates of earlier waves, oldest first.
+def save_all(figures: Sequence[Spec | Figure], chapter: Chapter) -> list[Path]:
+    """Save figures beside the reports of a chapter's wave, in `figures/`, every form of each.
+
+    Those that are not drawn yet are drawn as the book has them, by several processes where there are many.
     """
-    source = _source(estimates, instrument, study, multiverse, flow, history)
-    return [made.draw(style) for made in describe(source) if isinstance(made, Spec)]
-
-
-def absent(
-    estimates: pd.DataFrame,
-    instrument: Instrument,
-    study: Study,
-    multiverse: pd.DataFrame | None = None,
-    *,
-    flow: Mapping[str, Any] | None = None,
-    history: Sequence[tuple[str, pd.DataFrame]] = (),
-) -> pd.DataFrame:
-    """Return the figures that the wave does not allow: `figure`, `title` and `reason`, one row each."""
-    source = _source(estimates, instrument, study, multiverse, flow, history)
-    missing = [made for made in describe(source) if isinstance(made, Absence)]
-    rows = [{"figure": numbered(each), "title": each.title, "reason": each.reason} for each in missing]
-    return pd.DataFrame(rows, columns=["figure", "title", "reason"]).astype("string")
-
-
-def _source(
-    estimates: pd.DataFrame,
-    instrument: Instrument,
-    study: Study,
-    multiverse: pd.DataFrame | None,
-    flow: Mapping[str, Any] | None,
-    history: Sequence[tuple[str, pd.DataFrame]],
-) -> Published:
-    words = {"wave": study.wave, "study": study.title, "provenance": study.provenance}
-    return published(estimates, instrument, multiverse=multiverse, flow=flow, history=tuple(history), **words)
-
-
-def save_all(figures: Sequence[Figure], chapter: Chapter) -> list[Path]:
-    """Save figures beside the reports of a chapter's wave, in `figures/`, every form of each."""
-    return [path for figure in figures for path in save(figure, chapter.path("figures", "reports"))]
+    folder = chapter.path("figures", "reports")
+    drawn = [path for each in figures if isinstance(each, Figure) for path in save(each, folder)]
+    return drawn + print_all([Order(each, folder) for each in figures if isinstance(each, Spec)])
 
 
 def publish_all(
@@ -132,7 +144,7 @@ def publish_all(
 
     Each style has a folder. Of the book's styles come PDF, SVG, PNG at 600 dots per inch, the data, alternative text and
     words; of the others SVG and PNG. `figures.csv` is the list of them, `figure_list`. Slow: a raster copy of print quality
-    takes a quarter of a second of each figure.
+    takes a quarter of a second of each figure; several processes draw where figures are many.
 
     Parameters
     ----------
@@ -145,14 +157,16 @@ def publish_all(
     more : sequence    Rows of the list for figures that are not of the register, with columns of `figure_list`.
     """
     made = describe(source) if made is None else made
-    paths: list[Path] = []
+    orders = []
     for style in styles:
         full = style in {"book", "page", "grey"}
-        for each in made:
-            if isinstance(each, Spec) and (not names or each.name in names):
-                drawn = each.draw(style)
-                wanted = FORMATS if style == "book" else ("pdf", "svg", "png") if full else ("svg", "png")
-                paths += save(drawn, folder / style, name=publisher_name(drawn, study), formats=wanted, dpi=0)
+        wanted = FORMATS if style == "book" else ("pdf", "svg", "png") if full else ("svg", "png")
+        orders += [
+            Order(each, folder / style, style, publisher_name(each, study), wanted, dpi=0)
+            for each in made
+            if isinstance(each, Spec) and (not names or each.name in names)
+        ]
+    paths = print_all(orders)
     target = folder / "figures.csv"
     listed = figure_list(made, study, called_out or {})
     if more:

@@ -13,7 +13,7 @@ from fieldwork.figures.spec import Figure, encoded
 from fieldwork.figures.style import STYLES
 from fieldwork.provenance import write_whole
 
-__all__ = ["FORMATS", "publisher_name", "save"]
+__all__ = ["FORMATS", "SCREEN", "publisher_name", "save"]
 
 FORMATS = ("svg", "pdf", "png", "csv", "txt", "json")
 SCREEN = 150  # dots per inch of the raster copy beside the pages; a publisher gets that of the style, 600 for the book

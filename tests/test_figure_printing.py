@@ -1,0 +1,104 @@
+"""Figures drawn by several processes: the same files, whoever drew what and whatever became of the others."""
+
+import os
+import signal
+
+import pytest
+
+from fieldwork.figures import allowed, printing
+from fieldwork.figures.printing import Order, print_all
+from fieldwork.study import Study
+from tests.browser import report
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "instruments").mkdir()
+    (folder / "study.toml").write_text(report._study(report.QUAIE))
+    (folder / "instruments" / "instrument.toml").write_text(report._instrument(report.QUAIE))
+    study = Study.open(folder)
+    return allowed(report.estimates(report.QUAIE, measures=("prep", "conf")), study.instrument(), study)
+
+
+@pytest.fixture(scope="module")
+def orders(shown):
+    def of(folder):
+        return [Order(spec, folder, name=f"{k}", formats=_FORMATS) for k, spec in enumerate(shown.figures)]
+
+    return of
+
+
+_FORMATS = ("svg", "pdf", "png", "csv")
+
+
+def files(paths):
+    return [(path.name, path.read_bytes()) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def alone(orders, tmp_path_factory):
+    return files(print_all(orders(tmp_path_factory.mktemp("alone")), presses=1))
+
+
+def held_back(monkeypatch, by):
+    """Have this process draw nothing before another one has drawn something, and count what each draws."""
+    drawn = {"here": 0, "there": 0}
+    take, fill = printing._Press.take, Order.fill
+
+    def taken(press, filled, *, wait):
+        before = len(filled)
+        by(press)
+        back = take(press, filled, wait=wait or not drawn["there"])
+        drawn["there"] += len(filled) - before
+        return back
+
+    def here(order):
+        drawn["here"] += 1
+        return fill(order)
+
+    monkeypatch.setattr(printing._Press, "take", taken)
+    monkeypatch.setattr(Order, "fill", here)
+    return drawn
+
+
+def test_another_process_writes_the_same_bytes_and_paths_come_in_the_order_given(orders, alone, tmp_path, monkeypatch):
+    drawn = held_back(monkeypatch, lambda _: None)
+    assert files(print_all(orders(tmp_path), presses=2)) == alone
+    assert drawn["there"] >= 1
+    assert drawn["here"] + drawn["there"] == len(alone) // len(_FORMATS)
+
+
+def test_what_a_process_that_died_did_not_draw_is_drawn_here(orders, alone, tmp_path, monkeypatch, caplog):
+    drawn = held_back(monkeypatch, lambda press: press.held and os.kill(press._process.pid, signal.SIGKILL))
+    assert files(print_all(orders(tmp_path), presses=2)) == alone
+    assert drawn == {"here": len(alone) // len(_FORMATS), "there": 0}
+    assert "has gone" in caplog.text
+
+
+def test_what_cannot_be_drawn_raises_here_what_it_raises(shown, tmp_path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(FileExistsError, match="taken"):
+        print_all([Order(shown.figures[0], tmp_path / "taken"), Order(shown.figures[1], tmp_path / "taken")], presses=2)
+
+
+def test_a_wave_says_which_figures_it_does_not_allow(shown):
+    assert [each.name for each in shown.figures] == [
+        "gradient",
+        "gradient_prep",
+        "forest_conf",
+        "forest_prep",
+        "dumbbell",
+        "spread",
+    ]
+    reasons = shown.missing.set_index("title")["reason"]
+    assert reasons.index.is_unique
+    assert (reasons.str.len() > 0).all()
+    assert not set(reasons.index) & {each.title for each in shown.figures}
+
+
+def test_few_figures_are_drawn_by_one_process_and_many_by_no_more_than_there_are_processors(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    assert [printing.presses_for(n) for n in (0, 7, 16, 800)] == [1, 1, 2, 3]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert printing.presses_for(800) == 1
