@@ -110,15 +110,14 @@ def test_all_rows_are_what_cleaning_without_exclusions_makes(wave):
     turned = responses.copy()
     turned.loc[3, "conf"] = 1 + turned.loc[3, "conf"] % 5
     turned.loc[4, "resp_id"] = "nobody"
-    for accepted, replaced in ((responses, []), (turned, [turned.loc[3, "resp_id"], "nobody"])):
-        samples = samples_of((study, instrument, accepted, missing))
-        assert samples.replaced.tolist() == replaced
-        data, lines = samples.everybody()
-        pd.testing.assert_frame_equal(data, whole.responses)
-        counted = Samples.of(study, instrument, whole.responses, [whole.missing], samples.declaration, 1).missing
-        columns = ["resp_id", "item", "reason"]
-        pairs = [set(each[columns].astype(str).itertuples(index=False)) for each in (lines, counted)]
-        assert pairs[0] == pairs[1]
+    samples = samples_of((study, instrument, turned, missing))
+    assert samples.replaced.tolist() == [responses.loc[3, "resp_id"], "nobody"]
+    data, lines = samples.everybody()
+    pd.testing.assert_frame_equal(data, whole.responses)
+    counted = Samples.of(study, relaxed(instrument), whole.responses, [whole.missing], samples.declaration, 1).missing
+    columns = ["resp_id", "item", "reason"]
+    pairs = [set(each[columns].astype(str).itertuples(index=False)) for each in (lines, counted)]
+    assert pairs[0] == pairs[1]
 
 
 ITEMS = ("conf", "prep", "stage_fn")
@@ -295,12 +294,13 @@ def brief(samples):
     return replace(samples, declaration=Declaration.model_validate({"choices": choices}))
 
 
-def test_a_design_is_made_once_and_dropped_before_the_next(universe, monkeypatch):
-    """However many specifications there are: one design, and one completed sample of it, at a time."""
-    limited, samples, _ = universe
-    samples = replace(samples, declaration=Declaration(replicates=400, crossing="pairs"))
+def test_a_design_is_made_once_and_dropped_before_the_next(wave, register, monkeypatch):
+    """However many specifications there are: one design, and one completed sample of it, at a time; no construct twice."""
+    samples = samples_of(wave, imputations=2)
+    only = {"H4", "H9"}  # of the gradient, and of the gradient and blockers
+    claims = tuple(c.model_copy(update={"awaits": "" if c.id in only else "later"}) for c in register.claims)
     weights: list[weakref.ref[np.ndarray]] = []
-    tables: list[weakref.ref[pd.DataFrame]] = []
+    tables: list[tuple[weakref.ref[pd.DataFrame], str, object]] = []
     made: list[tuple[str, str, int]] = []
 
     def alive(refs):
@@ -314,20 +314,30 @@ def test_a_design_is_made_once_and_dropped_before_the_next(universe, monkeypatch
         made.append((specification.weights, specification.exclusions, len(responses)))
         return found
 
-    def estimate(_, design, *__):
-        tables.append(weakref.ref(design.responses))
-        assert alive(tables) <= 1 + (design.replicates < 400)
-        return judging._refused([part for claim in limited.claims for part in claim.judged], "not estimated here")
+    def construct(name):
+        def estimate(_, design, *__):
+            assert not any((ref() is design.responses, *said) == (True, name, design.stage) for ref, *said in tables)
+            tables.append((weakref.ref(design.responses), name, design.stage))
+            assert alive([ref for ref, *_ in tables]) <= 1 + (design.replicates < 400)
+            parts = [part for claim in claims for part in claim.judged if part.construct_ == name]
+            return judging._refused(parts, "not estimated here")
+
+        return estimate
 
     monkeypatch.setattr(Samples, "_design", design)
-    monkeypatch.setitem(judging.CONSTRUCTS, "adoption_gradient", estimate)
-    found = explore(limited, samples, Survey(), Policy(), wave="2026Q1")
+    for name in ("adoption_gradient", "blockers"):
+        monkeypatch.setitem(judging.CONSTRUCTS, name, construct(name))
+    found = explore(replace(register, claims=claims), samples, Survey(), Policy(), wave="2026Q1")
     assert found.table["reason"].str.endswith("not estimated here").all()
-    assert len(made) == len(set(made)) > 4
-    assert len({id(ref) for ref in tables}) > len(made)
-    assert alive(tables) == alive(weights) == 1  # the samples hold the last
+    assert set(found.applies) == only
+    # As accepted, without weights, with all rows, and the complete cases of either claim.
+    assert len(made) == 5
+    assert len({each[:2] for each in made}) == 3
+    refs = [ref for ref, *_ in tables]
+    assert len(refs) > len(made)
+    assert alive(refs) == alive(weights) <= 1  # the samples hold the last, if any
     samples._held = None
-    assert alive(tables) == alive(weights) == 0
+    assert alive(refs) == alive(weights) == 0
 
 
 def test_the_gate_of_the_main_analysis_is_asked(universe):

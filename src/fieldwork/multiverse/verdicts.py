@@ -172,6 +172,7 @@ def _applies(claim: Claim, samples: Samples) -> frozenset[str]:
 
 Group = tuple[str, ...]  # the constructs that a claim rests on
 Job = tuple[Group, Specification]
+Said = dict[tuple[str, Specification], Estimates]  # what constructs say of one design
 
 
 @dataclass(slots=True)
@@ -233,11 +234,12 @@ class _Estimator:
         try:
             for design in self.samples.designs(specification, self._items(group)):
                 left: dict[Job, list[Job]] = {}
+                said: Said = {}
                 for job in jobs:
                     if job not in refused:
                         left.setdefault((job[0], _sample_of(job[1])), []).append(job)
                 for (each, plain), same in left.items():
-                    self._estimated(each, plain, same, design, made, refused)
+                    self._estimated(each, plain, same, design, said, made, refused)
                     if (each, plain) not in counted:
                         self._count(each, plain, design)
                         counted.add((each, plain))
@@ -259,13 +261,14 @@ class _Estimator:
         plain: Specification,
         jobs: Sequence[Job],
         design: SurveyDesign,
+        said: Said,
         made: Mapping[Job, list[Estimates]],
         refused: dict[Job, str],
     ) -> None:
-        """Estimate a group in one design by the cell table, and what is asked of it by each lens."""
+        """Estimate a group in one design by the cell table, and what is asked of it by each lens; `said` is filled."""
         parts = self._parts_of(group)
         try:
-            cells = self._whole(group, plain, design)
+            cells = self._whole(group, plain, design, said)
         except (DesignError, ConvergenceError, DataError) as error:
             refused |= {job: _told(error) for job in jobs}
             self._main = self._main if plain.departures else None
@@ -301,14 +304,17 @@ class _Estimator:
     def _parts_of(self, group: Group) -> list[Part]:
         return [part for claim in self.claims if _constructs(claim) == group for part in claim.parts]
 
-    def _whole(self, group: Group, plain: Specification, design: SurveyDesign) -> Estimates:
-        """Return everything that the constructs of a group say in the cell table."""
+    def _whole(self, group: Group, plain: Specification, design: SurveyDesign, said: Said) -> Estimates:
+        """Return everything that the constructs of a group say in the cell table; `said` holds those that were asked before."""
         instrument = self._instrument(plain)
         lean = plain.departures > 0
         register = self.register.only(*(claim.id for claim in self.claims)) if lean else self.register
         stage = instrument.keys.stage
         design = replace(design, stage=axis(instrument, stage) if stage else None)
-        found = Estimates.joined([CONSTRUCTS[name](instrument, design, register, lean) for name in group])
+        for name in group:
+            if (name, plain) not in said:
+                said[name, plain] = CONSTRUCTS[name](instrument, design, register, lean)
+        found = Estimates.joined([said[name, plain] for name in group])
         return _each_once(self._renamed(found) if plain.stage == "organisation" else found)
 
     def _instrument(self, specification: Specification) -> Instrument:
