@@ -57,6 +57,7 @@ def test_what_is_drawn_is_what_is_held(both, monkeypatch):
 @pytest.mark.parametrize("at_once", [1, 1 << 25])
 def test_products_and_sums_are_those_of_the_array(both, at_once, monkeypatch):
     monkeypatch.setattr(module, "_SUMS", at_once)
+    monkeypatch.setattr(module, "_ENTRIES", at_once)
     held, drawn = both
     rng = np.random.default_rng(5)
     values = rng.normal(size=(300, 3)) * (rng.uniform(size=(300, 3)) < 0.5)

@@ -25,9 +25,10 @@ from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.influence_model import (
     bradley_terry,
     point_shares,
+    round_robin,
     shrink_effects,
-    social_relations,
     target_effects,
+    variance_components,
 )
 from fieldwork.statistics.layers import Layers, LayerWeights, layer_weights, spans
 from fieldwork.statistics.ranks import rank_sets
@@ -618,12 +619,12 @@ def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.
     if design.has_organisations:
         for home, ratings in group_ratings(battery, values, design.cluster, holder):
             try:
-                fit = social_relations([ratings])
+                fit = round_robin(ratings)
+                components.append(variance_components(fit))
             except DesignError:  # too sparse to tell actors from partners; counted by its absence in the base
                 continue
             homes.append(home)
-            components.append(fit.by_group[0])
-            expected.append(fit.groups[0].expectation[1])
+            expected.append(fit.expectation[1])
             weight.append(len(ratings) - 1.0)
             people += len(ratings)
     if len(homes) < MINIMUM_CLUSTERS:

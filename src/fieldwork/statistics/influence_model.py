@@ -43,6 +43,7 @@ __all__ = [
     "shrink_effects",
     "social_relations",
     "target_effects",
+    "variance_components",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -247,7 +248,7 @@ def social_relations(groups: Sequence[npt.ArrayLike]) -> SocialRelations:
             got="none",
             hint="report influence by `target_effects`",
         )
-    by_group = np.array([_components(fit) for fit in fits])
+    by_group = np.array([variance_components(fit) for fit in fits])
     weight = np.array([len(fit.actor) - 1.0 for fit in fits])
     weight /= weight.sum()
     estimate = weight @ by_group
@@ -287,7 +288,13 @@ def social_relations(groups: Sequence[npt.ArrayLike]) -> SocialRelations:
     )
 
 
-def _components(fit: RoundRobin) -> Floats:
+def variance_components(fit: RoundRobin) -> Floats:
+    """Solve expected = observed sums for the five `COMPONENTS` of one group (5,): see `social_relations`.
+
+    >>> ratings = np.arange(36.0).reshape(6, 6) % 5
+    >>> bool((variance_components(round_robin(ratings)) == social_relations([ratings]).by_group[0]).all())
+    True
+    """
     if np.linalg.cond(fit.expectation) > 1e10:
         raise DesignError(
             "the ratings given do not tell the five components apart",

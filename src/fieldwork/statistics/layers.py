@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 22  # weights held at a time, 32 MB
+_ENTRIES = 1 << 24  # values multiplied at a time: each takes some hundred bytes on its way
 _SUMS = 1 << 25  # replicated sums held at a time, 256 MB
 
 
@@ -102,9 +103,13 @@ class Layers:
             return self._product(values.row.astype(np.int64), values.col.astype(np.int64), values.data, values.shape[1])
         right = np.asarray(values, dtype=np.float64)
         columns = right.reshape(len(right), -1)
-        row, column = np.nonzero(columns)
-        found = self._product(row.astype(np.int64), column.astype(np.int64), columns[row, column], columns.shape[1])
-        return found.reshape(len(self), *right.shape[1:])
+        step = max(1, _ENTRIES // max(len(columns), 1))
+        found = [np.empty((len(self), 0))]
+        for low in range(0, columns.shape[1], step):
+            part = columns[:, low : low + step]
+            row, column = np.nonzero(part)
+            found.append(self._product(row.astype(np.int64), column.astype(np.int64), part[row, column], part.shape[1]))
+        return np.concatenate(found, axis=1).reshape(len(self), *right.shape[1:])
 
     def _product(self, row: Ints, column: Ints, amount: Floats, columns: int) -> Floats:
         amount = self.weight[row] * amount
