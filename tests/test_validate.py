@@ -184,6 +184,21 @@ def test_no_response_at_all_is_refused(cleaned):
     assert "quarantine" in caught.value.hint
 
 
+def test_missing_answers_that_come_in_parts_are_the_same(cleaned):
+    whole = non_response(cleaned.responses, cleaned.missing, INSTRUMENT)
+    calls = []
+
+    def parts():
+        calls.append(1)
+        return (cleaned.missing.iloc[low : low + 37] for low in range(0, len(cleaned.missing), 37))
+
+    assert len(cleaned.missing) > 100
+    pd.testing.assert_frame_equal(non_response(cleaned.responses, parts, INSTRUMENT), whole)
+    one, other = (validate(cleaned.responses, each, INSTRUMENT) for each in (cleaned.missing, parts))
+    pd.testing.assert_frame_equal(other.results, one.results)
+    assert len(calls) == 2
+
+
 def test_non_response_tells_what_was_not_put_from_what_was_not_answered(cleaned):
     lacking = non_response(cleaned.responses, cleaned.missing, INSTRUMENT)
     role = cleaned.responses["role"]

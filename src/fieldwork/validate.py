@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,9 @@ SMALLEST_BASE = 10
 
 _ERROR, _WARNING = "critical", "warning"  # severities as great-expectations calls them
 _NOT_PUT = (NOT_SHOWN, ROUTED_OUT, NOT_DELIVERED)
+Missing = (
+    pd.DataFrame | Callable[[], Iterable[pd.DataFrame]]
+)  # the table of unanswered items, or its parts each time anew
 _NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
 _SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
 _PART = 16  # expectations checked at a time
@@ -318,26 +321,26 @@ def _unanswered(item: Item) -> str:
     return f"{item.name}: no answer"
 
 
-def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> pd.DataFrame:
+def non_response(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> pd.DataFrame:
     """Tell for each respondent and item whether the item was left without an answer.
 
     1: put and not answered (blank, refused, don't know); 0: answered; missing: not put, not delivered, not applicable,
     blank in an item put to a random part, or in a module other than the core of which the respondent answered nothing.
-    One Int8 column per survey item, rows as in `responses`.
+    One Int8 column per survey item, rows as in `responses`. `missing` may come in parts, of which memory holds one.
     """
     weight = instrument.keys.weight
     names = [item.name for item in instrument.items if item.kind in _SURVEY_ITEMS and item.name != weight]
     places, respondents = pd.factorize(responses[instrument.keys.respondent], use_na_sentinel=False)
-    seen, without = pd.factorize(missing["resp_id"])
-    row = pd.Index(respondents).get_indexer(without)[seen]
-    column = pd.Index(names).get_indexer(pd.Index(missing["item"].astype("str")))
-    known = (row >= 0) & (column >= 0)
-    reason = missing["reason"].astype("str")
-    sampled = [item.name for item in instrument.items if item.sampled]
-    not_put = reason.isin(_NOT_A_REFUSAL) | (missing["item"].astype("str").isin(sampled) & (reason == "blank"))
-    state = np.where(not_put, -1, 1)[known]
+    people, sampled = pd.Index(respondents), [item.name for item in instrument.items if item.sampled]
     by_respondent = np.zeros((len(respondents), len(names)), dtype="int8")
-    by_respondent[row[known], column[known]] = state
+    for part in [missing] if isinstance(missing, pd.DataFrame) else missing():
+        seen, without = pd.factorize(part["resp_id"])
+        row = people.get_indexer(without)[seen]
+        item, reason = part["item"].astype("str"), part["reason"].astype("str")
+        column = pd.Index(names).get_indexer(pd.Index(item))
+        known = (row >= 0) & (column >= 0)
+        not_put = reason.isin(_NOT_A_REFUSAL) | (item.isin(sampled) & (reason == "blank"))
+        by_respondent[row[known], column[known]] = np.where(not_put, -1, 1)[known]
     lacking = by_respondent[places]
     modules = np.array([instrument.item(name).module for name in names], dtype=object)
     for module in set(modules) - {"core"}:
@@ -353,12 +356,12 @@ def non_response(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Ins
     )
 
 
-def validate(responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument) -> Validation:
+def validate(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> Validation:
     """Hold the responses of a wave against every expectation that the instrument implies.
 
     Parameters
     ----------
-    responses, missing : pd.DataFrame    As `clean.Cleaned` has them.
+    responses, missing : pd.DataFrame    As `clean.Cleaned` has them; `missing` also as a function that yields it in parts.
     instrument : Instrument              Settled for the wave.
 
     Raises DataError when there is no response, when an expectation did not reach the suite, or when one could not be
@@ -538,7 +541,7 @@ def data_quality(
     validation: Validation,
     flow: Mapping[str, Any],
     responses: pd.DataFrame,
-    missing: pd.DataFrame,
+    missing: Missing,
     instrument: Instrument,
 ) -> dict[str, Any]:
     """Return the facts of the data-quality page: flow, flags, item non-response by role, and the suite.
@@ -600,9 +603,7 @@ def non_response_table(facts: Mapping[str, Any], instrument: Instrument, *, at_l
     return table.rename(index=labels, columns={"": "all"}).rename_axis(columns="").astype("object").fillna("")
 
 
-def _nonresponse_by_role(
-    responses: pd.DataFrame, missing: pd.DataFrame, instrument: Instrument
-) -> list[dict[str, object]]:
+def _nonresponse_by_role(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> list[dict[str, object]]:
     lacking = non_response(responses, missing, instrument)
     role = responses[instrument.keys.role] if instrument.keys.role else None
     facts: list[dict[str, object]] = []
