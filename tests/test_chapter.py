@@ -73,6 +73,8 @@ def test_a_table_comes_back_part_by_part(study):
     parts = list(chapter.read_parts("01_clean"))
     assert [len(part) for part in parts] == [2, 1]
     pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), frame())
+    again = chapter.parts("01_clean")
+    assert [[len(part) for part in again()] for _ in range(2)] == [[2, 1], [2, 1]]
     chapter.path("01_clean.parquet").write_bytes(b"PAR1, and then nothing")
     with pytest.raises(DataError):
         next(chapter.read_parts("01_clean"))

@@ -173,6 +173,10 @@ class Chapter:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(path, error) from error
 
+    def parts(self, name: str, *, folder: Folder = "processed") -> Callable[[], Iterator[pd.DataFrame]]:
+        """Return a function that reads a table in parts, `read_parts`, each time anew."""
+        return lambda: self.read_parts(name, folder=folder)
+
     def internal(self, *chapters: str) -> Internal:
         """Read the estimates, draws and bases of several chapters as one; RunError when one has not been run."""
         parts = [
