@@ -7,17 +7,13 @@ import pytest
 
 from fieldwork.figures import allowed, printing
 from fieldwork.figures.printing import Order, print_all
-from fieldwork.study import Study
 from tests.browser import report
+from tests.toys import ALLOWED
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "instruments").mkdir()
-    (folder / "study.toml").write_text(report._study(report.QUAIE))
-    (folder / "instruments" / "instrument.toml").write_text(report._instrument(report.QUAIE))
-    study = Study.open(folder)
+    study = report.study_in(tmp_path_factory.mktemp("study"), report.QUAIE)
     return allowed(report.estimates(report.QUAIE, measures=("prep", "conf")), study.instrument(), study)
 
 
@@ -83,14 +79,7 @@ def test_what_cannot_be_drawn_raises_here_what_it_raises(shown, tmp_path):
 
 
 def test_a_wave_says_which_figures_it_does_not_allow(shown):
-    assert [each.name for each in shown.figures] == [
-        "gradient",
-        "gradient_prep",
-        "forest_conf",
-        "forest_prep",
-        "dumbbell",
-        "spread",
-    ]
+    assert [each.name for each in shown.figures] == ALLOWED
     reasons = shown.missing.set_index("title")["reason"]
     assert reasons.index.is_unique
     assert (reasons.str.len() > 0).all()

@@ -19,7 +19,7 @@ from fieldwork.errors import DataError
 from fieldwork.figures import FORMATS, Figure, draw_all, gradient, save, spread
 from fieldwork.figures.style import INK, WIDTH, house
 from fieldwork.schema import ESTIMATES, frame
-from fieldwork.study import Study
+from tests.toys import ALLOWED
 
 report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" / "report.py")))
 
@@ -44,14 +44,7 @@ WORLDS = {
 
 @pytest.fixture(scope="module")
 def instruments(tmp_path_factory):
-    made = {}
-    for name, world in WORLDS.items():
-        folder = tmp_path_factory.mktemp("study")
-        (folder / "instruments").mkdir()
-        (folder / "study.toml").write_text(report._study(world))
-        (folder / "instruments" / "instrument.toml").write_text(report._instrument(world))
-        made[name] = Study.open(folder)
-    return made
+    return {name: report.study_in(tmp_path_factory.mktemp("study"), world) for name, world in WORLDS.items()}
 
 
 def drawn(name, instruments, measure="conf"):
@@ -250,14 +243,7 @@ def test_a_measure_without_role_means_is_refused_by_name(instruments):
 def test_draw_all_gives_what_the_estimates_allow_in_the_order_of_the_book(instruments):
     study = instruments["quaie"]
     table = report.estimates(WORLDS["quaie"], measures=("prep", "conf"))
-    assert [figure.name for figure in draw_all(table, study.instrument(), study)] == [
-        "gradient",
-        "gradient_prep",
-        "forest_conf",
-        "forest_prep",
-        "dumbbell",
-        "spread",
-    ]
+    assert [figure.name for figure in draw_all(table, study.instrument(), study)] == ALLOWED
     assert draw_all(frame([], ESTIMATES), study.instrument(), study) == []
 
 

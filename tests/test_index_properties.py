@@ -844,6 +844,7 @@ NOT_INDICES = {
     "maximise": "the optimiser behind every fit: tests/test_ordinal_mixed.py",
     "maximise_crossed": "the optimiser behind every fit: tests/test_ordinal_crossed.py",
     "ordered_answer": "reads a column: tests/test_ordinal_formula.py",
+    "movable": "counts units: tests/test_many_organisations.py",
     "predictors_of": "reads new data: tests/test_ordinal_formula.py",
     "read_formula": "reads a formula: tests/test_ordinal_formula.py",
     "reference_grid": "crosses factors: tests/test_ordinal_means.py",

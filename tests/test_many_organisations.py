@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fieldwork.constructs import readiness
 from fieldwork.statistics import agreement, exchange, multiresponse, prototypes
+from fieldwork.statistics import cluster_variance as module
 from fieldwork.statistics.cluster_variance import cluster_variance
-from fieldwork.statistics.exchange import exchanged_sums
+from fieldwork.statistics.exchange import exchanged_sums, movable
 from fieldwork.statistics.layers import Layers, layer_weights
 from fieldwork.statistics.multiresponse import permutation_test
 from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times
@@ -206,7 +207,35 @@ def test_regressions_of_many_are_right_to_first_order(layers, kind):
     assert (np.sqrt((lost**2).mean(axis=0)) < 0.06 * error.std(axis=0)).all()
 
 
-def test_variance_components_by_unit_are_those_by_respondent():
+def test_few_organisations_of_a_large_study_are_not_taken_to_first_order(layers):
+    """A comparison of 100 respondents has its exact layers, however many organisations the study has."""
+    rng = np.random.default_rng(12)
+    few = np.flatnonzero(np.arange(12000) % 120 == 0)
+    X, y = np.column_stack([np.ones(100), rng.integers(0, 2, 100)]), rng.normal(size=100)
+    assert layers[0].first_order
+    assert not layers[0][:, few].first_order
+    drawn, held = (least_squares(X, y, each[:, few]).coefficients for each in layers)
+    assert drawn == pytest.approx(held, rel=1e-9)
+
+
+def test_the_limit_counts_those_who_can_move_alone(monkeypatch):
+    """Of 60 respondents 8 have a colleague of another role: the limit of so few is not normal, so all deals are drawn."""
+    home = np.r_[np.arange(4).repeat(2), np.arange(4, 56)]
+    role = np.r_[np.tile([0, 1], 4), np.zeros(52, int)]
+    assert movable(role, home) == 8
+    assert movable(np.zeros(60, int), home) == 0
+    monkeypatch.setattr(multiresponse, "MANY", 8)
+    monkeypatch.setattr(multiresponse, "exchanged_sums", None)
+    ticks = np.random.default_rng(13).integers(0, 2, (60, 3))
+    test = permutation_test(ticks, role, cluster=home, permutations=50, exact_limit=1)
+    assert test.arrangements == 50
+    monkeypatch.setattr(multiresponse, "MANY", 7)
+    with pytest.raises(TypeError):
+        permutation_test(ticks, role, cluster=home, permutations=50, exact_limit=1)
+
+
+def test_variance_components_by_unit_are_those_by_respondent(monkeypatch):
+    monkeypatch.setattr(module, "MANY_UNITS", 0)
     rng = np.random.default_rng(9)
     cluster = np.sort(rng.integers(0, 200, 900))
     cluster = np.unique(cluster, return_inverse=True)[1]

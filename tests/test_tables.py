@@ -34,11 +34,7 @@ report = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "browser" 
 
 @pytest.fixture(scope="module")
 def instrument(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "instruments").mkdir()
-    (folder / "study.toml").write_text(report._study(report.QUAIE))
-    (folder / "instruments" / "instrument.toml").write_text(report._instrument(report.QUAIE))
-    return Study.open(folder).instrument()
+    return report.study_in(tmp_path_factory.mktemp("study"), report.QUAIE).instrument()
 
 
 def row(**fields):

@@ -1,5 +1,8 @@
 """Small instruments as text, for tests of constructs: who answered, in which role, and what a test adds."""
 
+ALLOWED = ["gradient", "gradient_prep", "forest_conf", "forest_prep", "dumbbell", "spread"]
+"""Figures that estimates of `prep` and `conf` alone allow, in the order of the book."""
+
 FIVE = """
 [scales.five]
 points = [

@@ -42,9 +42,9 @@ SMALLEST_BASE = 10
 
 _ERROR, _WARNING = "critical", "warning"  # severities as great-expectations calls them
 _NOT_PUT = (NOT_SHOWN, ROUTED_OUT, NOT_DELIVERED)
-Missing = (
-    pd.DataFrame | Callable[[], Iterable[pd.DataFrame]]
-)  # the table of unanswered items, or its parts each time anew
+Missing = pd.DataFrame | Callable[[], Iterable[pd.DataFrame]]
+"""The table of unanswered items, or a function that yields its parts each time anew."""
+
 _NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
 _SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
 _PART = 16  # expectations checked at a time

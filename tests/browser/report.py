@@ -77,10 +77,9 @@ def make(folder: Path, world: World) -> Path:
     """Write the study folder of a world and return it."""
     reports = folder / "reports" / world.wave
     processed = folder / "data" / "processed" / world.wave
-    for place in (reports / "chapters", processed, folder / "instruments"):
+    for place in (reports / "chapters", processed):
         place.mkdir(parents=True)
-    _write(folder / "study.toml", _study(world))
-    _write(folder / "instruments" / "instrument.toml", _instrument(world))
+    study_in(folder, world)
     study = Study.open(folder)
     table = estimates(world)
     table.to_parquet(reports / "estimates.parquet")
@@ -316,6 +315,14 @@ def notebook(world: World) -> nbformat.NotebookNode:
     for number, cell in enumerate(cells):
         cell["id"] = f"c{number}"
     return v4.new_notebook(cells=cells)
+
+
+def study_in(folder: Path, world: World) -> Study:
+    """Write settings and instrument of a world into a folder, and open the study."""
+    (folder / "instruments").mkdir()
+    _write(folder / "study.toml", _study(world))
+    _write(folder / "instruments" / "instrument.toml", _instrument(world))
+    return Study.open(folder)
 
 
 def _study(world: World) -> str:

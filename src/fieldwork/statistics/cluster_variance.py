@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.layers import layer_weights
+from fieldwork.statistics.layers import MANY_UNITS, layer_weights
 from fieldwork.statistics.replicates import Draws
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def cluster_variance(
     y : (n,) answers. X : (n, p) predictors with the constant, of full rank. coefficients : (L, p) fits, layer 0 observed.
     weight : (n,) survey weights. cluster : (n,) 0 .. C - 1. multiplier : (L - 1, C).
     layer_factor, factor_cell : (L, G) raking factor of each cell in each layer, (n,) cell of each row; None for none. Where
-        clusters are gathered into variance units, every layer has the factors of the observed one: the forms are means, which
-        one set of weights estimates as well as another.
+        clusters are gathered into variance units and more than 1,000 are in the fit, every layer has the factors of the
+        observed one: the forms are means, which one set of weights estimates as well as another.
 
     Raises DesignError where no cluster has two members. References: Searle, Casella and McCulloch (1992), Variance
     Components, ch. 5; Gelman (2005), Annals of Statistics 33, 1-53, for a variance component as the spread of the levels
@@ -97,7 +97,7 @@ def cluster_variance(
             hint="what members share cannot be told from what they do not; report it as not assessable",
         )
     expected = _expectations(X, weight, starts)
-    if isinstance(multiplier, Draws) and multiplier.member is not None:
+    if isinstance(multiplier, Draws) and multiplier.member is not None and len(starts) > MANY_UNITS:
         forms = _by_unit(y, X, coefficients, weight, cluster, starts, multiplier)
         solved = np.linalg.solve(expected, forms.T)
         return ClusterVariance(solved[0], solved[1], pairs)

@@ -11,16 +11,31 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MANY", "exchanged_sums"]
+from fieldwork.statistics.replicates import distinct_rows
+
+__all__ = ["MANY", "exchanged_sums", "movable"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MANY = 5_000
-"""Units beyond which the normal limit takes the place of drawn arrangements."""
+"""Units that can move beyond which the normal limit takes the place of drawn arrangements."""
 
 _BLOCK = 4_000_000  # numbers held at a time
 _FEW = 100  # blocks that are gone through one by one
+
+
+def movable(label: npt.ArrayLike, block: npt.ArrayLike) -> int:
+    """Count the units whose block holds two labels or more: the others say nothing, however many they are.
+
+    >>> movable([0, 1, 0, 0, 2], [7, 7, 8, 8, 9])
+    2
+    """
+    own = distinct_rows(np.column_stack([np.asarray(block, dtype=np.int64), np.asarray(label, dtype=np.int64)]))[0][
+        :, 0
+    ]
+    home, number = np.unique(own, return_counts=True)
+    return int(np.isin(np.asarray(block), home[number > 1]).sum())
 
 
 def exchanged_sums(

@@ -18,10 +18,13 @@ from scipy import sparse
 
 from fieldwork.statistics.replicates import Draws, Multipliers, upper_sums
 
-__all__ = ["LayerWeights", "Layers", "as_layers", "by_layer", "grouped", "layer_weights", "spans"]
+__all__ = ["MANY_UNITS", "LayerWeights", "Layers", "as_layers", "by_layer", "grouped", "layer_weights", "spans"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+MANY_UNITS = 1_000
+"""Variance units beyond which what a replicate changes is taken to first order."""
 
 _BLOCK = 1 << 22  # weights held at a time, 32 MB
 _ENTRIES = 1 << 24  # values multiplied at a time: each takes some hundred bytes on its way
@@ -43,8 +46,7 @@ class Layers:
     factor : (1 + B, G) or None      Raking factor of each raking cell in each layer.
     cell : (n,) int or None          Raking cell of each column.
     power : int                      Power of the multiplier: 2 for a pair of respondents of one organisation.
-    gathered : bool                  Whether clusters are gathered into variance units: there are many, so that a replicate is
-                                     near enough to the observed layer for terms of first order to tell them apart.
+    gathered : bool                  Whether clusters are gathered into variance units.
     """
 
     draws: Draws
@@ -59,6 +61,15 @@ class Layers:
     def shape(self) -> tuple[int, int]:
         """Shape (1 + B, n) of the array that these weights stand for."""
         return 1 + self.draws.replicates, len(self.cluster)
+
+    @property
+    def first_order(self) -> bool:
+        """Whether more than 1,000 variance units carry the weights.
+
+        A replicate is then near enough to the observed layer for terms of first order to tell them apart. What few respondents
+        of a large study carry is worked out in every layer.
+        """
+        return self.gathered and len(np.unique(self.cluster)) > MANY_UNITS
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from fieldwork.errors import DesignError, listed
-from fieldwork.statistics.exchange import MANY, exchanged_sums
+from fieldwork.statistics.exchange import MANY, exchanged_sums, movable
 from fieldwork.statistics.proportion import korn_graubard
 
 __all__ = [
@@ -858,7 +858,7 @@ def permutation_test(
     exchange labels within their own organisation, so that what organisations share is held fixed, and an organisation of
     one label contributes nothing. When there are at most `exact_limit` distinct arrangements all are enumerated and p is
     exact; else p = (1 + number at least as large) / (1 + permutations), from a generator seeded with `seed`. Beyond 5,000
-    units the sums are drawn from the normal limit of the permutations (`exchange.exchanged_sums`).
+    units that can move the sums are drawn from the normal limit of the permutations (`exchange.exchanged_sums`).
 
     Parameters
     ----------
@@ -916,7 +916,7 @@ def permutation_test(
         return np.asarray(statistic(Tally(sums[..., :half], sums[..., half:], count)), dtype=np.float64)
 
     exact = total <= exact_limit
-    if not exact and len(label) > MANY:
+    if not exact and movable(label, block) > MANY:
         sums = exchanged_sums(
             np.eye(len(groups))[label], contents, block, permutations, np.random.Generator(np.random.PCG64(seed))
         )

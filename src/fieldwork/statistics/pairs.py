@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.layers import Layers, layer_weights
+from fieldwork.statistics.layers import LayerWeights, layer_weights
 from fieldwork.statistics.replicates import Draws, Multipliers, distinct_rows
 
 __all__ = ["GroupTotals", "PairSums", "group_totals", "pair_sums"]
@@ -93,20 +93,18 @@ class _Entries:
         value = np.vstack([ones, drawn])[:, self.cluster]
         return np.asarray(value if layer_factor is None else value * layer_factor[layers][:, self.cell])
 
-    def layers(self, draws: Draws, layer_factor: Floats | None) -> Layers:
+    def layers(self, draws: Draws, layer_factor: Floats | None) -> LayerWeights:
         """Return the same for multipliers that are not held."""
-        cell = None if layer_factor is None else self.cell
-        return Layers(draws.units, draws.places(self.cluster), np.ones(len(self.cluster)), layer_factor, cell)
+        return layer_weights(draws, self.cluster, None, layer_factor, self.cell)
 
-    def pairs(self, draws: Draws, layer_factor: Floats | None, first: Ints, second: Ints) -> Layers:
+    def pairs(self, draws: Draws, layer_factor: Floats | None, first: Ints, second: Ints) -> LayerWeights:
         """Return the product of the factors of two entries of one organisation, for multipliers that are not held."""
-        ones = np.ones(len(first))
         if layer_factor is None:
-            return Layers(draws.units, draws.places(self.cluster[first]), ones, power=2)
+            return layer_weights(draws, self.cluster[first], power=2)
         cells = layer_factor.shape[1]
         both, place = np.unique(self.cell[first] * cells + self.cell[second], return_inverse=True)
         factor = layer_factor[:, both // cells] * layer_factor[:, both % cells]
-        return Layers(draws.units, draws.places(self.cluster[first]), ones, factor, place.reshape(-1), power=2)
+        return layer_weights(draws, self.cluster[first], None, factor, place.reshape(-1), power=2)
 
 
 def _entries(vectors: Floats, group: Ints, cluster: Ints, weight: Floats, factor_cell: Ints | None) -> _Entries:

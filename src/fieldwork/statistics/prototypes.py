@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from fieldwork.statistics.exchange import MANY, exchanged_sums
+from fieldwork.statistics.exchange import MANY, exchanged_sums, movable
 from fieldwork.statistics.replicates import Floats, small_sample_factor
 
 __all__ = [
@@ -67,8 +67,9 @@ def no_difference_p(
 
     Statistic: sum_g W_g |m_g - m|^2, the weighted squared distances of the groups' mean vectors from the overall one. Weights
     stay with the places, vectors move; exact where the members of a stratum are exchangeable. p = (1 + draws as far) /
-    (1 + draws). Beyond 5,000 respondents the mean vectors are drawn from the normal limit (`exchange.exchanged_sums`). Strata
-    of one do not move and only add noise. Vectors in a stratum of all respondents are dealt out over all.
+    (1 + draws). Beyond 5,000 respondents who can move, the mean vectors are drawn from the normal limit
+    (`exchange.exchanged_sums`). Strata of one do not move and only add noise. Vectors in a stratum of all respondents are dealt
+    out over all.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def no_difference_p(
         return np.asarray(np.einsum("g,bg->b", mass, ((means[:, :-1] - means[:, -1:]) ** 2).sum(axis=2)))
 
     observed = float(between(z[None])[0])
-    if len(z) > MANY:
+    if movable(g, team) > MANY:
         means = exchanged_sums(share.T, z, team, draws, rng)
         apart = np.einsum("g,bg->b", mass, ((means[:, :-1] - means[:, -1:]) ** 2).sum(axis=2))
         return (1.0 + int(np.count_nonzero(apart >= observed * (1.0 - 1e-12)))) / (1.0 + draws)

@@ -95,7 +95,7 @@ def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | La
     """
     design, outcome, weights = _checked(X, y, weight, "least_squares")
     n, p = design.shape
-    if isinstance(weights, Layers) and weights.gathered:
+    if isinstance(weights, Layers) and weights.first_order:
         own = weights[0][:, None]
         curvature = -(own * design).T @ design
         first = np.asarray(np.linalg.solve(-curvature, (own * design).T @ outcome), dtype=np.float64)
@@ -182,8 +182,8 @@ def log_normal_times(
     Raises DesignError (times that contradict themselves, no time that ended, columns that depend on each other),
     ConvergenceError.
 
-    Layers of many clusters that are gathered into variance units are taken to first order (Binder 1983), here and in the other
-    two regressions.
+    Layers of clusters gathered into variance units, of which more than 1,000 carry the fit, are taken to first order (Binder
+    1983), here and in the other two regressions.
 
     References: Olsen, R. (1978), Econometrica 46, 1211-1215; Kalbfleisch and Prentice (2002), The Statistical Analysis of
     Failure Time Data, ch. 3. Equals R `survival::survreg(dist = "lognormal")`.
@@ -310,7 +310,7 @@ def _newton(
     Layers of many clusters are taken to first order, from the rows' slopes (n, p) that `scores` gives at that maximum.
     """
     first = _climb(evaluate, start[None, :], weights[:1], name)
-    if isinstance(weights, Layers) and weights.gathered:
+    if isinstance(weights, Layers) and weights.first_order:
         return _first_order(first[0], scores(first[0]), evaluate(first, weights[:1])[2][0], weights)
     out = np.empty((len(weights), len(start)))
     out[0] = first[0]
