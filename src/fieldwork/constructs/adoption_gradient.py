@@ -21,7 +21,15 @@ from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, inte
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard, replicate_places
-from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
+from fieldwork.statistics.replicates import (
+    Floats,
+    Ints,
+    distinct_rows,
+    infer,
+    replicated_totals,
+    small_sample_factor,
+    t_scale,
+)
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
 if TYPE_CHECKING:
@@ -613,13 +621,8 @@ def _adjusted(
             ledger.refuse(measure.name, statistic, unit, _thin(names, kept), n=int(used.sum()))
         return
     recoded = [np.searchsorted(levels, code) for levels, code in zip(kept, codes, strict=True)]
-    scores = np.asarray(measure.scores)
     totals = _totals(design, [code[used] for code in recoded] + [answer[used]], used)
-    cells, position = np.unique(totals.levels[:, :-1], axis=0, return_inverse=True)
-    gather = np.zeros((len(totals.levels), len(cells)))
-    gather[np.arange(len(totals.levels)), position.reshape(-1)] = 1.0
-    weight = totals.weight @ gather
-    total = (totals.weight * scores[totals.levels[:, -1]]) @ gather
+    cells, weight, total = totals.of_scores(measure.scores)
     try:
         fit = adjusted_effects(weight, total, [cells[:, j] for j in range(len(axes))], names)
     except DesignError as error:
@@ -630,7 +633,8 @@ def _adjusted(
     for j, (name, levels_of) in enumerate((("role", role), ("stage", organisation_stage))):
         code, levels = recoded[j][used], kept[j]
         n = np.bincount(code, minlength=len(levels))
-        clusters = np.array([len(np.unique(design.cluster[used][code == g])) for g in range(len(levels))])
+        pairs, _ = distinct_rows(np.column_stack([code, design.cluster[used]]))
+        clusters = np.bincount(pairs[:, 0], minlength=len(levels))
         labels = tuple(levels_of.labels[g] for g in levels)
         side = _side(
             ledger, measure.name, labels, fit.effects[j], n, clusters, f"{name}/adjusted", math.nan,

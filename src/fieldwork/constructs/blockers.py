@@ -70,13 +70,14 @@ _KEY = ["measure", "statistic", "role", "role_2", "stage", "segment", "item"]
 # What each part of `estimate` makes, by which a part is left out where only what claims read is asked for.
 _SHARES = frozenset({"prevalence", "at_cap_share"})
 _NUMBERS = frozenset({"mean_cited", "role_effective_number"})
-_CONTRASTS = frozenset({"risk_difference", "prevalence_ratio", "item_f", "profiles_f", "profiles_permutation"})
+_TESTS = frozenset({"item_f", "profiles_f", "profiles_permutation"})
+_CONTRASTS = frozenset({"risk_difference", "prevalence_ratio"})
 _QUOTIENTS = frozenset({"location_quotient"})
 _PROFILES = frozenset(
     f"{index}{part}" for index in ("dissimilarity", "jensen_shannon") for part in ("", "_excess", "_chance")
 )
 _WITHIN = frozenset({"jaccard_excess", "majority_share", "effective_number"})
-_ALL = _SHARES | _NUMBERS | _CONTRASTS | _QUOTIENTS | _PROFILES | _WITHIN | {TOGETHER}
+_ALL = _SHARES | _NUMBERS | _TESTS | _CONTRASTS | _QUOTIENTS | _PROFILES | _WITHIN | {TOGETHER}
 
 
 def estimate_for(
@@ -88,7 +89,8 @@ def estimate_for(
     ----------
     wanted : rows that claims read (`Register.wanted`). They name the items beyond the tagged ones, the
         roles that are to be taken together, and the roles and options of which `prevalence_max_other` is asked.
-    only_wanted : leave out the items, and the statistics of an item, of which no row is wanted.
+    only_wanted : leave out the items, and the statistics of an item, of which no row is wanted; and with the tests over all
+        roles the p-values beside differences and ratios, which no claim reads: it is judged on its own draws.
 
     A wave that asks no such item gives one row that says so, and a row for each wanted one that says why it is not there.
     """
@@ -203,8 +205,8 @@ def estimate(
 
 def _between_roles(ledger: Ledger, table: AnswerTable, wanted: Sequence[Wanted], read: frozenset[str]) -> None:
     """Add what sets roles side by side, as far as one of the statistics is read."""
+    tests = _grid(ledger, table) if read & _TESTS else _Tests({}, {}, 0)
     if read & _CONTRASTS:
-        tests = _grid(ledger, table)
         _contrasts(ledger, table, tests, [each.role for each in wanted if "+" in each.role])
     if read & _QUOTIENTS:
         quotients(ledger, table)

@@ -37,8 +37,18 @@ from fieldwork.statistics.replicates import Floats, Ints, infer
 if TYPE_CHECKING:
     from fieldwork.constructs.ledger import Ledger
 
-__all__ = ["Spreads", "estimate", "practice_segments", "spreads"]
+__all__ = ["STATISTICS", "Spreads", "estimate", "practice_segments", "spreads"]
 
+STATISTICS = {
+    "convergence": "log_ratio",
+    "convergence_slope": "log_ratio",
+    "convergence_beta": "index",
+    "convergence_beta_raw": "index",
+    "convergence_difference": "log_ratio",
+    "gap_change": "scale_point",
+    "rank_stability": "index",
+}
+"""What `estimate` makes, with its unit."""
 MINIMUM = 20  # respondents of a role in each wave, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations of a role in each wave, as the gate asks
 MINIMUM_PAIR = 10  # respondents of a role behind a gap between two, measures.md 2.8
@@ -181,15 +191,7 @@ def _left(found: Spreads) -> str:
 
 
 def _refuse_all(ledger: Ledger, name: str, reason: str) -> None:
-    for statistic, unit in (
-        ("convergence", "log_ratio"),
-        ("convergence_slope", "log_ratio"),
-        ("convergence_beta", "index"),
-        ("convergence_beta_raw", "index"),
-        ("convergence_difference", "log_ratio"),
-        ("gap_change", "scale_point"),
-        ("rank_stability", "index"),
-    ):
+    for statistic, unit in STATISTICS.items():
         ledger.refuse(name, statistic, unit, reason)
 
 

@@ -190,18 +190,18 @@ def _compare(design: SurveyDesign, question: Question, axes: Sequence[Axis], cod
     level = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
     y, cluster = values[used], design.cluster[used]
     constant, effects = _effects(design, y, level, used, [each.name for each in axes])
-    sides = [_spread_of(effect, code, cluster) for effect, code in zip(effects, level, strict=True)]
+    organisations = [_organisations(code, cluster) for code in level]
+    sides = [_spread_of(effect, counted) for effect, counted in zip(effects, organisations, strict=True)]
     variance = _shared(design, y, constant, effects, level, used)
     spreads = [side[0] for side in sides] + [float(np.sqrt(max(variance[0], 0.0)))]
     draws = np.column_stack([side[1] for side in sides] + [np.sqrt(np.maximum(variance[1:], 0.0))])
     counts = [np.bincount(code).min() for code in level]
-    organisations = [min(len(np.unique(cluster[code == g])) for g in range(code.max() + 1)) for code in level]
     return _Compared(
         np.array(spreads),
         draws,
         int(used.sum()),
-        len(np.unique(cluster)),
-        (int(min(counts)), int(min(organisations))),
+        design.clusters(used),
+        (int(min(counts)), int(min(counted.min() for counted in organisations))),
         tuple(
             each.labels[g]
             for each, code, levels in zip(axes, codes, kept, strict=True)
@@ -217,14 +217,19 @@ def _settled(
     while True:
         kept = []
         for code in codes:
-            pairs = distinct_rows(np.column_stack([code[used], design.cluster[used]]))[0]
             size = int(code.max(initial=-1)) + 1
             n = np.bincount(code[used], minlength=size)
-            kept.append(np.flatnonzero((n >= MINIMUM) & (np.bincount(pairs[:, 0], minlength=size) >= MINIMUM_CLUSTERS)))
+            enough = _organisations(code[used], design.cluster[used], size) >= MINIMUM_CLUSTERS
+            kept.append(np.flatnonzero((n >= MINIMUM) & enough))
         still = used & np.all([np.isin(code, levels) for code, levels in zip(codes, kept, strict=True)], axis=0)
         if still.sum() == used.sum():
             return used, kept
         used = still
+
+
+def _organisations(code: Ints, cluster: Ints, levels: int = 0) -> Ints:
+    """Count the organisations at each level of a classification, `levels` of them at least."""
+    return np.bincount(distinct_rows(np.column_stack([code, cluster]))[0][:, 0], minlength=levels)
 
 
 def _effects(
@@ -240,19 +245,14 @@ def _effects(
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
     )
-    cells, position = distinct_rows(totals.levels[:, :-1])
-    gather = np.zeros((len(totals.levels), len(cells)))
-    gather[np.arange(len(totals.levels)), position.reshape(-1)] = 1.0
-    weight = totals.weight @ gather
-    total = (totals.weight * answers[totals.levels[:, -1]]) @ gather
+    cells, weight, total = totals.of_scores(answers)
     effects = adjusted_effects(weight, total, [cells[:, j] for j in range(len(level))], names).effects
     fit = np.sum([effect[:, cells[:, j]] for j, effect in enumerate(effects)], axis=0)
     return (total.sum(axis=1) - (weight * fit).sum(axis=1)) / weight.sum(axis=1), effects
 
 
-def _spread_of(effect: Floats, code: Ints, cluster: Ints) -> tuple[float, Floats]:
-    """Corrected spread of a classification's effects, and its draws (B,)."""
-    clusters = np.array([len(np.unique(cluster[code == g])) for g in range(effect.shape[1])])
+def _spread_of(effect: Floats, clusters: Ints) -> tuple[float, Floats]:
+    """Corrected spread of a classification's effects (L, G) on so many organisations (G,), and its draws (B,)."""
     errors = (effect[1:] - effect[0]) * small_sample_factor(clusters)
     found = spread(effect[0], errors * t_scale(clusters), covariance=np.cov(errors, rowvar=False))
     return found.sd_corrected, found.sd_draws
@@ -267,7 +267,7 @@ def _shared(
     used: npt.NDArray[np.bool_],
 ) -> Floats:
     """Variance of what the members of an organisation share: estimate in row 0, then confidence draws."""
-    cluster = np.unique(design.cluster[used], return_inverse=True)[1].reshape(-1)
+    present, cluster = distinct_rows(design.cluster[used][:, None])
     members = np.bincount(cluster)
     if (members > 1).sum() < MINIMUM_SHARED:
         raise DesignError(
@@ -279,10 +279,10 @@ def _shared(
         )
     weight = design.weight[used]
     cell = None if design.factor_cell is None else design.factor_cell[used]
-    dummies = [np.eye(effect.shape[1])[code] for effect, code in zip(effects, level, strict=True)]
-    multiplier = design.multiplier[:, np.unique(design.cluster[used])]
+    multiplier = design.multiplier[:, present[:, 0]]
     # The last level of each is minus the sum of the others: the same fit in columns of full rank.
-    columns = [np.ones((len(y), 1)), *(each[:, :-1] - each[:, -1:] for each in dummies)]
+    contrasts = [np.vstack([np.eye(size), -np.ones(size)]) for size in (effect.shape[1] - 1 for effect in effects)]
+    columns = [np.ones((len(y), 1)), *(each[code] for each, code in zip(contrasts, level, strict=True))]
     coefficients = np.hstack([constant[:, None], *(effect[:, :-1] for effect in effects)])
     split = cluster_variance(
         y, np.hstack(columns), coefficients, weight, cluster, multiplier, design.layer_factor, cell

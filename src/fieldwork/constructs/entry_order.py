@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from fieldwork.constructs.ledger import Ledger
     from fieldwork.instrument import Instrument
 
-__all__ = ["Meetings", "estimate", "meetings"]
+__all__ = ["STATISTICS", "Meetings", "estimate", "meetings"]
 
 MINIMUM_INFORMANTS = 3  # executives of an organisation, measures.md section 2
 MINIMUM_ORGANISATIONS = 10  # that compare two roles, so that as many executives stand behind each side
+STATISTICS = {"precedence": "proportion", "precedence_strength": "log_ratio", "lag_median": "quarter"}
+"""What `estimate` makes, with its unit."""
 _QUARTER = re.compile(r"(\d{4})Q([1-4])")
 _FIRST, _TIED, _SECOND = 0, 1, 2  # who entered first
 
@@ -172,7 +174,6 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
     their executives had answered. Two roles are compared where ten organisations do.
     """
     design = ledger.design
-    units = {"precedence": "proportion", "precedence_strength": "log_ratio", "lag_median": "quarter"}
     reason = ""
     if not design.has_organisations:
         reason = "the survey names no organisations"
@@ -186,7 +187,7 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
             several = int((informants >= MINIMUM_INFORMANTS).sum())
             reason = wanted(MINIMUM_ORGANISATIONS, f"organisations with {MINIMUM_INFORMANTS} informants", several)
     if reason:
-        for statistic, unit in units.items():
+        for statistic, unit in STATISTICS.items():
             ledger.refuse(measure, statistic, unit, reason)
         return
     met = meetings(instrument, design, items)

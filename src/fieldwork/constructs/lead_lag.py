@@ -7,7 +7,7 @@ code: it is one of the constructs that the project exists for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,12 @@ FEW_ORGANISATIONS = 40  # below it replicates have too light a tail for joint se
 
 
 def estimate_for(
-    instrument: Instrument, design: SurveyDesign, earlier: Earlier | None = None, *, reference: str = ""
+    instrument: Instrument,
+    design: SurveyDesign,
+    earlier: Earlier | None = None,
+    *,
+    reference: str = "",
+    read: Collection[str] | None = None,
 ) -> Estimates:
     """Estimate the order of roles and what became of it over waves.
 
@@ -46,6 +51,7 @@ def estimate_for(
     Parameters
     ----------
     design : of the wave at work. earlier : earlier waves; None: there are none. reference : as in `role_shift.estimate_for`.
+    read : statistics that are read; what makes none of them is left out. None: all are.
 
     A role is ranked with 40 respondents from 5 organisations (measures.md 2.3).
     """
@@ -54,10 +60,13 @@ def estimate_for(
     waves = before.with_now(instrument, design)
     measure, layers_of, broken = _index(waves, reference)
     _ranks(ledger, waves[-1], measure, layers_of, broken)
-    family = instrument.slot("ent")
-    named = (family[0].family or family[0].name) if family else "ent"
-    entries = [item.name for item in family if item.kind == "date" and item.unit == "quarter"]
-    entry_order.estimate(ledger, instrument, named, entries)
+    if read is None or entry_order.STATISTICS.keys() & set(read):
+        family = instrument.slot("ent")
+        named = (family[0].family or family[0].name) if family else "ent"
+        entries = [item.name for item in family if item.kind == "date" and item.unit == "quarter"]
+        entry_order.estimate(ledger, instrument, named, entries)
+    if read is not None and not convergence.STATISTICS.keys() & set(read):
+        return ledger.table()
     measures: list[tuple[str, Callable[[RoleAnswers], Floats], str]] = [(measure, layers_of, broken)]
     measures += [
         (item.name, lambda answers: answers.mean, "")

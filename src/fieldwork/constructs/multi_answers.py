@@ -146,9 +146,13 @@ class AnswerTable:
         """Gather roles by place, over all stages."""
         rows = list(places)
         inside = np.isin(self.role, rows)
-        cluster = self.design.cluster
-        organisations = [len(np.unique(cluster[inside & asked])) for asked in self.answers.asked.T]
-        organisations.append(len(np.unique(cluster[inside & self.answers.any_asked])))
+        organisations: list[int] = []
+        before: Mask | None = None
+        for asked in (*self.answers.asked.T, self.answers.any_asked):
+            # Options are as a rule put to the same respondents, whose organisations are counted once.
+            alike = before is not None and np.array_equal(asked, before)
+            organisations.append(organisations[-1] if alike else self.design.clusters(inside & asked))
+            before = asked
         return Group(
             self.cited[:, rows].sum(axis=(1, 2)),
             self.base[:, rows].sum(axis=(1, 2)),

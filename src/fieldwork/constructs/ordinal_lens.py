@@ -57,7 +57,7 @@ class ModelLens:
     stage_n, stage_clusters : (S,)    The same of each stage.
     dropped : tuple of str            Roles and stages too thin to be in it.
     organisations : int               All organisations in the model. shared : int    Those with two informants or more.
-    proportional : ProportionalOdds or None    Whether one effect of each role serves every cut-point; None: not testable.
+    proportional : ProportionalOdds or None    Whether one effect of each role serves every cut-point; None: not tested.
     """
 
     roles: tuple[str, ...]
@@ -86,6 +86,7 @@ def model_lens(
     *,
     draws: int,
     scores: Sequence[float] | None = None,
+    proportional: bool = True,
 ) -> ModelLens:
     """Fit the model of one measure and draw from the distribution of what it says.
 
@@ -100,6 +101,7 @@ def model_lens(
     design : responses, weights, organisations. measure : the ordinal item.
     role : classification of respondents. stage : a second one, or None. draws : number B of draws.
     scores : (K,) what each answer counts in the predicted mean of a role; None: its scale point.
+    proportional : whether the assumption that one effect of a role serves every cut-point is tested.
 
     Missing answers, roles and stages leave a respondent out. Raises DesignError with fewer than two roles, for an empty
     category and for a separating term, ConvergenceError where the fit does not settle. References: McCullagh (1980), JRSS B
@@ -119,7 +121,7 @@ def model_lens(
             hint="report the model as not assessable",
         )
     if stage is not None and len(kept[1]) < 2:
-        return model_lens(design, measure, role, None, draws=draws, scores=scores)
+        return model_lens(design, measure, role, None, draws=draws, scores=scores, proportional=proportional)
     names = [[each.labels[g] for g in levels] for each, levels in zip(axes, kept, strict=True)]
     recoded = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
     levels, y = np.unique(answer[used], return_inverse=True)
@@ -174,7 +176,7 @@ def model_lens(
         dropped=tuple(dropped),
         organisations=len(np.unique(cluster)),
         shared=shared,
-        proportional=_proportional(y, np.hstack(blocks), cluster, weight, len(names[0]) - 1),
+        proportional=_proportional(y, np.hstack(blocks), cluster, weight, len(names[0]) - 1) if proportional else None,
     )
 
 

@@ -127,7 +127,7 @@ def _fitted(instrument: Instrument, design: SurveyDesign, part: Part) -> _Seen |
     try:
         measure, data = _measure(instrument, design, part)
         design = replace(design, responses=data)
-        lens = model_lens(design, measure, role, stage, draws=design.replicates)
+        lens = model_lens(design, measure, role, stage, draws=design.replicates, proportional=False)
     except (DesignError, ConvergenceError) as error:
         return f"{error.title}; {error.got}"
     eta = lens.role_effect[:, :, None] + (lens.stage_effect[:, None, :] if lens.stages else 0.0)

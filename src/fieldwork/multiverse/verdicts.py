@@ -50,6 +50,11 @@ def _blockers(instrument: Instrument, design: SurveyDesign, register: Register, 
     return blockers.estimate_for(instrument, design, register.wanted("blockers"), only_wanted=only_wanted)
 
 
+def _lead_lag(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool = False) -> Estimates:
+    read = {row.statistic for row in register.wanted("lead_lag")}
+    return lead_lag.estimate_for(instrument, design, read=read if only_wanted else None)
+
+
 def _plainly(estimate_for: Callable[[Instrument, SurveyDesign], Estimates]) -> Construct:
     return lambda instrument, design, *_: estimate_for(instrument, design)
 
@@ -59,7 +64,7 @@ CONSTRUCTS: dict[str, Construct] = {
     "alignment_map": _plainly(alignment_map.estimate_for),
     "blockers": _blockers,
     "influence": _plainly(influence.estimate_for),
-    "lead_lag": _plainly(lead_lag.estimate_for),
+    "lead_lag": _lead_lag,
     "perception_gap": _plainly(perception_gap.estimate_for),
     "practices": _plainly(practices.estimate_for),
     "readiness": _plainly(readiness.estimate_for),
@@ -308,7 +313,7 @@ class _Estimator:
         """Return everything that the constructs of a group say in the cell table; `said` holds those that were asked before."""
         instrument = self._instrument(plain)
         lean = plain.departures > 0
-        register = self.register.only(*(claim.id for claim in self.claims)) if lean else self.register
+        register = replace(self.register, claims=tuple(self.claims)) if lean else self.register
         stage = instrument.keys.stage
         design = replace(design, stage=axis(instrument, stage) if stage else None)
         for name in group:

@@ -162,24 +162,25 @@ def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:
     """Coefficients of the two variances (columns) in the expectations of N and Q (rows), for the observed weights.
 
     With the residual maker M = I - X G, G = (X'WX)^-1 X'W, and a form e'Ae: E = s_u tr(M'AM J) + s_e tr(M'AM), J telling who
-    shares a cluster. Traces are taken in the p columns of X and the clusters' totals, never over n by n.
+    shares a cluster. Each trace is one of p x p matrices, sums over respondents or over clusters: never n by n, and G is not
+    made.
     """
-    G = np.linalg.solve(X.T @ (weight[:, None] * X), (weight[:, None] * X).T)  # (p, n)
-    GZ = np.add.reduceat(G, starts, axis=1)  # (p, C): what each cluster's shared part does to the fit
+    once = weight[:, None] * X
+    twice = weight[:, None] * once
+    inverse = np.linalg.inv(X.T @ once)
+    S, S2 = np.add.reduceat(once, starts), np.add.reduceat(twice, starts)  # (C, p)
     V, V2 = np.add.reduceat(weight, starts), np.add.reduceat(weight**2, starts)
-    cluster = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(weight)]))
-    vX = np.add.reduceat(weight[:, None] * X, starts)  # (C, p)
-    AX = (
-        weight[:, None] * vX[cluster] - (weight**2)[:, None] * X
-    )  # pairs: A = v v' within clusters, without its diagonal
-    WX = weight[:, None] * X
+    G_G, GZ_GZ = inverse @ (once.T @ once) @ inverse, inverse @ (S.T @ S) @ inverse  # G G', and G Z Z'G'
+    forms = (  # of A: tr(A), tr(A J), X'AX, sum over clusters of (ZAX)'(GZ)', and (AX)'G'
+        # Pairs: A = v v' within clusters, without its diagonal.
+        (0.0, (V**2 - V2).sum(), S.T @ S - X.T @ twice, (V[:, None] * S - S2).T @ S @ inverse,
+         (S.T @ S2 - twice.T @ once) @ inverse),
+        (weight.sum(), weight.sum(), X.T @ once, S.T @ S @ inverse, once.T @ once @ inverse),
+    )  # fmt: skip
     out = np.empty((2, 2))
-    for row, (FX, diagonal, within, total) in enumerate(
-        ((AX, 0.0, (V**2 - V2).sum(), (V**2 - V2).sum()), (WX, weight.sum(), weight.sum(), weight.sum()))
-    ):
-        ZFX = np.add.reduceat(FX, starts)  # (C, p)
-        XFX = X.T @ FX
-        shared = within - 2.0 * float((ZFX.T * GZ).sum()) + float(((XFX @ GZ) * GZ).sum())
-        alone = diagonal - 2.0 * float((FX.T * G).sum()) + float(((XFX @ G) * G).sum())
+    for row, (diagonal, within, XAX, shared_by_fit, alone_by_fit) in enumerate(forms):
+        total = within  # what the form is divided by
+        shared = within - 2.0 * np.trace(shared_by_fit) + float((XAX * GZ_GZ).sum())
+        alone = diagonal - 2.0 * np.trace(alone_by_fit) + float((XAX * G_G).sum())
         out[row] = shared / total, alone / total
     return out

@@ -7,7 +7,6 @@ replicates of teams. System level: every number here is of a team first, and the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import LayerWeights, layer_weights
 from fieldwork.statistics.profiles import hill_number
+from fieldwork.statistics.replicates import distinct_rows
 
 if TYPE_CHECKING:
     from fieldwork.statistics.replicates import Multipliers
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_BLOCK = 256  # answer sets whose overlaps with all others are held at a time
+_BLOCK = 512  # answer sets whose overlaps with as many others are held at a time
 
 
 def jaccard(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
@@ -210,11 +210,10 @@ def _elsewhere(
     one_hot = np.zeros((n, R))
     one_hot[np.arange(n), kinds] = 1.0
     # Many answer sets occur more than once: each is compared with each distinct one, weighted by who gave it.
-    sets, given = np.unique(ticks, axis=0, return_inverse=True)
-    given = given.reshape(-1)
+    sets, given = _distinct(ticks)
     holders = np.zeros((len(sets), R))
     np.add.at(holders, (given, kinds), 1.0)
-    total = np.concatenate([block @ holders for block in _overlaps(sets)])[given]
+    total = _overlaps(sets, holders)[given]
     count = np.tile(one_hot.sum(axis=0), (n, 1))
     first, second, value = within
     for x, y in ((first, second), (second, first)):
@@ -234,10 +233,30 @@ def _elsewhere(
     return np.asarray(mean.reshape(len(layers), R * R), dtype=np.float64)
 
 
-def _overlaps(ticks: Floats) -> Iterator[Floats]:
-    """Yield the Jaccard index of blocks of answer sets with all (block, n)."""
-    number = ticks.sum(axis=1)
-    for low in range(0, len(ticks), _BLOCK):
-        both = ticks[low : low + _BLOCK] @ ticks.T
-        either = number[low : low + _BLOCK, None] + number - both
-        yield both / np.maximum(either, 1.0)
+def _distinct(ticks: Floats) -> tuple[Floats, Ints]:
+    """Return the distinct answer sets, and the place of each informant's among them."""
+    words = np.packbits(ticks.astype(np.bool_), axis=1).astype(np.int64)
+    codes, given = distinct_rows(words)
+    return np.unpackbits(codes.astype(np.uint8), axis=1, count=ticks.shape[1]).astype(np.float64), given
+
+
+def _overlaps(sets: Floats, holders: Floats) -> Floats:
+    """Sum of the Jaccard index of each answer set with those that hold all (S, R), `holders` (S, R) of them.
+
+    The index of two is that of two the other way round: a block of overlaps serves its rows and its columns.
+    """
+    number = sets.sum(axis=1)
+    number[number == 0] = 1.0  # who cites nothing shares nothing: nil over something
+    total = np.zeros_like(holders)
+    for low in range(0, len(sets), _BLOCK):
+        rows = slice(low, low + _BLOCK)
+        for left in range(0, low + 1, _BLOCK):
+            columns = slice(left, left + _BLOCK)
+            both = sets[rows] @ sets[columns].T
+            either = number[rows, None] + number[columns]
+            either -= both
+            both /= either
+            total[rows] += both @ holders[columns]
+            if left < low:
+                total[columns] += both.T @ holders[rows]
+    return total

@@ -812,6 +812,25 @@ class Totals:
     weight: Floats
     rows: Ints
 
+    def of_scores(self, scores: npt.ArrayLike) -> tuple[Ints, Floats, Floats]:
+        """Sum over the last key, the answer: levels of the other keys (H, k - 1), weight (1 + B, H), weight times score.
+
+        Parameters
+        ----------
+        scores : (G,) what each level of the last key counts.
+
+        >>> totals = Totals(np.array([[0, 0], [0, 1], [1, 1]]), np.array([[2.0, 1.0, 4.0]]), np.array([2, 1, 4]))
+        >>> [part.tolist() for part in totals.of_scores([1.0, 5.0])]
+        [[[0], [1]], [[3.0, 4.0]], [[7.0, 20.0]]]
+        """
+        others = self.levels[:, :-1]
+        if not len(others):
+            return others, self.weight, self.weight
+        # Cells are in lexicographic order: those that differ in the last key alone lie together.
+        starts = np.flatnonzero(np.r_[True, (others[1:] != others[:-1]).any(axis=1)])
+        scored = self.weight * np.asarray(scores, dtype=np.float64)[self.levels[:, -1]]
+        return others[starts], np.add.reduceat(self.weight, starts, axis=1), np.add.reduceat(scored, starts, axis=1)
+
 
 def replicated_totals(
     keys: Sequence[npt.ArrayLike],
