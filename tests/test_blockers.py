@@ -83,13 +83,14 @@ def drawn_study(world="role_divergence", organisations=60, seed=1, settings=None
     return data
 
 
-def estimated(data, *, wanted=None, replicates=200, organisation="org_id", seed=1):
+def estimated(data, *, wanted=None, replicates=200, organisation="org_id", seed=1, only_wanted=False):
     weights = pd.DataFrame({"resp_id": data["resp_id"], "weight": 1.0})
     design = survey_design(
         data, weights, respondent="resp_id", organisation=organisation, margins=None, replicates=replicates, seed=seed,
         role=axis(QUESTIONNAIRE, "role"), stage=axis(QUESTIONNAIRE, "stage_fn"),
     )  # fmt: skip
-    return estimate_for(QUESTIONNAIRE, design, REGISTER.wanted("blockers") if wanted is None else wanted)
+    asked_for = REGISTER.wanted("blockers") if wanted is None else wanted
+    return estimate_for(QUESTIONNAIRE, design, asked_for, only_wanted=only_wanted)
 
 
 @pytest.fixture(scope="module")
@@ -567,6 +568,19 @@ class TestRegister:
         units = made.estimates.set_index(["measure", "statistic", "role", "role_2", "stage", "segment", "item"])["unit"]
         for each in REGISTER.wanted("blockers"):
             assert units[each.key] == each.unit
+
+    def test_what_is_wanted_alone_is_what_the_whole_says_but_for_tests_that_no_claim_reads(self, data, made):
+        wanted = [each for each in REGISTER.wanted("blockers") if each.measure == "blk"]
+        alone = estimated(data, wanted=wanted, only_wanted=True)
+        keys = ["measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+        beside = ["p_value", "p_adjusted", "adjustment"]
+        one, other = (each.estimates.set_index(keys).drop(columns=beside) for each in (alone, made))
+        pd.testing.assert_frame_equal(one, other.loc[one.index])
+        assert {each.key for each in wanted} <= set(one.index)
+        assert "profiles_f" not in set(alone.estimates["statistic"])
+        draws = [each.draws.set_index(keys)["draws"] for each in (alone, made)]
+        for key, drawn in draws[0].items():
+            np.testing.assert_array_equal(drawn, draws[1][key])
 
 
 class TestGate:

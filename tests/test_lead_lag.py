@@ -289,6 +289,18 @@ def test_the_parts_of_the_register_are_among_the_rows():
                 assert (part.measure, part.statistic, part.role, part.role_2, part.segment) in keys, part.label
 
 
+@pytest.mark.parametrize("read", [{"rank_low"}, {"precedence"}, {"gap_change"}])
+def test_what_is_read_alone_is_what_the_whole_says(read):
+    made = pd.DataFrame(roles({"CTO": 4.0, "CMO": 2.0, "CFO": 3.0}, n=45))
+    made["stage_fn"] = np.resize([1, 2, 3, 4, 5, 5], len(made))
+    now = wave(made)
+    whole = estimate_for(now.instrument, now.design).estimates
+    alone = estimate_for(now.instrument, now.design, read=read).estimates
+    pd.testing.assert_frame_equal(alone, whole[whole["statistic"].isin(set(alone["statistic"]))].reset_index(drop=True))
+    assert read <= set(alone["statistic"])
+    assert len(alone) < len(whole)
+
+
 def parts(claim):
     register = tomllib.loads((ROOT / "instruments" / "claims.toml").read_text(encoding="utf-8"))
     entry = next(each for each in register["claim"] if each["id"] == claim)
