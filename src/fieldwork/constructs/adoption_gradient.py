@@ -16,20 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table, cluster_weights
+from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table, cluster_weights, distinct
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard, replicate_places
-from fieldwork.statistics.replicates import (
-    Floats,
-    Ints,
-    distinct_rows,
-    infer,
-    replicated_totals,
-    small_sample_factor,
-    t_scale,
-)
+from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals, small_sample_factor, t_scale
 from fieldwork.statistics.spread import Spread, log_ratio, spread
 
 if TYPE_CHECKING:
@@ -633,8 +625,7 @@ def _adjusted(
     for j, (name, levels_of) in enumerate((("role", role), ("stage", organisation_stage))):
         code, levels = recoded[j][used], kept[j]
         n = np.bincount(code, minlength=len(levels))
-        pairs, _ = distinct_rows(np.column_stack([code, design.cluster[used]]))
-        clusters = np.bincount(pairs[:, 0], minlength=len(levels))
+        clusters = distinct(design.cluster[used], code, len(levels))
         labels = tuple(levels_of.labels[g] for g in levels)
         side = _side(
             ledger, measure.name, labels, fit.effects[j], n, clusters, f"{name}/adjusted", math.nan,

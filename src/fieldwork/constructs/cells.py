@@ -21,6 +21,7 @@ from fieldwork.statistics.replicates import (
     Floats,
     Ints,
     cluster_keys,
+    distinct_rows,
     multipliers,
     replicated_totals,
     variance_units,
@@ -39,6 +40,7 @@ __all__ = [
     "cell_table",
     "cluster_weights",
     "design_for",
+    "distinct",
     "layer_weights",
     "many",
     "survey_design",
@@ -142,6 +144,12 @@ class SurveyDesign:
         by_size = np.sort(np.bincount(self.cluster[inside], self.weight[inside]))[::-1]
         largest, two = float(by_size[0] / by_size.sum()), float(by_size[:2].sum() / by_size.sum())
         return largest, two, float(self.weight[inside].max() / np.median(self.weight[inside]))
+
+
+def distinct(cluster: Ints, group: Ints, groups: int) -> Ints:
+    """Distinct clusters in each group (G,)."""
+    pairs = distinct_rows(np.column_stack([group, cluster]))[0]
+    return np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
 
 
 def survey_design(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import Axis, SurveyDesign, axis
+from fieldwork.constructs.cells import Axis, SurveyDesign, axis, distinct
 from fieldwork.constructs.ledger import Estimates, Ledger, interval_of
 from fieldwork.errors import DesignError, listed
-from fieldwork.statistics.adjustment import adjusted_effects
+from fieldwork.statistics.adjustment import adjusted_effects, deviations
 from fieldwork.statistics.cluster_variance import cluster_variance
 from fieldwork.statistics.replicates import (
     Floats,
@@ -190,7 +190,7 @@ def _compare(design: SurveyDesign, question: Question, axes: Sequence[Axis], cod
     level = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
     y, cluster = values[used], design.cluster[used]
     constant, effects = _effects(design, y, level, used, [each.name for each in axes])
-    organisations = [_organisations(code, cluster) for code in level]
+    organisations = [distinct(cluster, code, len(levels)) for code, levels in zip(level, kept, strict=True)]
     sides = [_spread_of(effect, counted) for effect, counted in zip(effects, organisations, strict=True)]
     variance = _shared(design, y, constant, effects, level, used)
     spreads = [side[0] for side in sides] + [float(np.sqrt(max(variance[0], 0.0)))]
@@ -219,17 +219,12 @@ def _settled(
         for code in codes:
             size = int(code.max(initial=-1)) + 1
             n = np.bincount(code[used], minlength=size)
-            enough = _organisations(code[used], design.cluster[used], size) >= MINIMUM_CLUSTERS
+            enough = distinct(design.cluster[used], code[used], size) >= MINIMUM_CLUSTERS
             kept.append(np.flatnonzero((n >= MINIMUM) & enough))
         still = used & np.all([np.isin(code, levels) for code, levels in zip(codes, kept, strict=True)], axis=0)
         if still.sum() == used.sum():
             return used, kept
         used = still
-
-
-def _organisations(code: Ints, cluster: Ints, levels: int = 0) -> Ints:
-    """Count the organisations at each level of a classification, `levels` of them at least."""
-    return np.bincount(distinct_rows(np.column_stack([code, cluster]))[0][:, 0], minlength=levels)
 
 
 def _effects(
@@ -281,8 +276,8 @@ def _shared(
     cell = None if design.factor_cell is None else design.factor_cell[used]
     multiplier = design.multiplier[:, present[:, 0]]
     # The last level of each is minus the sum of the others: the same fit in columns of full rank.
-    contrasts = [np.vstack([np.eye(size), -np.ones(size)]) for size in (effect.shape[1] - 1 for effect in effects)]
-    columns = [np.ones((len(y), 1)), *(each[code] for each, code in zip(contrasts, level, strict=True))]
+    contrasts = [deviations(code, effect.shape[1]) for effect, code in zip(effects, level, strict=True)]
+    columns = [np.ones((len(y), 1)), *contrasts]
     coefficients = np.hstack([constant[:, None], *(effect[:, :-1] for effect in effects)])
     split = cluster_variance(
         y, np.hstack(columns), coefficients, weight, cluster, multiplier, design.layer_factor, cell

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, stats
 
-from fieldwork.constructs.waves import distinct, wanted
+from fieldwork.constructs.cells import distinct
+from fieldwork.constructs.waves import wanted
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics.duration import turnbull
 from fieldwork.statistics.influence_model import abilities

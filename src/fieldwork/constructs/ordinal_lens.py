@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs.adoption_gradient import CONSTRUCT, MINIMUM_CLUSTERS, MINIMUM_FOR_SPREAD, Measure
-from fieldwork.constructs.cells import Axis, SurveyDesign, axis
+from fieldwork.constructs.cells import Axis, SurveyDesign, axis, distinct
 from fieldwork.constructs.ledger import Estimates, Ledger, interval_of
 from fieldwork.errors import ConvergenceError, DesignError, listed
+from fieldwork.statistics.adjustment import deviations
 from fieldwork.statistics.cumulative_links import Link, link_named
 from fieldwork.statistics.ordinal_mixed import CumulativeLinkMixedModel, CumulativeLinkResults
 from fieldwork.statistics.proportional_odds import ProportionalOdds, proportional_odds_test
@@ -128,7 +129,7 @@ def model_lens(
     cluster, weight = design.cluster[used], design.weight[used]
     shared = int((np.unique(cluster, return_counts=True)[1] > 1).sum())
     _refuse_separation(measure, y, recoded, names)
-    blocks = [_deviations(code, len(labels)) for code, labels in zip(recoded, names, strict=True)]
+    blocks = [deviations(code, len(labels)) for code, labels in zip(recoded, names, strict=True)]
     fitted = CumulativeLinkMixedModel(
         y,
         np.hstack(blocks),
@@ -152,7 +153,7 @@ def model_lens(
     counted = np.asarray(measure.scores if scores is None else scores, dtype=np.float64)[levels]
     means = population_mean(theta[:, :cuts], eta, sd, counted, link_named("logit"))
     means = (means * (mix / mix.sum(axis=1, keepdims=True))).sum(axis=2)
-    bases = [(_count(code, len(labels)), _organisations(code, cluster, len(labels)))
+    bases = [(_count(code, len(labels)), distinct(cluster, code, len(labels)))
              for code, labels in zip(recoded, names, strict=True)]  # fmt: skip
     dropped = [
         each.labels[g]
@@ -276,7 +277,7 @@ def _settled(
         kept = []
         for code in codes:
             size = int(code.max(initial=-1)) + 1
-            n, clusters = _count(code[used], size), _organisations(code[used], design.cluster[used], size)
+            n, clusters = _count(code[used], size), distinct(design.cluster[used], code[used], size)
             kept.append(np.flatnonzero((n >= MINIMUM_FOR_SPREAD) & (clusters >= MINIMUM_CLUSTERS)))
         still = used & np.all([np.isin(code, levels) for code, levels in zip(codes, kept, strict=True)], axis=0)
         if still.sum() == used.sum():
@@ -303,16 +304,6 @@ def _refuse_separation(measure: Measure, y: Ints, codes: Sequence[Ints], names: 
 
 def _count(code: Ints, levels: int) -> Ints:
     return np.bincount(code, minlength=levels).astype(np.int64)
-
-
-def _organisations(code: Ints, cluster: Ints, levels: int) -> Ints:
-    pairs = np.unique(np.column_stack([code, cluster]), axis=0)
-    return np.bincount(pairs[:, 0], minlength=levels).astype(np.int64)
-
-
-def _deviations(code: Ints, levels: int) -> Floats:
-    """Columns of deviations from the plain mean of the levels; the last level is minus the sum of the others."""
-    return np.vstack([np.eye(levels - 1), -np.ones(levels - 1)])[code]
 
 
 def _drawn(fitted: CumulativeLinkResults, cluster: Ints, draws: int, stream: np.random.Generator) -> Floats:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fieldwork.constructs.cells import cluster_weights
+from fieldwork.constructs.cells import cluster_weights, distinct
 from fieldwork.constructs.ledger import NIL, Ledger, interval_of
-from fieldwork.constructs.waves import Fielded, distinct, errors_of, layers_of, role_positions, scores
+from fieldwork.constructs.waves import Fielded, errors_of, layers_of, role_positions, scores
 from fieldwork.errors import listed
 from fieldwork.statistics.replicates import Floats, Ints, infer, replicated_totals
 from fieldwork.statistics.spread import spread

@@ -17,7 +17,7 @@ import pandas as pd
 
 from fieldwork.constructs import stability
 from fieldwork.constructs.adoption_gradient import Measure
-from fieldwork.constructs.cells import axis
+from fieldwork.constructs.cells import axis, distinct
 from fieldwork.constructs.ledger import Estimates, Ledger, interval_of
 from fieldwork.constructs.ordinal_lens import model_lens
 from fieldwork.constructs.waves import (
@@ -25,7 +25,6 @@ from fieldwork.constructs.waves import (
     Fielded,
     RoleAnswers,
     Takers,
-    distinct,
     layers_of,
     refuse_lost,
     role_answers,

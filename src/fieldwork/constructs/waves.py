@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import SurveyDesign, design_for, many
+from fieldwork.constructs.cells import SurveyDesign, design_for, distinct, many
 from fieldwork.constructs.ledger import NIL, Ledger, counted
 from fieldwork.errors import listed
 from fieldwork.statistics.replicates import (
     Floats,
     Ints,
-    distinct_rows,
     infer,
     replicated_totals,
     small_sample_factor,
@@ -38,7 +37,6 @@ __all__ = [
     "Fielded",
     "RoleAnswers",
     "Takers",
-    "distinct",
     "earlier_of",
     "errors_of",
     "layers_of",
@@ -248,12 +246,6 @@ def layers_of(design: SurveyDesign, kept: Mask) -> dict[str, Any]:
         "layer_factor": design.layer_factor,
         "factor_cell": None if design.factor_cell is None else design.factor_cell[kept],
     }
-
-
-def distinct(cluster: Ints, group: Ints, groups: int) -> Ints:
-    """Distinct clusters in each group (G,)."""
-    pairs = distinct_rows(np.column_stack([group, cluster]))[0]
-    return np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
 
 
 def errors_of(layers: Floats, clusters: Ints, *, wide: bool = True) -> Floats:

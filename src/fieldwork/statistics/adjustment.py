@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fieldwork.errors import DesignError
 
-__all__ = ["AdjustedEffects", "adjusted_effects"]
+__all__ = ["AdjustedEffects", "adjusted_effects", "deviations"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -29,6 +29,15 @@ class AdjustedEffects:
     """
 
     effects: tuple[Floats, ...]
+
+
+def deviations(code: Ints, levels: int) -> Floats:
+    """Return columns (n, levels - 1) of deviations from the plain mean of the levels; the last is minus the sum of the others.
+
+    >>> deviations(np.array([0, 1, 2]), 3).tolist()
+    [[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]
+    """
+    return np.asarray(np.vstack([np.eye(levels - 1), -np.ones(levels - 1)])[code], dtype=np.float64)
 
 
 def adjusted_effects(weight: Floats, total: Floats, factors: Sequence[Ints], names: Sequence[str]) -> AdjustedEffects:
@@ -54,9 +63,7 @@ def adjusted_effects(weight: Floats, total: Floats, factors: Sequence[Ints], nam
     sizes: list[int] = []
     for factor in factors:
         levels = int(factor.max()) + 1
-        dummy = np.zeros((cells, levels))
-        dummy[np.arange(cells), factor] = 1.0
-        blocks.append(dummy[:, :-1] - dummy[:, -1:])
+        blocks.append(deviations(factor, levels))
         sizes.append(levels)
     X = np.hstack(blocks)
     if np.linalg.matrix_rank(X[weight[0] > 0]) < X.shape[1]:

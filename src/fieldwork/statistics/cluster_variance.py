@@ -167,20 +167,20 @@ def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:
     """
     once = weight[:, None] * X
     twice = weight[:, None] * once
-    inverse = np.linalg.inv(X.T @ once)
+    XWX, XW2X = X.T @ once, once.T @ once
+    inverse = np.linalg.inv(XWX)
     S, S2 = np.add.reduceat(once, starts), np.add.reduceat(twice, starts)  # (C, p)
     V, V2 = np.add.reduceat(weight, starts), np.add.reduceat(weight**2, starts)
-    G_G, GZ_GZ = inverse @ (once.T @ once) @ inverse, inverse @ (S.T @ S) @ inverse  # G G', and G Z Z'G'
+    SS = S.T @ S
+    G_G, GZ_GZ = inverse @ XW2X @ inverse, inverse @ SS @ inverse  # G G', and G Z Z'G'
     forms = (  # of A: tr(A), tr(A J), X'AX, sum over clusters of (ZAX)'(GZ)', and (AX)'G'
         # Pairs: A = v v' within clusters, without its diagonal.
-        (0.0, (V**2 - V2).sum(), S.T @ S - X.T @ twice, (V[:, None] * S - S2).T @ S @ inverse,
-         (S.T @ S2 - twice.T @ once) @ inverse),
-        (weight.sum(), weight.sum(), X.T @ once, S.T @ S @ inverse, once.T @ once @ inverse),
+        (0.0, (V**2 - V2).sum(), SS - XW2X, (V[:, None] * S - S2).T @ S @ inverse, (S.T @ S2 - twice.T @ once) @ inverse),
+        (weight.sum(), weight.sum(), XWX, SS @ inverse, XW2X @ inverse),
     )  # fmt: skip
     out = np.empty((2, 2))
     for row, (diagonal, within, XAX, shared_by_fit, alone_by_fit) in enumerate(forms):
-        total = within  # what the form is divided by
         shared = within - 2.0 * np.trace(shared_by_fit) + float((XAX * GZ_GZ).sum())
         alone = diagonal - 2.0 * np.trace(alone_by_fit) + float((XAX * G_G).sum())
-        out[row] = shared / total, alone / total
+        out[row] = shared / within, alone / within  # tr(A J) is what the form is divided by
     return out
