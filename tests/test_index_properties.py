@@ -30,7 +30,7 @@ from fieldwork.statistics import multiresponse as mr
 from fieldwork.statistics import overlap as ov
 from fieldwork.statistics import profiles as pf
 from fieldwork.statistics import prototypes as pt
-from fieldwork.statistics.adjustment import adjusted_effects
+from fieldwork.statistics.adjustment import adjusted_effects, deviations
 from fieldwork.statistics.decomposition import dominance_of, kitagawa
 from fieldwork.statistics.reliability import cronbach_alpha, omega_total, one_factor
 from fieldwork.statistics.spread import log_ratio, noise_corrected_variance, one_way, spread
@@ -146,6 +146,19 @@ def test_adjusted_effects_ignore_order_names_and_origin_and_split_cells(seed, sh
     flat = adjusted_effects(even, total[:1], [role, stage], ["role", "stage"])
     means = total[0].reshape(4, 3).mean(axis=1)
     assert flat.effects[0][0] == pytest.approx(means - means.mean(), abs=1e-9)
+
+
+@given(st.integers(2, 9), seeds)
+@settings(deadline=None)
+def test_deviations_give_each_level_its_own_of_effects_that_sum_to_nil(levels, seed):
+    rng = generator(seed)
+    effects = rng.normal(size=levels)
+    effects -= effects.mean()
+    code = np.concatenate([np.arange(levels), rng.integers(0, levels, 20)])
+    made = deviations(code, levels)
+    assert made @ effects[:-1] == pytest.approx(effects[code], abs=1e-12)
+    assert np.linalg.matrix_rank(np.column_stack([np.ones(len(code)), made])) == levels
+    assert not deviations(np.arange(levels), levels).sum(axis=0).any()
 
 
 # -------------------------------------------------------------------------------------------------------------- agreement
