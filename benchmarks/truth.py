@@ -31,7 +31,7 @@ from fieldwork.constructs.cells import design_for
 from fieldwork.constructs.ledger import Estimates
 from fieldwork.disclosure import Policy, publish
 from fieldwork.intake import read_deliveries
-from fieldwork.multiverse.verdicts import CONSTRUCTS
+from fieldwork.multiverse.designs import CONSTRUCTS
 from fieldwork.simulate import write_study
 from fieldwork.study import Study
 from fieldwork.weight import Margins, rake

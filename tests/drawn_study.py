@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from fieldwork.claims import Register
 from fieldwork.clean import clean
 from fieldwork.constructs.cells import design_for
 from fieldwork.instrument import Instrument
 from fieldwork.intake import read_deliveries
-from fieldwork.simulate import Population, worlds
+from fieldwork.simulate import Population, worlds, write_study
 from fieldwork.simulate.delivery import deliveries, population_margins
 from fieldwork.simulate.interview import layout_of
 from fieldwork.weight import Margin, Margins, rake
@@ -25,6 +26,15 @@ def shipped() -> Instrument:
 
 def register() -> Register:
     return Register.load(ROOT / "instruments" / "claims.toml")
+
+
+def untold(world, out, *, organisations, seed, waves=1, settings=None):
+    """Write a study of a world without its truth, for tests that do not ask for it: it takes most of the time, wave by wave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fieldwork.simulate.folder.whole_truth", lambda *_: [])
+        return write_study(
+            world, organisations=organisations, waves=waves, seed=seed, out=out, base=ROOT, settings=settings
+        )
 
 
 def drawn(world, organisations, seed, folder, *, instrument=None, replicates=200, settings=None):

@@ -11,10 +11,10 @@ from scipy import sparse
 
 from fieldwork.constructs import cells, readiness
 from fieldwork.run.inline import run_inline
-from fieldwork.simulate import write_study
 from fieldwork.statistics import layers as module
 from fieldwork.statistics.layers import Layers, as_layers, by_layer, grouped, layer_weights, spans
 from fieldwork.statistics.replicates import Draws, cluster_keys, multipliers
+from tests.drawn_study import untold
 
 ROOT = Path(__file__).resolve().parents[1]
 WAVES = ("2026Q1", "2026Q2")
@@ -95,11 +95,7 @@ def tables(tmp_path_factory):
     ]
     assert len(chapters) == 9
     delivered, found = tmp_path_factory.mktemp("delivered") / "study", {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "fieldwork.simulate.folder.whole_truth", lambda *_: []
-        )  # nobody asks for it, and it takes seconds
-        write_study("diverging", organisations=110, waves=2, seed=3, out=delivered, base=ROOT)
+    untold("diverging", delivered, organisations=110, waves=2, seed=3)
     for name in ("01_clean", "03_weight"):
         for wave in WAVES:
             run_inline(ROOT / f"notebooks/{name}.ipynb", {"study": str(delivered), "wave": wave})

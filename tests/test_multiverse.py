@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fieldwork import schema
+from fieldwork.chapter import Chapter
 from fieldwork.claims import KEY, Register, Survey, against_margins, judge
 from fieldwork.clean import clean
 from fieldwork.constructs.cells import design_for
@@ -18,14 +19,25 @@ from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import DataError, StudyError
 from fieldwork.figures import curve
 from fieldwork.intake import key_of, read_deliveries
-from fieldwork.multiverse import CHOICES, Declaration, Samples, Specification, agreement, declared, explore
-from fieldwork.multiverse import verdicts as judging
+from fieldwork.multiverse import (
+    CHOICES,
+    PARTS,
+    Declaration,
+    Evidence,
+    Samples,
+    Specification,
+    agreement,
+    declared,
+    designs,
+    estimate,
+    explore,
+)
 from fieldwork.multiverse.lens import through_model
 from fieldwork.multiverse.samples import by_organisation_stage, relaxed
-from fieldwork.simulate import write_study
 from fieldwork.study import Study
 from fieldwork.tables import claims_table, multiverse_table, verdicts_table
 from fieldwork.weight import Margins, rake
+from tests.drawn_study import untold
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = Specification(*(options[0] for options in CHOICES.values()))
@@ -78,7 +90,7 @@ def test_a_choice_that_is_not_varied_makes_no_specification():
 def wave(tmp_path_factory):
     folder = tmp_path_factory.mktemp("multiverse") / "study"
     settings = {"speeders": 0.03, "item_missing": 0.05}
-    write_study("role_divergence", organisations=110, waves=1, seed=3, out=folder, base=ROOT, settings=settings)
+    untold("role_divergence", folder, organisations=110, seed=3, settings=settings)
     study = Study.open(folder)
     instrument = study.instrument()
     cleaned = clean(read_deliveries(study.raw_files(), instrument), instrument)
@@ -208,13 +220,18 @@ def register():
     return Register.load(ROOT / "instruments/claims.toml")
 
 
+def judged(register, samples, survey, policy):
+    evidence = estimate(register, samples, survey, policy)
+    return explore(register, evidence, samples.declaration, survey, policy, wave="2026Q1")
+
+
 @pytest.fixture(scope="module")
 def universe(wave, register):
     samples = samples_of(wave, crossing="single")
     only = {"H2", "H3", "H4", "H5"}
     claims = tuple(c.model_copy(update={"awaits": "" if c.id in only else "later"}) for c in register.claims)
     limited = replace(register, claims=claims)
-    found = explore(limited, samples, Survey.of(wave[1], wave[2], 1), Policy(), wave="2026Q1")
+    found = judged(limited, samples, Survey.of(wave[1], wave[2], 1), Policy())
     return limited, samples, found
 
 
@@ -224,7 +241,7 @@ def test_the_main_specification_is_the_main_analysis(wave, universe):
     margins = Margins.load(study.margins_path(), instrument)
     weights = rake(responses, margins).table(responses["resp_id"])
     design = design_for(instrument, responses, weights, margins, replicates=400, seed=1)
-    made = judging.CONSTRUCTS["adoption_gradient"](instrument, design, limited)
+    made = designs.CONSTRUCTS["adoption_gradient"](instrument, design, limited)
     tested = against_margins(limited, made.estimates, made.draws)
     records = {r["id"]: r for r in judge(limited, tested, publish(tested.estimates, Policy(), made.bases))}
     main = found.table[found.table["main"] & found.table["registered_margin"]].set_index("claim")
@@ -284,7 +301,7 @@ def behind(samples, claim, part, specification):
     if specification.stage == "organisation":
         instrument = by_organisation_stage(instrument)
     data = next(samples.designs(specification, claim.items)).responses
-    return set(data.loc[judging.behind(part, instrument, data), "resp_id"])
+    return set(data.loc[designs.behind(part, instrument, data), "resp_id"])
 
 
 def brief(samples):
@@ -320,14 +337,14 @@ def test_a_design_is_made_once_and_dropped_before_the_next(wave, register, monke
             tables.append((weakref.ref(design.responses), name, design.stage))
             assert alive([ref for ref, *_ in tables]) <= 1 + (design.replicates < 400)
             parts = [part for claim in claims for part in claim.judged if part.construct_ == name]
-            return judging._refused(parts, "not estimated here")
+            return designs._refused(parts, "not estimated here")
 
         return estimate
 
     monkeypatch.setattr(Samples, "_design", design)
     for name in ("adoption_gradient", "blockers"):
-        monkeypatch.setitem(judging.CONSTRUCTS, name, construct(name))
-    found = explore(replace(register, claims=claims), samples, Survey(), Policy(), wave="2026Q1")
+        monkeypatch.setitem(designs.CONSTRUCTS, name, construct(name))
+    found = judged(replace(register, claims=claims), samples, Survey(), Policy())
     assert found.table["reason"].str.endswith("not estimated here").all()
     assert set(found.applies) == only
     # As accepted, without weights, with all rows, and the complete cases of either claim.
@@ -344,7 +361,7 @@ def test_the_gate_of_the_main_analysis_is_asked(universe):
     limited, samples, _ = universe
     samples = brief(samples)
     strict = Policy(minimum_respondents=2000)
-    found = explore(limited, samples, Survey(), strict, wave="2026Q1")
+    found = judged(limited, samples, Survey(), strict)
     assert set(found.table["status"]) == {"suppressed"}
     assert set(found.table["verdict"]) == {"not_assessable"}
 
@@ -353,21 +370,59 @@ def test_the_same_table_comes_again(wave, universe):
     limited, _, found = universe
     study, instrument, responses, missing = wave
     turned = (study, instrument, responses.sample(frac=1, random_state=5), missing.sample(frac=1, random_state=6))
-    again = explore(
-        limited, samples_of(turned, crossing="single"), Survey.of(instrument, responses, 1), Policy(), wave="2026Q1"
-    )
+    again = judged(limited, samples_of(turned, crossing="single"), Survey.of(instrument, responses, 1), Policy())
     pd.testing.assert_frame_equal(found.table, again.table)
+
+
+def test_parts_worked_off_apart_and_saved_are_the_whole(wave, register, tmp_path):
+    """Each part with samples of its own, in files between; also where a sample departs in both choices."""
+    study, instrument, responses, missing = wave
+    main = {name: options[:1] for name, options in CHOICES.items()}
+    crossed = {**main, "exclusions": CHOICES["exclusions"], "missing": ("available", "imputed")}
+    declaration = Declaration.model_validate({"crossing": "all", "imputations": 2, "choices": crossed})
+    claims = tuple(c.model_copy(update={"awaits": "" if c.id == "H4" else "later"}) for c in register.claims)
+    limited, survey, policy = replace(register, claims=claims), Survey.of(instrument, responses, 1), Policy()
+    for part in PARTS:
+        chapter = Chapter.open(f"08c_designs_{part}", study.folder, out=tmp_path)
+        samples = Samples.of(study, instrument, responses, [missing], declaration, 1, part=part)
+        assert bool(len(samples.others)) == (part != "set_aside")
+        made = estimate(limited, samples, survey, policy, part=part)
+        made.save(chapter, part)
+        assert {Specification.named(name).part for name in made.estimates["specification"]} == {part}
+        assert made.overview()["rows"].sum() == len(made.estimates) > 0
+    evidence = Evidence.of(Chapter.open("08c_multiverse", study.folder, out=tmp_path))
+    apart = explore(limited, evidence, declaration, survey, policy, wave="2026Q1")
+    samples = Samples.of(study, instrument, responses, [missing], declaration, 1)
+    made = estimate(limited, samples, survey, policy)
+    whole = explore(limited, made, declaration, survey, policy, wave="2026Q1")
+    pd.testing.assert_frame_equal(apart.table, whole.table)
+    # By hand all parts are made at once, each in its folder.
+    at_once = Chapter.open("08c_designs", study.folder, out=tmp_path / "hand")
+    made.save(at_once)
+    pd.testing.assert_frame_equal(
+        explore(limited, Evidence.of(at_once), declaration, survey, policy, wave="2026Q1").table, whole.table
+    )
+    assert apart.summary() == whole.summary()
+    assert set(whole.applies["H4"]) == {"exclusions", "missing"} | (
+        {"weights", "lens", "stage"} & set(whole.applies["H4"])
+    )
+    assert whole.table["specification"].nunique() == 4
+
+
+def test_a_part_that_there_is_not_is_refused(wave, register):
+    with pytest.raises(DataError, match="expected  set_aside, kept, imputed"):
+        estimate(register, samples_of(wave), Survey(), Policy(), part="imputd")
 
 
 def test_a_sample_that_cannot_be_weighted_is_not_assessable_with_its_reason(universe, monkeypatch):
     limited, samples, _ = universe
     counsel = samples.responses.loc[samples.responses["role"] == "GC", "resp_id"]
     broken = replace(brief(samples), others=samples.others[:0], replaced=counsel)
-    found = explore(limited, broken, Survey(), Policy(), wave="2026Q1").table
+    found = judged(limited, broken, Survey(), Policy()).table
     # Fewer than in the main analysis, so the choice does not apply; told to apply, it fails for want of a role.
     assert set(found["exclusions"]) == {"set_aside"}
     monkeypatch.setattr(Samples, "applies", lambda *_: frozenset({"exclusions"}))
-    found = explore(limited, broken, Survey(), Policy(), wave="2026Q1").table
+    found = judged(limited, broken, Survey(), Policy()).table
     row = found[found["exclusions"] == "kept"].iloc[0]
     assert row["verdict"] == "not_assessable"
     assert "'role'" in row["reason"]
@@ -378,22 +433,22 @@ def completed(value, low, high, *, unit="rank", draws=(1.0, 2.0), status="ok"):
     row = {**key, "unit": unit, "estimate": value, "conf_low": low, "conf_high": high, "conf_level": 0.95, "status": status,
            "reason": "too few" if status != "ok" else ""}  # fmt: skip
     drawn = pd.DataFrame([{**dict.fromkeys(KEY, ""), **key, "draws": np.array(draws)}])
-    return judging.Estimates(schema.frame([row], schema.ESTIMATES), drawn, schema.frame([key], schema.BASES))
+    return designs.Estimates(schema.frame([row], schema.ESTIMATES), drawn, schema.frame([key], schema.BASES))
 
 
 def test_rank_sets_of_completed_samples_are_pooled_to_what_any_leaves_open():
-    made = judging._pooled([completed(2, 1, 2), completed(4, 2, 4), completed(3, 1, 3)])
+    made = designs._pooled([completed(2, 1, 2), completed(4, 2, 4), completed(3, 1, 3)])
     row = made.estimates.iloc[0]
     assert (row["estimate"], row["conf_low"], row["conf_high"]) == (4.0, 1.0, 4.0)
     assert len(made.draws["draws"].iloc[0]) == 6
 
 
 def test_completed_samples_are_pooled_by_rubins_rules_and_a_refusal_stays_one():
-    made = judging._pooled([completed(v, 0, 9, unit="index", draws=(v - 1.0, v + 1.0)) for v in (1.0, 3.0)])
+    made = designs._pooled([completed(v, 0, 9, unit="index", draws=(v - 1.0, v + 1.0)) for v in (1.0, 3.0)])
     assert made.estimates["estimate"].iloc[0] == 2.0
     assert made.estimates["method"].iloc[0] == "multiple_imputation"
     assert np.var(made.draws["draws"].iloc[0]) == pytest.approx(1.0 + 1.5 * 2.0)
-    refused = judging._pooled(
+    refused = designs._pooled(
         [completed(1, 0, 9, unit="index"), completed(None, None, None, unit="index", status="not_assessable")]
     )
     assert (refused.estimates["status"].iloc[0], refused.estimates["reason"].iloc[0]) == ("not_assessable", "too few")
@@ -408,7 +463,7 @@ def test_the_mixed_model_says_the_same_as_the_cell_table_where_both_can(universe
     parts = [part for claim in claims for part in claim.judged]
     instrument = samples.instrument
     (design,) = samples.designs(MAIN, ITEMS)
-    cells = judging._gradient(instrument, design, limited)
+    cells = designs._gradient(instrument, design, limited)
     made = through_model(instrument, design, parts, cells)
     table = {tuple(row[n] for n in KEY): row for row in cells.estimates.to_dict("records")}
     seen = made.estimates.to_dict("records")
@@ -448,7 +503,7 @@ def test_a_risk_difference_through_the_model_is_close_to_the_shares(universe):
         "n": 400,
         "n_organisations": 90,
     }
-    cells = judging.Estimates(
+    cells = designs.Estimates(
         schema.frame([row], schema.ESTIMATES), pd.DataFrame(columns=[*KEY, "draws"]),
         schema.frame([dict(zip(KEY, part.key, strict=True))], schema.BASES),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from fieldwork.organisations import report, standings, steps_of
 from fieldwork.run import plan
 from fieldwork.run.store import Store
 from fieldwork.study import Study
+from tests.drawn_study import untold
 from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,11 +56,8 @@ def deliver(folder, rows):
 def finished(tmp_path_factory):
     """Two dozen organisations, run to the published estimates: four said yes with one voice."""
     folder = tmp_path_factory.mktemp("organisations") / "study"
-    made = fieldwork(
-        "simulate", "--world", "role_divergence", "--organisations", 24, "--seed", 8, "--out", folder,
-        "--set", "speeders=0", "straight_liners=0", "inattentive=0", study=ROOT,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    settings = {"speeders": 0.0, "straight_liners": 0.0, "inattentive": 0.0}
+    untold("role_divergence", folder, organisations=24, seed=8, settings=settings)
     shorten(folder, replicates=40)
     rows = answered(folder)
     sizes = pd.Series([row["org_id"] for row in rows]).value_counts()
@@ -372,10 +370,7 @@ def test_a_failing_notebook_is_told_and_the_others_go_on(study):
 
 
 def test_the_listing_needs_a_cleaned_wave(tmp_path):
-    made = fieldwork(
-        "simulate", "--world", "null", "--organisations", 5, "--seed", 1, "--out", tmp_path / "s", study=ROOT
-    )
-    assert made.returncode == 0
+    untold("null", tmp_path / "s", organisations=5, seed=1)
     with pytest.raises(RunError, match=r"the wave has not been cleaned") as told:
         standings(Study.open(tmp_path / "s"), Store(tmp_path / "s"))
     assert told.value.hint == f"fieldwork run --wave {WAVE}"

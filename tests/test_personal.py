@@ -18,6 +18,7 @@ from fieldwork.instrument import Instrument
 from fieldwork.intake import check_files, key_of, looks_personal, pseudonym, read_deliveries
 from fieldwork.study import Study
 from tests.canary import CANARIES, PERSONAL, found, plant
+from tests.drawn_study import untold
 
 CASES = Path(__file__).parent / "cases" / "deliveries"
 HEAD = "resp_id,org_id,wave,role,conf,comments"
@@ -226,8 +227,7 @@ def test_no_canary_of_a_delivery_reaches_a_report(tmp_path, only, kinds):
         assert not [word for word in CANARIES.values() if word in done.stdout + done.stderr]
 
     folder = tmp_path / "s"
-    world = ["--world", "role_divergence", "--organisations", "40", "--waves", "1", "--seed", "3"]
-    fieldwork("simulate", *world, "--out", str(folder))
+    untold("role_divergence", folder, organisations=40, seed=3)
     settings = (folder / "study.toml").read_text(encoding="utf-8")
     settings = settings.replace('"simulated"', '"delivered"', 1).replace("replicates = 1000", "replicates = 40")
     (folder / "study.toml").write_text(settings, encoding="utf-8")

@@ -15,7 +15,8 @@ from fieldwork.figures import planning
 from fieldwork.figures.saving import save
 from fieldwork.plan import VERDICTS, Plan, organisations_for, plan, sentence
 from fieldwork.run.inline import run_inline
-from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, worlds, write_study
+from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, worlds
+from tests.drawn_study import untold
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = ROOT / "notebooks" / "chapters.toml"
@@ -109,7 +110,7 @@ def test_the_figure_shows_what_can_be_assessed_and_counts_the_rest(tmp_path):
 @pytest.mark.study
 def test_a_study_run_inline_is_the_study_that_the_engine_runs(tmp_path):
     """Same cells, same bytes: without a kernel, and by `fieldwork run`."""
-    folder = write_study("role_divergence", organisations=40, waves=1, seed=5, out=tmp_path / "study", base=ROOT)
+    folder = untold("role_divergence", tmp_path / "study", organisations=40, seed=5)
     subprocess.run(
         [FIELDWORK, "run", "--study", folder, "--replicates", "60", "--only", "04_gradient"],
         check=True, capture_output=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},

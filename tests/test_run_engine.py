@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldwork.errors import RunError
+from fieldwork.errors import ParameterError, RunError
 from fieldwork.provenance import sha256_file
 from fieldwork.run import runner, spec
 from fieldwork.run.plan import Judge, plan
@@ -363,6 +363,39 @@ def test_one_worker_and_two_make_the_same_bytes(finished, tmp_path, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(study / "pkg"))
     run(study, workers=1)
     assert digests(study) == digests(finished)
+
+
+@pytest.fixture
+def parted(study):
+    """The study with a chapter in two parts, which another one reads."""
+    say = "(target / f'data/processed/w1/p_{part}/said.txt').write_text(part + suffix)"
+    book(study, "p", ("code", HOME), ("code", say), own='part: str = ""  # the part\nsuffix: str = "."  # at the end')
+    read = "text = ''.join((home / f'data/processed/w1/p_{part}/said.txt').read_text() for part in ('x', 'y'))"
+    book(study, "q", ("code", HOME), ("code", read), ("code", WRITE.format("q.txt", "text")))
+    with (study / "notebooks/chapters.toml").open("a") as file:
+        file.write(entry("p", ["{raw}"], ["{processed}/p_{part}/"], 'parts = ["x", "y"]'))
+        file.write(entry("q", ["{processed}/p_x", "{processed}/p_y"], ["{processed}/q.txt"]))
+    return study
+
+
+def test_parts_run_by_themselves_and_what_reads_them_follows(parted):
+    result = run(parted, workers=2)
+    assert result.failures == ()
+    assert sorted(result.ran) == ["p_x", "p_y", "q"]
+    assert (parted / "data/processed/w1/q.txt").read_text() == "x.y."
+    assert run(parted).ran == ()
+    pages = {name: (parted / f"reports/w1/chapters/{name}.ipynb").read_text() for name in ("p_x", "p_y")}
+    assert 'part = \\"x\\"' in pages["p_x"]
+    assert 'part = \\"y\\"' in pages["p_y"]
+    # One lost with its copy is made again, alone; a parameter reaches both, and none may be told another part.
+    shutil.rmtree(parted / "data/processed/w1/p_y")
+    shutil.rmtree(parted / ".fieldwork/objects")
+    assert "p_y" in (ran := run(parted, only=("q",)).ran)
+    assert "p_x" not in ran
+    assert run(parted, {"suffix": "!"}, only=("q",)).ran[-1] == "q"
+    assert sorted(run(parted, {"suffix": "!"}, only=("p",), force=True).ran) == ["p_x", "p_y"]
+    with pytest.raises(ParameterError, match="no chapter has a parameter 'part'"):
+        run(parted, {"part": "x"})
 
 
 def test_plain_papermill_makes_the_same_outputs(study, tmp_path):

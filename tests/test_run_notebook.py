@@ -176,6 +176,51 @@ def test_a_key_is_an_input_where_there_is_one(tmp_path):
         graph(tmp_path, chapter("a", (), ["{key}"]), a=PLACES)
 
 
+PART = f'{PLACES}\npart: str = ""  # the part'
+
+
+def test_a_chapter_in_parts_is_a_step_for_each(tmp_path):
+    toml = chapter("a", ["{processed}/b_x", "{processed}/b_y"]) + chapter(
+        "b", ["{raw}"], ["{processed}/b_{part}/"], more='parts = ["x", "y"]'
+    )
+    pipeline = graph(tmp_path, toml, a=PLACES, b=PART)
+    assert [(step.name, step.chapter, step.fixed, step.needs) for step in pipeline.steps] == [
+        ("b_x", "b", (("part", "x"),), ()),
+        ("b_y", "b", (("part", "y"),), ()),
+        ("a", "", (), ("b_x", "b_y")),
+    ]
+    one, other, _ = pipeline.steps
+    assert [output.label for output in one.outputs] == ["processed/b_x", "reports/chapters/b_x.ipynb"]
+    assert one.notebook.path == other.notebook.path == tmp_path / "notebooks/b.ipynb"
+    assert [each.name for each in one.offered] == []
+    assert [each.name for each in one.counted] == ["part"]
+    assert pipeline.named(["b"]) == ("b_x", "b_y")
+    assert pipeline.named(["b_y", "b"]) == ("b_y", "b_x")
+    assert [step.name for step in pipeline.wanted(["b"])] == ["b_x", "b_y"]
+    assert [step.name for step in pipeline.wanted(["b_y"])] == ["b_y"]
+    with pytest.raises(UsageError, match="there is no chapter 'b_z'"):
+        pipeline.wanted(["b_z"])
+
+
+@pytest.mark.parametrize("parts", ["[]", '"x"', '["x", "x"]', '["X"]', "[1]", '["../x"]'])
+def test_parts_that_are_off_are_refused(tmp_path, parts):
+    with pytest.raises(RunError, match="the parts of a chapter are off"):
+        graph(tmp_path, chapter("b", more=f"parts = {parts}"), b=PART)
+
+
+def test_parts_need_a_notebook_that_can_be_told_which(tmp_path):
+    with pytest.raises(NotebookError, match="every chapter in parts has") as told:
+        graph(tmp_path, chapter("b", more='parts = ["x"]'), b=PLACES)
+    assert "no part" in str(told.value)
+    with pytest.raises(RunError, match="the parts of a chapter are off"):
+        graph(tmp_path, chapter("b", more='parts = ["x"]\ncall = "a.b:c"'), b=PART)
+    with pytest.raises(RunError, match="two chapters make one file"):
+        graph(tmp_path, chapter("b", [], ["{processed}/b"], more='parts = ["x", "y"]'), b=PART)
+    with pytest.raises(RunError, match="unknown placeholder") as refused:
+        graph(tmp_path, chapter("b", [], ["{processed}/{part}"]), b=PART)
+    assert refused.value.hint == "only a chapter with `parts` has one"
+
+
 @pytest.mark.parametrize(
     ("toml", "title"),
     [

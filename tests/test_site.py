@@ -421,6 +421,19 @@ def test_a_notebook_without_a_heading_is_headed_by_its_name(tmp_path):
     assert len(page.all("h1")) == 1
 
 
+def test_parts_of_a_chapter_are_told_apart_in_their_titles(tmp_path):
+    folder = study(tmp_path)
+    v4 = nbformat.v4
+    for part in ("kept", "keen_eyed"):
+        cells = [v4.new_markdown_cell("# Designs")]
+        nbformat.write(v4.new_notebook(cells=cells), folder / f"reports/2026Q1/chapters/08c_designs_{part}.ipynb")
+    build(str(folder), "", "")
+    page = Page(folder / "reports/2026Q1/chapters/08c_designs_keen_eyed.html")
+    assert len(page.all("h1")) == 1
+    assert "Designs (keen eyed)" in page.text
+    assert "Designs (kept)" in Page(folder / "reports/2026Q1/methods.html").text
+
+
 def test_a_link_between_notebooks_becomes_one_between_pages():
     assert sanitised('<a href="09_claims.ipynb">claims</a>', known=["09_claims"]).startswith('<a href="09_claims.html"')
     assert "href" not in sanitised('<a href="../data/raw.csv">data</a>')

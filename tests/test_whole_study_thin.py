@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.drawn_study import untold
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 WITHIN = ("H8", "H12", "H15", "H17", "H19", "H20", "H21", "H23")  # claims on what happens within organisations
@@ -23,8 +25,7 @@ def one_organisation(delivery):
 
 
 def run(folder, thinned):
-    words = ["--world", "role_divergence", "--organisations", "190", "--waves", "1", "--seed", "2026", "--out", folder]
-    subprocess.run([BIN / "fieldwork", "simulate", *words], check=True, capture_output=True)
+    untold("role_divergence", folder, organisations=190, seed=2026)
     path = folder / "data/raw/2026Q1/responses.csv"
     thinned(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False, lineterminator="\n")
     done = subprocess.run(

@@ -18,6 +18,7 @@ from fieldwork.publish import PARTS
 from fieldwork.publish import publish as put_together
 from fieldwork.study import Study
 from tests import attack, attacker, payloads, surfaces
+from tests.drawn_study import untold
 from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,11 +44,7 @@ def fieldwork(*words, study):
 def finished(tmp_path_factory):
     """Four waves of which the second was never delivered; confidence is asked in other words from the fourth on."""
     folder = tmp_path_factory.mktemp("waves") / "study"
-    subprocess.run(
-        [BIN / "fieldwork", "simulate", "--world", "diverging", "--organisations", "70", "--waves", "4", "--seed", "3",
-         "--out", str(folder), "--set", "refreshment=0.4"],
-        check=True, capture_output=True, cwd=ROOT,
-    )  # fmt: skip
+    untold("diverging", folder, organisations=70, seed=3, waves=4, settings={"refreshment": 0.4})
     shorten(folder, replicates=100)
     shutil.rmtree(folder / "data/raw/2026Q2")
     payloads.plant(folder)

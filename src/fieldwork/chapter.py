@@ -345,7 +345,7 @@ class Chapter:
             {p.name for p in (*staged.parent.glob("*"), *final.parent.glob("*")) if p.suffix == final.suffix}
         )
         near = nearest(name, known)
-        first = name.partition(".")[0]
+        first = name.partition(".")[0].partition("/")[0]
         where = f" --wave {self.wave}" if len(self.study.waves) > 1 else ""
         raise RunError(
             f"chapter {self.name} needs {name}, which is not there",

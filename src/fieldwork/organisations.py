@@ -127,13 +127,9 @@ def _places(study: Study) -> dict[str, str | Path]:
 
 def steps_of(study: Study, notebooks: Path, names: Iterable[str], store: Store) -> Judge:
     """Return the notebooks of some organisations, ready to run: the same notebook, each with its own organisation and page."""
-    names = list(names)
     folder, view = f"{{reports}}/{RESTRICTED}", "fieldwork.site.restricted:report_page"
-    pipeline = spec.fan_out(notebooks / f"{NOTEBOOK}.ipynb", names, folder, _INPUTS, _places(study), view)
-    judge = Judge(pipeline, store)
-    for step, name in zip(pipeline.steps, names, strict=True):
-        judge.values[step.name] = {"organisation": name}
-    return judge
+    place = notebooks / f"{NOTEBOOK}.ipynb"
+    return Judge(spec.fan_out(place, names, folder, _INPUTS, _places(study), view, "organisation"), store)
 
 
 def report(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fieldwork.errors import StudyError, listed, nearest
 
-__all__ = ["CHOICES", "Declaration", "Specification", "declared"]
+__all__ = ["CHOICES", "PARTS", "Declaration", "Specification", "declared"]
 
 # Every choice with its options; the first is that of the main analysis.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -22,6 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "stage": ("own_function", "organisation"),
     "missing": ("available", "complete", "imputed"),
 }
+PARTS = ("set_aside", "kept", "imputed")
+"""Parts of the specifications, by what their samples are made of; `chapters.toml` runs `08c_designs` once for each."""
 LEAST_REPLICATES = 399  # the fewest with which a claim can pass Holm's adjustment in a family of ten
 FILE = "multiverse.toml"
 
@@ -63,8 +65,8 @@ class Declaration(_Strict):
         """Whether each claim is also judged at the other margins of its range."""
         return self.choices.margin == "range"
 
-    def specifications(self) -> tuple[Specification, ...]:
-        """Return the combinations of the options, the main analysis first, in one order.
+    def specifications(self, part: str = "") -> tuple[Specification, ...]:
+        """Return the combinations of the options, the main analysis first, in one order; of a part alone, where one is named.
 
         >>> [len(Declaration(crossing=crossing).specifications()) for crossing in ("single", "pairs", "all")]
         [7, 21, 48]
@@ -72,7 +74,7 @@ class Declaration(_Strict):
         options = [getattr(self.choices, name) for name in CHOICES]
         depart = {"single": 1, "pairs": 2, "all": len(CHOICES)}[self.crossing]
         every = (Specification(*combination) for combination in itertools.product(*options))
-        return tuple(each for each in every if each.departures <= depart)
+        return tuple(each for each in every if each.departures <= depart and part in {"", each.part})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,6 +95,29 @@ class Specification:
     exclusions: str
     stage: str
     missing: str
+
+    @property
+    def name(self) -> str:
+        """Its options in one word, for tables; `named` reads it.
+
+        >>> Specification.named("raked/cell_table/kept/own_function/available").exclusions
+        'kept'
+        """
+        return "/".join(self.as_dict().values())
+
+    @classmethod
+    def named(cls, name: str) -> Specification:
+        """Return the specification of a name."""
+        return cls(*name.split("/"))
+
+    @property
+    def part(self) -> str:
+        """The part of the specifications that it belongs to: `imputed`, or else what becomes of rows that rules exclude.
+
+        >>> Specification.named("none/cell_table/kept/own_function/complete").part
+        'kept'
+        """
+        return "imputed" if self.missing == "imputed" else self.exclusions
 
     def as_dict(self) -> dict[str, str]:
         """Return the options by the name of their choice."""

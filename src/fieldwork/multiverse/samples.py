@@ -82,13 +82,17 @@ class Samples:
         missing: Iterable[pd.DataFrame],
         declaration: Declaration,
         seed: int,
+        *,
+        part: str = "",
     ) -> Samples:
         """Gather what the choices need; the delivery is cleaned once more where excluded rows are to be kept.
 
-        `missing` comes in parts. Of the second cleaning only rows are held that the first has not, or not like this.
+        `missing` comes in parts. Of the second cleaning only rows are held that the first has not, or not like this. `part`
+        names the part of the specifications that is wanted; empty: all.
         """
         apart = _Apart(instrument, responses, declaration)
-        if "kept" in declaration.choices.exclusions and any(rule.action == "exclude" for rule in instrument.quality):
+        keeps = any(each.exclusions == "kept" for each in declaration.specifications(part))
+        if keeps and any(rule.action == "exclude" for rule in instrument.quality):
             clean_parts(study, relaxed(instrument), apart)
         return cls(
             instrument,

@@ -73,7 +73,9 @@ class Judge:
     _closure: Closure = field(init=False)
 
     def __post_init__(self) -> None:
-        self.values = chosen(self.given, {step.name: step.offered for step in self.pipeline.steps})
+        steps = self.pipeline.steps
+        given = chosen(self.given, {step.name: step.offered for step in steps})
+        self.values = {step.name: {**dict(step.fixed), **given[step.name]} for step in steps}
         lock = next((path for path in self._locks() if path.is_file()), None)
         self.software = environment(self.store.memo, lock)
         self._closure = Closure(self.packages, self.store.memo)
@@ -200,7 +202,7 @@ def plan(
     """
     units: dict[str, Unit] = {}
     known: dict[str, str] = dict(coming or {})
-    forced = (set(only) or {step.name for step in judge.pipeline.steps}) if force else set()
+    forced = (set(judge.pipeline.named(only)) or {step.name for step in judge.pipeline.steps}) if force else set()
     for before in (earlier or {}).values():
         known |= {label: digest for unit in before if unit.record for label, digest in unit.record.outputs.items()}
     for step in judge.pipeline.wanted(only):

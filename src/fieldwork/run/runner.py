@@ -402,7 +402,7 @@ def run(
     chapters' processes are ended before it goes on.
     """
     wanted = judge.pipeline.wanted(only)
-    forced = (set(only) or {step.name for step in wanted}) if force else set()
+    forced = (set(judge.pipeline.named(only)) or {step.name for step in wanted}) if force else set()
     names = {step.name for step in wanted}
     sorter = graphlib.TopologicalSorter({step.name: set(step.needs) & names for step in wanted})
     sorter.prepare()

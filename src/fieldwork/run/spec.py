@@ -4,6 +4,9 @@ A step is a notebook, or a call of one function, with the files that it reads an
 whom is not written down: it follows from the files. An input with `{earlier}` (results of an earlier wave) or
 `{earlier_wave}` (its name) stands for one input per earlier wave; who makes it there follows from the files as well.
 One with `{earlier_reports}` is what an earlier wave has published, as it stands: a run makes nothing there for its sake.
+
+A chapter with `parts` is one notebook that runs once for each part, side by side, on one machine or on several: a step each,
+told apart by the parameter `part` and by `{part}` in its paths.
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ RESERVED = ("study", "wave", "out")
 PLACES_OFFERED = ("raw",)
 """Parameters that name a folder of the machine, where a chapter has them: what lies there counts, its path does not."""
 
-_KEYS = ("name", "kind", "call", "inputs", "outputs")
+_KEYS = ("name", "kind", "call", "parts", "inputs", "outputs")
 _PLACES = ("study", "raw", "instruments", "processed", "reports", "wave")
 _KEY = "key"  # a file of the user that results depend on; where there is none, an input with {key} is left out
 _EARLIER = {
     "earlier": "processed",
     "earlier_wave": "wave",
 }  # of an earlier wave, and what they are in a wave's own words
+_PART = "part"  # parameter and placeholder of a chapter in parts
 _PUBLISHED = "{earlier_reports}"  # what an earlier wave has published, taken as it stands: nothing is made there for it
 _STEP_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _CALL = re.compile(r"[a-z_][\w.]*:[a-z_]\w*")
@@ -115,6 +119,8 @@ class Step:
     needs : tuple of str           Steps that make an input of this one.
     needs_earlier : tuple of str   Steps that make one in an earlier wave.
     over_waves : bool              Whether it reads earlier waves, where there are any.
+    fixed : tuple of (str, str)    Parameters that the graph sets, for steps that share a notebook; no user may.
+    chapter : str                  Chapter of which it is a part; empty: itself.
     """
 
     name: str
@@ -127,6 +133,8 @@ class Step:
     needs: tuple[str, ...] = ()
     needs_earlier: tuple[str, ...] = ()
     over_waves: bool = False
+    fixed: tuple[tuple[str, str], ...] = ()
+    chapter: str = ""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -136,12 +144,12 @@ class Step:
     @property
     def offered(self) -> tuple[Parameter, ...]:
         """Parameters that a user may set."""
-        return tuple(parameter for parameter in self.declared if parameter.name not in RESERVED)
+        return tuple(each for each in self.declared if each.name not in {*RESERVED, *dict(self.fixed)})
 
     @property
     def counted(self) -> tuple[Parameter, ...]:
         """Parameters whose value is part of the key."""
-        return tuple(parameter for parameter in self.offered if parameter.name not in PLACES_OFFERED)
+        return tuple(each for each in self.declared if each.name not in {*RESERVED, *PLACES_OFFERED})
 
     @property
     def declared(self) -> tuple[Parameter, ...]:
@@ -183,18 +191,28 @@ class Pipeline:
     def step(self, name: str) -> Step:
         """Return a step by its name; UsageError with the nearest name when there is none."""
         if name not in self._named:
-            near = nearest(name, self._named)
-            raise UsageError(
-                f"there is no chapter '{name}'",
-                expected=listed(self._named),
-                got=repr(name),
-                hint=f"did you mean {near}?" if near else "",
-            )
+            raise self._unknown(name)
         return self._named[name]
+
+    def named(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the steps that some names stand for: that of a chapter in parts for all of its parts."""
+        found: dict[str, None] = {}
+        for name in names:
+            mine = [step.name for step in self.steps if name in {step.name, step.chapter}]
+            if not mine:
+                raise self._unknown(name)
+            found |= dict.fromkeys(mine)
+        return tuple(found)
+
+    def _unknown(self, name: str) -> UsageError:
+        known = dict.fromkeys(word for step in self.steps for word in (step.chapter, step.name) if word)
+        near = nearest(name, known)
+        hint = f"did you mean {near}?" if near else ""
+        return UsageError(f"there is no chapter '{name}'", expected=listed(known), got=repr(name), hint=hint)
 
     def wanted(self, only: Iterable[str]) -> tuple[Step, ...]:
         """Return the named steps and every step that they need, in running order; all steps when none is named."""
-        open_names = [self.step(name).name for name in only] or [step.name for step in self.steps]
+        open_names = list(self.named(only)) or [step.name for step in self.steps]
         found: set[str] = set()
         while open_names:
             name = open_names.pop()
@@ -263,7 +281,7 @@ def read(chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str,
     _known_keys(content, ("chapter",), _where(chapters))
     if not isinstance(entries, list) or not entries:
         raise RunError("the graph of chapters is empty", where=_where(chapters), expected="[[chapter]] entries")
-    loose = [_step(entry, chapters, places, earlier or {}) for entry in entries]
+    loose = [step for entry in entries for step in _steps(entry, chapters, places, earlier or {})]
     names = [step.name for step in loose]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise RunError("two chapters have one name", where=_where(chapters), got=listed(doubled))
@@ -289,6 +307,7 @@ def fan_out(
     inputs: Iterable[str],
     places: Mapping[str, str | Path],
     view: str = "",
+    parameter: str = "",
 ) -> Pipeline:
     """Return one step per name, all of one notebook: what each makes lies below its own folder, its page among it.
 
@@ -296,7 +315,7 @@ def fan_out(
     ----------
     notebook_path : the notebook. names : one per step; a step is called `<notebook>-<name>`.
     folder : where the steps' folders go, with placeholders. inputs : as in `chapters.toml`, the same for all steps.
-    places : as in `read`. view : of each step, see `Step`.
+    places : as in `read`. view : of each step, see `Step`. parameter : of the notebook, which is told the step's name; or none.
 
     Raises RunError and NotebookError as `read` does.
     """
@@ -311,7 +330,8 @@ def fan_out(
             raise RunError("a step's folder is none of its own", where=where, expected="a name without a path", got=got)
         own = replace(all_, label=f"{all_.label}/{name}")
         page = f"{own.label}/{notebook_path.name}"
-        steps.append(Step(f"{notebook_path.stem}-{name}", book, "", read_by_all, (own,), page, view))
+        fixed = ((parameter, name),) if parameter else ()
+        steps.append(Step(f"{notebook_path.stem}-{name}", book, "", read_by_all, (own,), page, view, fixed=fixed))
     return _beside(places, tuple(steps))
 
 
@@ -338,12 +358,38 @@ def _known_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) ->
             )
 
 
-def _step(
+def _steps(
     entry: Mapping[str, Any], chapters: Path, places: Mapping[str, str | Path], earlier: Mapping[str, str | Path]
-) -> Step:
+) -> Iterator[Step]:
+    """Yield the step of an entry, or one for each of its parts."""
     name = str(entry.get("name", ""))
     where = f"{_where(chapters)}, chapter '{name}'"
     _known_keys(entry, _KEYS, where)
+    if "parts" not in entry:
+        yield _step(name, entry, chapters, places, earlier, where)
+        return
+    parts = entry["parts"]
+    sound = isinstance(parts, list) and all(isinstance(part, str) and _STEP_NAME.fullmatch(part) for part in parts)
+    if not sound or not parts or len(set(parts)) < len(parts) or "call" in entry:
+        raise RunError(
+            "the parts of a chapter are off",
+            where=where,
+            expected="a notebook, and a list of different names in lower-case letters, digits, _",
+            got=f"parts {parts!r}{', call' if 'call' in entry else ''}",
+        )
+    for part in parts:
+        step = _step(f"{name}_{part}", entry, chapters, {**places, _PART: part}, earlier, where)
+        yield replace(step, fixed=((_PART, part),), chapter=name)
+
+
+def _step(
+    name: str,
+    entry: Mapping[str, Any],
+    chapters: Path,
+    places: Mapping[str, str | Path],
+    earlier: Mapping[str, str | Path],
+    where: str,
+) -> Step:
     call = str(entry.get("call", ""))
     kind = str(entry.get("kind", "call" if call else "notebook"))
     if not _STEP_NAME.fullmatch(name):
@@ -365,14 +411,15 @@ def _step(
     outputs = [_output(text, places, where) for text in entry["outputs"]]
     page, content = "", None
     if kind == "notebook":
-        content = _notebook(chapters.with_name(f"{name}.ipynb"), where)
+        own = (_PART,) if _PART in places else ()
+        content = _notebook(chapters.with_name(f"{entry['name']}.ipynb"), where, own)
         page = _output(f"{{reports}}/chapters/{name}.ipynb", places, where).label
         outputs.append(Output(page, folder=False, optional=False))
     over_waves = any(f"{{{word}}}" in text for text in entry["inputs"] for word in _EARLIER)
     return Step(name, content, call, inputs, tuple(outputs), page, over_waves=over_waves)
 
 
-def _notebook(path: Path, where: str) -> Notebook:
+def _notebook(path: Path, where: str, own: tuple[str, ...] = ()) -> Notebook:
     if not path.is_file():
         near = nearest(path.stem, sorted(other.stem for other in path.parent.glob("*.ipynb")))
         raise RunError(
@@ -384,9 +431,9 @@ def _notebook(path: Path, where: str) -> Notebook:
         )
     content = notebook.read(path)
     declared = [parameter.name for parameter in content.parameters]
-    if missing := [name for name in RESERVED if name not in declared]:
+    if missing := [name for name in (*RESERVED, *own) if name not in declared]:
         raise NotebookError(
-            "a chapter lacks a parameter that every chapter has",
+            f"a chapter lacks a parameter that every chapter {'in parts has' if missing[0] in own else 'has'}",
             where=f"{path.parent.name}/{path.name}, cell tagged `parameters`",
             expected=listed(RESERVED),
             got=f"no {listed(missing)}",
@@ -397,8 +444,9 @@ def _notebook(path: Path, where: str) -> Notebook:
 
 def _place(text: str, places: Mapping[str, str | Path], where: str) -> tuple[str, Path]:
     names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    if unknown := [name for name in names if name not in _PLACES and (name != _KEY or _KEY not in places)]:
+    if unknown := [name for name in names if name not in places]:
         hint = "only inputs may lie in an earlier wave" if unknown[0] in _EARLIER else ""
+        hint = "only a chapter with `parts` has one" if unknown[0] == _PART else hint
         expected = listed(f"{{{name}}}" for name in _PLACES)
         raise RunError("unknown placeholder", where=where, expected=expected, got=repr(unknown[0]), hint=hint)
     study = Path(places["study"]).resolve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import itertools
+import os.path
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class ChapterPage:
     Attributes
     ----------
     name : str       Name of the chapter.
-    title : str      Its first heading, as text.
+    title : str      Its first heading, as text, and the part where it is one of several.
     body : Markup    Its cells, sanitised.
     """
 
@@ -72,11 +73,18 @@ class ChapterPage:
 
 
 def titles(paths: Sequence[Path]) -> dict[str, str]:
-    """Return the title of each executed chapter, by name."""
-    return {path.stem: _title(_read(path), path.stem) for path in paths}
+    """Return the title of each executed chapter, by name; parts of one chapter are told apart by the end of their names."""
+    made = {path.stem: _title(_read(path), path.stem) for path in paths}
+    same = {title: [name for name, its in made.items() if its == title] for title in made.values()}
+    alike = {title: os.path.commonprefix(names) for title, names in same.items() if len(names) > 1}  # noqa: RUF071 - by letters
+    shared = {title: start.rfind("_") + 1 for title, start in alike.items()}
+    return {
+        name: f"{title} ({name[shared[title] :].replace('_', ' ')})" if title in shared else title
+        for name, title in made.items()
+    }
 
 
-def convert(path: Path, environment: Environment, *, known: Sequence[str] = ()) -> ChapterPage:
+def convert(path: Path, environment: Environment, *, known: Sequence[str] = (), title: str = "") -> ChapterPage:
     """Turn an executed notebook into the body of a page.
 
     Markdown and HTML outputs pass a sanitiser that keeps text, tables, links and inlined images. Code is folded away,
@@ -86,11 +94,12 @@ def convert(path: Path, environment: Environment, *, known: Sequence[str] = ()) 
     ----------
     environment : Environment    Jinja environment of the site, autoescaped.
     known : sequence of str      Names of chapters that links between notebooks may lead to.
+    title : str                  Title of the page, see `titles`; empty: the first heading.
 
     Raises NotebookError when the file is not a notebook.
     """
     notebook = _read(path)
-    title = _title(notebook, path.stem)
+    title = title or _title(notebook, path.stem)
     exporter = _Exporter(environment)
     body, _ = exporter.from_notebook_node(notebook, resources={"known": list(known)})
     return ChapterPage(path.stem, title, Markup(_numbered(_without_title(body))))  # noqa: S704 - autoescaped and sanitised cell by cell

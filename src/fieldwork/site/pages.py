@@ -151,7 +151,7 @@ def write(study: str, wave: str, out: str) -> Path:
     site.page("methods.html", "methods.html", "Methods statement", **statement(material), chapters=chapters, slug=slug)
     site.page("dictionary.html", "dictionary.html", "Data dictionary", **codebook(material))
     for path in material.chapters:
-        chapter = convert(path, site.environment, known=[*chapters])
+        chapter = convert(path, site.environment, known=[*chapters], title=chapters[path.stem])
         site.page(f"chapters/{slug(path.stem)}.html", "chapter.html", chapter.title, chapter=chapter)
     _put(site.pages, material.target)
     return material.target / "index.html"
