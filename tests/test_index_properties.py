@@ -862,7 +862,6 @@ NOT_INDICES = {
     "read_formula": "reads a formula: tests/test_ordinal_formula.py",
     "reference_grid": "crosses factors: tests/test_ordinal_means.py",
     "spans": "blocks of layers: tests/test_layers.py",
-    "variance_components": "one group of social_relations: its own example",
     "upper_sums": "replicated totals against the array's: tests/test_layers.py",
 }
 

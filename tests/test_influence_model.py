@@ -14,6 +14,7 @@ from fieldwork.statistics.influence_model import (
     COMPONENTS,
     abilities,
     bradley_terry,
+    group_components,
     influence_weighted_gap,
     point_shares,
     round_robin,
@@ -140,6 +141,25 @@ def test_expected_sums_are_exact_for_an_incomplete_round_robin():
         pattern[rater, target] = vector
         total += value * round_robin(pattern).sums
     assert total == pytest.approx(fit.expectation @ TRUTH, abs=1e-9)
+
+
+@given(st.integers(4, 7), st.integers(1, 12), st.floats(0, 0.5), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_many_groups_at_once_have_the_components_of_each(n, count, missing, seed):
+    """Whatever is missing where; a group that cannot be told apart alone has none."""
+    rng = np.random.default_rng(seed)
+    ratings = rng.integers(1, 6, (count, n, n)).astype(float)
+    ratings[rng.random(ratings.shape) < missing] = np.nan
+    ratings[count // 2] = ratings[0]  # one pattern twice
+    components, partner = group_components(ratings)
+    for group, own, expected in zip(ratings, components, partner, strict=True):
+        try:
+            alone = social_relations([group])
+        except DesignError:
+            assert np.isnan([*own, *expected]).all()
+            continue
+        assert own == pytest.approx(alone.by_group[0], rel=1e-9, abs=1e-9)
+        assert expected == pytest.approx(alone.groups[0].expectation[1])
 
 
 @given(st.permutations(range(6)), st.floats(-3, 3), st.floats(0.2, 4))

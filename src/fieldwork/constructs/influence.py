@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +23,10 @@ from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, coun
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.influence_model import (
     bradley_terry,
+    group_components,
     point_shares,
-    round_robin,
     shrink_effects,
     target_effects,
-    variance_components,
 )
 from fieldwork.statistics.layers import Layers, LayerWeights, layer_weights, spans
 from fieldwork.statistics.ranks import rank_sets
@@ -574,28 +572,36 @@ def _shares(
 
 def group_ratings(
     battery: Battery, values: Floats, cluster: Ints, holder: npt.NDArray[np.str_]
-) -> Iterator[tuple[int, Floats]]:
-    """Yield (cluster, ratings (m, m) among the roles that answered) of organisations with four such roles or more.
+) -> Iterator[tuple[Ints, Floats]]:
+    """Yield (clusters (G,), ratings (G, m, m) among the roles that answered) of organisations with four such roles or more.
 
-    Two executives of one role count as one member, with their mean rating. The diagonal is nan.
+    Organisations in which the same roles answered come together. Two executives of one role count as one member, with their
+    mean rating. Diagonals are nan.
     """
     place = {target: j for j, target in enumerate(battery.targets)}
     known = np.array([place.get(role, -1) for role in holder], dtype=np.int64)
-    order = np.argsort(cluster, kind="stable")
-    ends = np.flatnonzero(np.r_[True, np.diff(cluster[order]) != 0, True])
-    for low, high in pairwise(ends):
-        rows = order[low:high]
-        rows = rows[known[rows] >= 0]
-        members = np.unique(known[rows])
+    rows = np.flatnonzero(known >= 0)
+    seat = cluster[rows] * len(place) + known[rows]
+    order = np.argsort(seat, kind="stable")
+    rows, seat = rows[order], seat[order]
+    first = np.flatnonzero(np.r_[True, np.diff(seat) != 0]) if len(seat) else np.empty(0, dtype=np.int64)
+    given = np.isfinite(values[rows])
+    with np.errstate(invalid="ignore"):
+        total = np.add.reduceat(np.where(given, values[rows], 0.0), first, axis=0)
+        mean = total / np.add.reduceat(given, first, axis=0, dtype=np.float64)  # nan where nobody rated
+    home, member = np.divmod(seat[first], len(place))
+    answered = np.zeros((int(cluster.max(initial=-1)) + 1, len(place)), dtype=bool)
+    answered[home, member] = True
+    start = np.searchsorted(home, np.arange(len(answered)))
+    sets, which = np.unique(answered, axis=0, return_inverse=True)
+    for k, roles in enumerate(sets):
+        members = np.flatnonzero(roles)
         if len(members) < MINIMUM_GROUP:
             continue
-        ratings = np.full((len(members), len(members)), np.nan)
-        for m, member in enumerate(members):
-            given = values[rows[known[rows] == member]][:, members]
-            some = np.isfinite(given).any(axis=0)
-            ratings[m, some] = np.nanmean(given[:, some], axis=0)
-        np.fill_diagonal(ratings, np.nan)
-        yield int(cluster[rows[0]]), ratings
+        homes = np.flatnonzero(which.reshape(-1) == k)
+        ratings = mean[start[homes][:, None] + np.arange(len(members))][:, :, members]
+        ratings[:, np.arange(len(members)), np.arange(len(members))] = np.nan
+        yield homes, ratings
 
 
 def _reliability(layers: LayerWeights, own: Floats, partner: Floats, estimate: Floats, expected: Floats) -> Floats:
@@ -608,6 +614,28 @@ def _reliability(layers: LayerWeights, own: Floats, partner: Floats, estimate: F
     )
 
 
+_NONE = (np.empty(0, dtype=np.int64), np.empty((0, 5)), np.empty(0, dtype=np.int64), np.empty((0, 5)))
+
+
+def _by_organisation(
+    battery: Battery, values: Floats, cluster: Ints, holder: npt.NDArray[np.str_]
+) -> tuple[Ints, Floats, Ints, Floats]:
+    """Return organisations (G,), their components (G, 5), members (G,) and expected sums of squares of partners (G, 5).
+
+    An organisation that is too sparse to tell actors from partners is not there: its absence in the base counts it.
+    """
+    found = [
+        (homes, np.full(len(homes), ratings.shape[1]), *group_components(ratings))
+        for homes, ratings in group_ratings(battery, values, cluster, holder)
+    ]
+    if not found:
+        return _NONE
+    homes, members, components, expected = (np.concatenate(each) for each in zip(*found, strict=True))
+    order = np.argsort(homes)
+    order = order[np.isfinite(components[order]).all(axis=1)]
+    return homes[order], components[order], members[order], expected[order]
+
+
 def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.NDArray[np.str_]) -> None:
     """Variance shares and reciprocities over the organisations whose executives rate each other."""
     design = ledger.design
@@ -615,18 +643,10 @@ def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.
         "srm_actor_share", "srm_partner_share", "srm_relationship_share", "srm_generalised_reciprocity",
         "srm_dyadic_reciprocity", "srm_partner_reliability",
     )  # fmt: skip
-    homes, components, weight, expected, people = [], [], [], [], 0
-    if design.has_organisations:
-        for home, ratings in group_ratings(battery, values, design.cluster, holder):
-            try:
-                fit = round_robin(ratings)
-                components.append(variance_components(fit))
-            except DesignError:  # too sparse to tell actors from partners; counted by its absence in the base
-                continue
-            homes.append(home)
-            expected.append(fit.expectation[1])
-            weight.append(len(ratings) - 1.0)
-            people += len(ratings)
+    homes, components, members, expected = (
+        _by_organisation(battery, values, design.cluster, holder) if design.has_organisations else _NONE
+    )
+    people = int(members.sum())
     if len(homes) < MINIMUM_CLUSTERS:
         reason = (
             "the survey names no organisations"
@@ -638,14 +658,14 @@ def _round_robins(ledger: Ledger, battery: Battery, values: Floats, holder: npt.
             ledger.refuse(battery.name, statistic, "index", reason, n=people, n_organisations=len(homes))
         return
     layer = cluster_weights(design, homes)
-    own = np.array(weight)
+    own = np.asarray(members - 1.0, dtype=np.float64)
     total = layer @ own
-    estimate = layer @ (own[:, None] * np.array(components)) / total[:, None]
+    estimate = layer @ (own[:, None] * components) / total[:, None]
     actor, partner, cross, relationship, mutual = estimate.T
     variances = np.maximum(np.column_stack([actor, partner, relationship]), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = variances / variances.sum(axis=1, keepdims=True)
-        reliability = _reliability(layer, own, np.maximum(partner, 0.0), estimate, np.array(expected)) / total
+        reliability = _reliability(layer, own, np.maximum(partner, 0.0), estimate, expected) / total
         both = np.where(np.minimum(actor, partner) > 0, cross / np.sqrt(actor * partner), np.nan)
         dyadic = np.where(relationship > 0, mutual / relationship, np.nan)
     base: dict[str, Any] = {"n": people, "n_organisations": len(homes), "method": "social_relations_model"}

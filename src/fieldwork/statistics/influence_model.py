@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,13 +38,13 @@ __all__ = [
     "TargetEffects",
     "abilities",
     "bradley_terry",
+    "group_components",
     "influence_weighted_gap",
     "point_shares",
     "round_robin",
     "shrink_effects",
     "social_relations",
     "target_effects",
-    "variance_components",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -248,7 +249,7 @@ def social_relations(groups: Sequence[npt.ArrayLike]) -> SocialRelations:
             got="none",
             hint="report influence by `target_effects`",
         )
-    by_group = np.array([variance_components(fit) for fit in fits])
+    by_group = np.array([_components(fit) for fit in fits])
     weight = np.array([len(fit.actor) - 1.0 for fit in fits])
     weight /= weight.sum()
     estimate = weight @ by_group
@@ -288,22 +289,63 @@ def social_relations(groups: Sequence[npt.ArrayLike]) -> SocialRelations:
     )
 
 
-def variance_components(fit: RoundRobin) -> Floats:
-    """Solve expected = observed sums for the five `COMPONENTS` of one group (5,): see `social_relations`.
+def _components(fit: RoundRobin) -> Floats:
+    """Solve expected = observed sums for the five `COMPONENTS` of one group (5,)."""
+    _refuse_alike(fit.expectation, int(np.isfinite(fit.relationship).sum()), len(fit.actor))
+    return np.asarray(np.linalg.solve(fit.expectation, fit.sums), dtype=np.float64)
 
-    >>> ratings = np.arange(36.0).reshape(6, 6) % 5
-    >>> bool((variance_components(round_robin(ratings)) == social_relations([ratings]).by_group[0]).all())
-    True
-    """
-    if np.linalg.cond(fit.expectation) > 1e10:
+
+def _refuse_alike(expectation: Floats, ratings: int, members: int) -> None:
+    if np.linalg.cond(expectation) > 1e10:
         raise DesignError(
             "the ratings given do not tell the five components apart",
             where="statistics.influence_model.social_relations",
             expected="pairs who rated each other",
-            got=f"{int(np.isfinite(fit.relationship).sum())} ratings of {len(fit.actor)} members",
+            got=f"{ratings} ratings of {members} members",
             hint="leave the group out: relationship variance and covariance need both sides of a pair",
         )
-    return np.asarray(np.linalg.solve(fit.expectation, fit.sums), dtype=np.float64)
+
+
+def group_components(ratings: Floats) -> tuple[Floats, Floats]:
+    """Variance components of many groups of one size, as `social_relations` has them group by group.
+
+    Groups whose ratings miss in the same places have one solution and one expectation, and are worked off together. A group
+    whose ratings do not tell the components apart has nan.
+
+    Parameters
+    ----------
+    ratings : (G, n, n) groups, raters, targets; n at least 4; diagonals are ignored, nan is missing.
+
+    Returns
+    -------
+    (G, 5) the components in the order of `COMPONENTS`, and (G, 5) the expected sum of squares of the partner effects per unit
+    of each.
+
+    Reference: Searle, Casella and McCulloch (1992), Variance Components, chapter 5.
+
+    >>> ratings = np.arange(36.0).reshape(6, 6) % 5
+    >>> components, _ = group_components(np.array([ratings, ratings.T]))
+    >>> bool(np.allclose(components, social_relations([ratings, ratings.T]).by_group))
+    True
+    """
+    groups, n, _ = ratings.shape
+    given = np.isfinite(ratings) & ~np.eye(n, dtype=np.bool_)
+    codes = np.packbits(given.reshape(groups, n * n), axis=1)
+    order = np.lexsort(codes.T)
+    ends = np.flatnonzero(np.r_[True, (codes[order][1:] != codes[order][:-1]).any(axis=1), True]) if groups else ()
+    components, partner = np.full((2, groups, len(COMPONENTS)), np.nan)
+    for low, high in pairwise(ends):
+        mine, pattern = order[low:high], given[order[low]]
+        try:
+            design = _solve(pattern.tobytes(), n)
+            _refuse_alike(design.expectation, int(pattern.sum()), n)
+        except DesignError:
+            continue
+        y = ratings[mine][:, pattern]
+        sums = np.column_stack([((y @ Q) * y).sum(axis=1) for Q in design.forms])
+        components[mine] = np.linalg.solve(design.expectation, sums.T).T
+        partner[mine] = design.expectation[1]
+    return components, partner
 
 
 # --------------------------------------------------------------------------------------------------------- target effects
