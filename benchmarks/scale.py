@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WAVE = "2026Q1"
 STEPS = (
     "01_clean", "02_validate", "03_weight", "03b_measurement", "03c_answers", "04_gradient", "04b_dominance", "05_blockers",
-    "06_alignment", "07_influence", "08_movement", "08b_practices", "08c_multiverse", "09_claims", "10_findings", "site",
+    "06_alignment", "07_influence", "08_movement", "08b_practices", "08c_designs_set_aside", "08c_designs_kept",
+    "08c_designs_imputed", "08c_multiverse", "09_claims", "10_findings", "site",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Designs whose multipliers are drawn when used instead of held: the same bits, and memory that does not grow with them."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,23 @@ def test_ratios_of_totals_are_those_of_the_array(both):
     one, other = ratio(N, D, held.multiplier), ratio(N, D, drawn.multiplier)
     assert other.theta == pytest.approx(one.theta, rel=1e-12)
     assert other.std_error == pytest.approx(one.std_error, rel=1e-9)
+
+
+def test_codes_are_read_once_and_again_for_other_answers():
+    design = replace(design_of(20, 5), role=ROLE, stage=STAGE)
+    codes = design.codes(ROLE)
+    assert np.array(ROLE.labels)[codes].tolist() == design.responses["role"].tolist()
+    assert design.codes(Axis("role", ROLE.codes, ROLE.labels)) is codes
+    assert design.codes(ROLE) is codes
+    with pytest.raises(ValueError, match="read-only"):
+        codes[0] = 1
+    fewer = Axis("role", ("CFO",), ("CFO",))
+    assert (design.codes(fewer) >= 0).tolist() == (design.responses["role"] == "CFO").tolist()
+    everybody = design.concentration("CEO")
+    turned = design.responses.assign(role="CEO")
+    other = replace(design, responses=turned)
+    assert (other.codes(ROLE) == 0).all()
+    assert other.concentration("CEO") != everybody == design.concentration("CEO")
 
 
 def test_what_is_held_is_decided_by_size_alone():

@@ -595,7 +595,7 @@ def _adjusted(
     """Spreads of role and organisation stage, each adjusted for the other and for the firmographics."""
     design = ledger.design
     axes = [role, organisation_stage, *adjust_for]
-    codes = [axis.index(design.responses[axis.name]) for axis in axes]
+    codes = [design.codes(axis) for axis in axes]
     answer = measure.index(design.responses)
     used = (answer >= 0) & np.all([code >= 0 for code in codes], axis=0)
     used, kept = _settled(design, codes, used)

@@ -141,7 +141,7 @@ class _Roles:
         if not instrument.keys.role:
             return cls((), np.zeros(len(design.responses), dtype=np.int64))
         known = axis(instrument, instrument.keys.role)
-        code = known.index(design.responses[known.name])
+        code = design.codes(known)
         return cls(known.labels, np.where(code < 0, len(known.labels), code))
 
     @property
@@ -514,7 +514,7 @@ def _colleagues(ledger: Ledger, r: _Rankings) -> None:
 
 def _ownership(ledger: Ledger, item: Item, options: Axis, roles: _Roles) -> None:
     design, K = ledger.design, len(options.codes)
-    answer = options.index(design.responses[item.name])
+    answer = design.codes(options)
     used = answer >= 0
     base = _Base.of(design, used)
     if base.n == 0:

@@ -177,7 +177,7 @@ def _banded(ledger: Ledger, item: Item, place: Ints, *, told: bool) -> None:
     for key, axis in (("role", design.role), ("stage", design.stage)):
         if axis is None:
             continue
-        code = axis.index(design.responses[axis.name])
+        code = design.codes(axis)
         counted = _Counted.of(design, np.where(code >= 0, place, -1), K, code, len(axis.labels))
         for g, label in enumerate(axis.labels):
             for band in found[:-1] if told and key == "role" else found:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,6 +112,18 @@ class SurveyDesign:
     replicates: int
     role: Axis | None = None
     stage: Axis | None = None
+    _codes: dict[Axis, Ints] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _carried: dict[tuple[str, str], tuple[float, float, float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def codes(self, axis_: Axis) -> Ints:
+        """Return each respondent's position on an axis (n,), -1 where it is missing; read once, and not to be written."""
+        if axis_ not in self._codes:
+            made = axis_.index(self.responses[axis_.name])
+            made.setflags(write=False)
+            self._codes[axis_] = made
+        return self._codes[axis_]
 
     def clusters(self, used: npt.NDArray[np.bool_] | Ints) -> int:
         """Count the organisations of some respondents, (n,) bool or their places."""
@@ -123,6 +135,11 @@ class SurveyDesign:
         `roles` is one label or several joined by `+`, `stage` one label; empty: all. nan for an empty group and for labels
         that are not the survey's.
         """
+        if (roles, stage) not in self._carried:
+            self._carried[roles, stage] = self._concentration(roles, stage)
+        return self._carried[roles, stage]
+
+    def _concentration(self, roles: str, stage: str) -> tuple[float, float, float]:
         inside = np.ones(len(self.weight), dtype=bool)
         for axis_, labels in ((self.role, roles), (self.stage, stage)):
             if not labels:
@@ -131,7 +148,7 @@ class SurveyDesign:
             if axis_ is None or not set(wanted) <= set(axis_.labels):
                 return math.nan, math.nan, math.nan
             places = [axis_.labels.index(label) for label in wanted]
-            inside &= np.isin(axis_.index(self.responses[axis_.name]), places)
+            inside &= np.isin(self.codes(axis_), places)
         return self.carried(inside)
 
     def carried(self, inside: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -305,7 +322,7 @@ def cell_table(
     """
     answer = np.asarray(values, dtype=np.int64)
     R, S, K = len(role.codes), len(stage.codes), len(scores)
-    roles, stages = role.index(design.responses[role.name]), stage.index(design.responses[stage.name])
+    roles, stages = design.codes(role), design.codes(stage)
     roles, stages = np.where(roles < 0, R, roles), np.where(stages < 0, S, stages)
     used = answer >= 0
     totals = replicated_totals(

@@ -277,7 +277,7 @@ def within_organisations(ledger: Ledger, answers: MultiAnswers) -> None:
     ticks = answers.ticks[rows][:, answers.free]
     role = np.zeros(len(rows), dtype=np.int64)
     if design.role is not None:
-        role = design.role.index(design.responses[design.role.name])[rows]
+        role = design.codes(design.role)[rows]
     spoken = "within organisations: not what roles cite across organisations"
     try:
         overlap = team_overlap(ticks, design.cluster[rows], role, design.multiplier, minimum=MINIMUM_INFORMANTS)

@@ -101,7 +101,7 @@ def confounders(instrument: Instrument, design: SurveyDesign) -> Confounders:
         if item.kind == "ordinal":
             graded.append(design.responses[name].to_numpy(dtype=np.float64, na_value=np.nan))
         else:
-            nominal.append(axis(instrument, name).index(design.responses[name]))
+            nominal.append(design.codes(axis(instrument, name)))
     return Confounders(tuple(labels), tuple(nominal), tuple(graded))
 
 

@@ -136,7 +136,7 @@ def estimate(
     Analysis of variance, Annals of Statistics 33, 1-53.
     """
     ledger = Ledger(design, wave, chapter, CONSTRUCT)
-    codes = [each.index(design.responses[each.name]) for each in axes]
+    codes = [design.codes(each) for each in axes]
     found: list[_Compared] = []
     refused: list[str] = []
     for question in measures:

@@ -160,7 +160,7 @@ def _holders(design: SurveyDesign, codes: Sequence[object], labels: Sequence[str
     """Role id of each respondent (n,), "" where none is given."""
     if design.role is None or not codes:
         return np.full(len(design.weight), "", dtype=object).astype(str)
-    places = design.role.index(design.responses[design.role.name])
+    places = design.codes(design.role)
     names = np.array([*labels, ""], dtype=object)
     return np.asarray(names[places].astype(str))
 

@@ -147,7 +147,7 @@ def _population(ledger: Ledger, item: Item, roles: Axis, weights: Weights) -> No
     draws = [influence_weighted_gap(apart.mean_draws, share[1:]), influence_weighted_gap(apart.mean_draws)]
     left = [role for role, kept in zip(weights.roles, keep, strict=True) if not kept]
     left += [role for role in roles.labels if role not in weights.roles]
-    inside = np.isfinite(answers) & (roles.index(design.responses[roles.name]) >= 0)
+    inside = np.isfinite(answers) & (design.codes(roles) >= 0)
     base: dict[str, Any] = {
         "n": int(n[keep].sum()), "n_organisations": design.clusters(inside),
         "smallest": (
@@ -200,7 +200,7 @@ def _system(ledger: Ledger, item: Item, roles: Axis, weights: Weights) -> None:
             ledger.refuse(item.name, statistic, "scale_point", "the survey names no organisations")
         return
     place = Axis(roles.name, tuple(roles.codes[roles.labels.index(role)] for role in weights.roles), weights.roles)
-    role = place.index(design.responses[roles.name])
+    role = design.codes(place)
     answers = _answers(ledger, item)
     homes, apart = distances(answers, role, design.cluster, len(weights.roles))
     inside = np.isfinite(answers) & (role >= 0) & np.isin(design.cluster, homes)
@@ -253,7 +253,7 @@ def _association(ledger: Ledger, stall: Item, measure: Item, roles: Axis, weight
     gap = _distance_from_others(_answers(ledger, measure), design.cluster, design.has_organisations)
     said = _answers(ledger, stall)
     place = Axis(roles.name, tuple(roles.codes[roles.labels.index(role)] for role in weights.roles), weights.roles)
-    role = place.index(design.responses[roles.name])
+    role = design.codes(place)
     used = np.isfinite(gap) & np.isfinite(said) & (role >= 0)
     clusters = design.clusters(used)
     yes, no = int((said[used] == 1).sum()), int((said[used] == 0).sum())

@@ -118,7 +118,7 @@ def _nonresponse(ledger: Ledger, instrument: Instrument, item: Item, role: Axis 
     silent = ~_answered(design, item)
     _share(ledger, item.name, "item_nonresponse", silent, asked)
     if role is not None:
-        code = role.index(design.responses[role.name])
+        code = design.codes(role)
         for g, label in enumerate(role.labels):
             _share(ledger, item.name, "item_nonresponse", silent, asked & (code == g), role=label)
 
@@ -128,7 +128,7 @@ def _bounds(ledger: Ledger, instrument: Instrument, item: Item, role: Axis) -> N
     design = ledger.design
     asked = instrument.asked(item.name, design.responses).fillna(value=False).to_numpy(dtype=bool)
     values = design.responses[item.name].to_numpy(dtype=np.float64, na_value=np.nan)
-    code, low, high = role.index(design.responses[role.name]), min(item.codes), max(item.codes)
+    code, low, high = design.codes(role), min(item.codes), max(item.codes)
     for g, label in enumerate(role.labels):
         used = asked & (code == g)
         silent, w = np.isnan(values) & used, design.weight
@@ -189,7 +189,7 @@ def _styles(ledger: Ledger, instrument: Instrument, role: Axis) -> None:
     """Add each role's average share of end points among a person's ordinal answers."""
     design = ledger.design
     share, given = endpoint_share(instrument, design)
-    code, enough = role.index(design.responses[role.name]), given >= FEWEST_FOR_STYLE
+    code, enough = design.codes(role), given >= FEWEST_FOR_STYLE
     for g, label in enumerate(role.labels):
         used = enough & (code == g)
         n, clusters = int(used.sum()), design.clusters(used)
@@ -232,7 +232,7 @@ def _differential(ledger: Ledger, item: Item, others: Sequence[Item], role: Axis
     values = design.responses[[item.name, *(other.name for other in others)]].to_numpy(
         dtype=np.float64, na_value=np.nan
     )
-    code = role.index(design.responses[role.name])
+    code = design.codes(role)
     used = ~np.isnan(values).any(axis=1) & (code >= 0)
     kept = [g for g in range(len(role.labels)) if _carries(design, used & (code == g))]
     used &= np.isin(code, kept)
@@ -314,7 +314,7 @@ def _circumstances(ledger: Ledger, instrument: Instrument, item: Item, role: Axi
 
 
 def _circumstance(ledger: Ledger, measure: Measure, role: Axis, by: Axis, item: Item) -> None:
-    code = by.index(ledger.design.responses[by.name])
+    code = ledger.design.codes(by)
     layers = _held_fixed(ledger, measure, role, by, code, item.label)
     if layers is None:
         return
@@ -332,7 +332,7 @@ def _held_fixed(
 ) -> tuple[Floats, list[int], Ints, Ints] | None:
     """Add the spread between roles at equal levels of `by`; return the levels' effects with their bases."""
     design = ledger.design
-    roles, answer = role.index(design.responses[role.name]), measure.index(design.responses)
+    roles, answer = design.codes(role), measure.index(design.responses)
     used = (answer >= 0) & (roles >= 0) & (code >= 0)
     while True:
         kept = [[g for g in np.unique(each[used]) if _carries(design, used & (each == g))] for each in (roles, code)]

@@ -179,7 +179,7 @@ def answer_table(design: SurveyDesign, answers: MultiAnswers) -> AnswerTable:
     role, stage = (
         np.full(len(answers.ticks), len(labels), dtype=np.int64)
         if axis is None
-        else np.where((code := axis.index(design.responses[axis.name])) < 0, len(labels), code)
+        else np.where((code := design.codes(axis)) < 0, len(labels), code)
         for axis, labels in ((design.role, roles), (design.stage, stages))
     )
     asked = np.column_stack([answers.asked, answers.any_asked])

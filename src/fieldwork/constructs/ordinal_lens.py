@@ -109,7 +109,7 @@ def model_lens(
     42, 109-142; Hedeker and Gibbons (1994), Biometrics 50, 933-944; Rabe-Hesketh and Skrondal (2006), JRSS A 169, 805-827.
     """
     axes = [role] if stage is None else [role, stage]
-    codes = [each.index(design.responses[each.name]) for each in axes]
+    codes = [design.codes(each) for each in axes]
     answer = measure.index(design.responses)
     asked = (answer >= 0) & np.all([code >= 0 for code in codes], axis=0)
     used, kept = _settled(design, codes, asked)

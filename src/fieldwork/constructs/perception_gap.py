@@ -155,7 +155,7 @@ def _blind_spot(ledger: Ledger, instrument: Instrument) -> None:
             ledger.refuse(measure, statistic, "scale_point", f"the instrument of this wave has {what}")
         return
     role_axis = axis(instrument, instrument.keys.role)
-    code = role_axis.index(design.responses[role_axis.name])
+    code = design.codes(role_axis)
     answer = answer_index(design, own)
     teams = teams_of(design, (answer >= 0) & (code >= 0), MINIMUM_FOR_DISTANCE)
     guesses = np.full((len(answer), len(role_axis.labels)), -1, dtype=np.int64)
@@ -259,7 +259,7 @@ def _clarity(ledger: Ledger, instrument: Instrument) -> None:
     _mean(ledger, measure, "self_other_gap", gap, known)
     if instrument.keys.role:
         roles = axis(instrument, instrument.keys.role)
-        code = roles.index(design.responses[roles.name])
+        code = design.codes(roles)
         for g, label in enumerate(roles.labels):
             _mean(ledger, measure, "self_other_gap", gap, known & (code == g), role=label)
 

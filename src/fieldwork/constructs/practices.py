@@ -157,7 +157,7 @@ def _leads(instrument: Instrument, design: SurveyDesign) -> _Leads | None:
     ranks = np.column_stack([answers(design, item) for item in objectives])
     top = ranks == 1.0
     first = np.where(top.sum(axis=1) == 1, top.argmax(axis=1), -1)
-    return _Leads(known, known.index(design.responses[known.name]), first.astype(np.int64))
+    return _Leads(known, design.codes(known), first.astype(np.int64))
 
 
 def _objectives(ledger: Ledger, instrument: Instrument) -> None:

@@ -83,7 +83,7 @@ def _profile(ledger: Ledger, instrument: Instrument, role: Axis | None) -> None:
         what = "roles" if role is None else "ordinal items on readiness"
         ledger.refuse("prep", "ready_share", "proportion", f"the instrument of this wave has no {what}")
         return
-    code = role.index(ledger.design.responses[role.name])
+    code = ledger.design.codes(role)
     for item in items:
         values = answers(ledger.design, item)
         ready, top = values >= sorted(item.codes)[-2], bands(item)[-1].name
@@ -143,7 +143,7 @@ def _claims(ledger: Ledger, instrument: Instrument, role: Axis | None) -> None:
 
 
 def _own_and_claim(design: SurveyDesign, role: Axis, own: Item, claim: Item) -> _Table:
-    code = role.index(design.responses[role.name])
+    code = design.codes(role)
     given = answers(design, own)
     said = answers(design, claim)
     teams = np.arange(design.multiplier.shape[1])

@@ -362,8 +362,9 @@ class _Estimator:
         instrument = self._instrument(plain)
         lean = plain.departures > 0
         register = replace(self.register, claims=tuple(self.claims)) if lean else self.register
-        stage = instrument.keys.stage
-        design = replace(design, stage=axis(instrument, stage) if stage else None)
+        stage = axis(instrument, instrument.keys.stage) if instrument.keys.stage else None
+        if design.stage != stage:
+            design = replace(design, stage=stage)
         for name in group:
             if (name, plain) not in said:
                 said[name, plain] = CONSTRUCTS[name](instrument, design, register, lean)

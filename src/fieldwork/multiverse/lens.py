@@ -136,7 +136,7 @@ def _fitted(instrument: Instrument, design: SurveyDesign, part: Part) -> _Seen |
     if len(scores) != lens.thresholds.shape[1] + 1:
         return f"answers of {name} at {len(scores)} points, of which the model keeps {lens.thresholds.shape[1] + 1}"
     sd = np.nan_to_num(lens.organisation_sd)
-    code = role.index(design.responses[role.name])
+    code = design.codes(role)
     weight = np.array([design.weight[code == role.labels.index(label)].sum() for label in lens.roles])
     return _Seen(lens, population_mean(lens.thresholds, eta, sd, scores, link_named("logit")), weight)
 

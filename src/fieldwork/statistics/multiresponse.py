@@ -131,11 +131,13 @@ class _Design:
     def clusters(self) -> int:
         return len(self.stratum)
 
-    def totals(self, scores: Floats) -> Floats:
-        """Sum scores (n, k) by cluster: (C, k)."""
+    def totals(self, scores: Floats, group: Ints | None = None, groups: int = 1) -> Floats:
+        """Sum scores (n, k) by cluster: (C, k); by cluster and group (n,): (C, G, k)."""
         n = len(self.cluster)
-        member = sparse.csr_array((np.ones(n), (self.cluster, np.arange(n))), shape=(self.clusters, n))
-        return np.asarray(member @ scores, dtype=np.float64)
+        seat = self.cluster if group is None else self.cluster * groups + group
+        member = sparse.csr_array((np.ones(n), (seat, np.arange(n))), shape=(self.clusters * groups, n))
+        found = np.asarray(member @ scores, dtype=np.float64)
+        return found if group is None else found.reshape(self.clusters, groups, -1)
 
     def deviations(self, totals: Floats) -> Floats:
         """Cluster totals less their stratum's mean, times sqrt(n_h / (n_h - 1)): their cross-product is the covariance."""
@@ -614,11 +616,7 @@ def items_test(
         )
     counts = Tally(one_hot @ (w * ticks.cited), base, ticks.asked.sum(axis=0).astype(np.int64))
     statistic = item_statistics(counts)[informative]
-    parts = [
-        _departures(ticks, design, informative, one_hot[r][:, None], base[r], total, pooled, counts.n)
-        for r in range(len(groups))
-    ]
-    blocks = np.stack(parts)
+    blocks = np.stack([*_departures(ticks, design, informative, code, base, total, pooled, counts.n)])
     df = (groups_asked - 1)[informative]
     respondents = np.asarray(ticks.asked.any(axis=1), dtype=np.bool_)
     clusters, nu = design.carrying(respondents)
@@ -655,20 +653,28 @@ def _departures(
     ticks: _Ticks,
     design: _Design,
     items: Bools,
-    member: Bools,
+    group: Ints,
     base: Floats,
     total: Floats,
     pooled: Floats,
     n: Ints,
-) -> Floats:
-    """Scaled deviations (C, J) whose cross-products are this group's part of W^1/2 V W^1/2."""
+) -> Iterator[Floats]:
+    """Yield scaled deviations (C, J) of each group, whose cross-products are its part of W^1/2 V W^1/2.
+
+    A respondent's score for group r is ((1 if of r, else 0) - share) (y - p) w / W, less w / W times the sum of all scores.
+    It is linear in what is summed here by organisation, and by group within: respondents are gone through once.
+    """
     p, T = pooled[items], total[items]
-    share = base[items] / T
-    w = design.weight[:, None] * ticks.asked[:, items]
-    scores = (member - share) * (ticks.cited[:, items] - p) * w / T
-    scores -= w / T * scores.sum(axis=0)
-    scale = np.where(share > 0, n[items] / np.where(share > 0, share * p * (1.0 - p), 1.0), 0.0)
-    return design.deviations(design.totals(scores)) * np.sqrt(scale)
+    each = design.weight[:, None] * ticks.asked[:, items] / T
+    whole = design.totals(each)
+    of_group = design.totals((ticks.cited[:, items] - p) * each, group, len(base))
+    of_all = of_group.sum(axis=1)
+    for r, asked in enumerate(base):
+        share = asked[items] / T
+        scores = of_group[:, r] - share * of_all
+        scores -= whole * scores.sum(axis=0)
+        scale = np.where(share > 0, n[items] / np.where(share > 0, share * p * (1.0 - p), 1.0), 0.0)
+        yield design.deviations(scores) * np.sqrt(scale)
 
 
 @dataclass(frozen=True, slots=True)
