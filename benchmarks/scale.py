@@ -3,6 +3,7 @@
     python -m benchmarks.scale                               1,800 and 18,000 organisations; prints, half an hour on two cores
     python -m benchmarks.scale --organisations 180000        nearly a million respondents
     python -m benchmarks.scale --organisations 1800 18000 180000 --write      the three, and docs/scale.md
+    python -m benchmarks.scale --organisations 2140000 --only 03_weight       ten million, cleaned and weighted
 
 Each size is a simulated study of the world role_divergence in a folder of its own, run whole by `fieldwork run` with 2,000
 replicates. Seconds of wall time by chapter are those of the run's own record, CPU those of the command and of all that it
@@ -81,8 +82,11 @@ def _read(path: Path) -> str:
         return ""
 
 
-def measured(organisations: int, replicates: int, folder: Path) -> Cost:
-    """Simulate a study, run it whole, and return what that cost; SystemExit with what the run said where it fails."""
+def measured(organisations: int, replicates: int, folder: Path, only: Sequence[str] = ()) -> Cost:
+    """Simulate a study, run it, and return what that cost; SystemExit with what the run said where it fails.
+
+    `only` : chapters that are run, with those before them; empty: all.
+    """
     study = folder / f"study{organisations}"
     write_study("role_divergence", organisations=organisations, waves=1, seed=7, out=study, base=ROOT)
     words = [
@@ -96,6 +100,7 @@ def measured(organisations: int, replicates: int, folder: Path) -> Cost:
         "2",
         "--replicates",
         str(replicates),
+        *(("--only", *only) if only else ()),
     ]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     said = folder / "said"
@@ -164,12 +169,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--organisations", type=int, nargs="+", default=[1800, 18000])
     parser.add_argument("--replicates", type=int, default=2000)
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="CHAPTER", help="chapters that are run, with those before"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/scale.md")
     options = parser.parse_args(arguments)
+    if options.write and options.only:
+        parser.error("the page is of whole runs: --write goes without --only")
     costs = []
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         for organisations in options.organisations:
-            costs.append(measured(organisations, options.replicates, Path(folder)))
+            costs.append(measured(organisations, options.replicates, Path(folder), options.only))
             print(tables(costs[-1:]), flush=True)
     told = tables(costs)
     print(told)
