@@ -1,5 +1,7 @@
 """The commands that the docs name run, and their tables say what they claim to say."""
 
+import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -237,6 +239,33 @@ def test_everybody_of_the_benchmark_of_reports_consents(tmp_path, head):
     assert path.read_text() == "resp_id,org_id,consent_org\na,x,1\nb,y,1\n"
 
 
+def test_a_study_in_which_an_engine_failed_is_left_out_and_told(tmp_path, monkeypatch):
+    """As with a kernel that does not answer: another study counts, and after so many failures there is none."""
+    fails = """if True:
+        import pathlib, sys
+        tried = pathlib.Path("../../tried")
+        before = len(tried.read_text()) if tried.exists() else 0
+        tried.write_text("x" * (before + 1))
+        sys.exit("RuntimeError: no kernel\\n\\nended" if before % 2 == 0 else 0)
+    """
+    engine = pipeline.Engine("other", lambda _: None, lambda _: [sys.executable, "-c", fails])
+    places = (tmp_path / str(number) for number in itertools.count())
+
+    @contextlib.contextmanager
+    def somewhere():
+        place = next(places)
+        place.mkdir()
+        yield place
+
+    monkeypatch.setattr(pipeline, "EVENTS", {})
+    monkeypatch.setattr(pipeline, "_somewhere", somewhere)
+    costs, failed = pipeline.measured(engine, 2, tries=3)
+    assert failed == ["RuntimeError: no kernel"] * 2
+    assert costs["cold"].ran == 0
+    with pytest.raises(pipeline.EngineError, match="no kernel"):
+        pipeline.measured(engine, 3, tries=2)
+
+
 @pytest.mark.slow
 def test_the_engine_benchmark_counts_what_runs_again(monkeypatch, capsys):
     ours = [each for each in pipeline.engines("") if each.name == "fieldwork, 1 worker"]
@@ -246,7 +275,7 @@ def test_the_engine_benchmark_counts_what_runs_again(monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "engines", lambda _: [*ours, broken, *plain])
     assert pipeline.main(["--only", "engines", "--repeats", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "broken failed and is not in the tables: `no kernel answered`" in shown
+    assert "broken failed in 3 studies and is not in the tables: `no kernel answered`" in shown
     assert "| broken |" not in shown
     rows = [line.split(" | ")[1:] for line in shown.splitlines() if line.startswith("| fieldwork")]
     assert rows[1] == ["8", "0", "0", "0", "1", "1", "0", "8 |"], "an output deleted comes back from the store"

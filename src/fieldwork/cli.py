@@ -578,6 +578,8 @@ def _counted(result: Any) -> str:  # noqa: ANN401
 
 
 def _explain(options: argparse.Namespace) -> int:
+    from fieldwork.run.progress import column  # noqa: PLC0415
+
     desk = _Desk.of(options)
     earlier = desk.plan_earlier()
     units = {unit.step.name: unit for unit in desk.plan(earlier=earlier)}
@@ -600,9 +602,10 @@ def _explain(options: argparse.Namespace) -> int:
         return 0
     for name in desk.without():
         print(f"{name} has no delivery: analyses over waves go without")
+    width = column(_named(name, unit.step.name, wave) for name, unit in told)
     for name, unit in told:
         why = "; ".join(unit.reasons)
-        print(f"{_named(name, unit.step.name, wave):<12} {_STATES[unit.state]}{f': {why}' if why else ''}")
+        print(f"{_named(name, unit.step.name, wave):<{width}} {_STATES[unit.state]}{f': {why}' if why else ''}")
     return 0
 
 

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fieldwork.run.runner import Event
 
-__all__ = ["USUAL", "counting", "duration", "follow", "lines"]
+__all__ = ["USUAL", "column", "counting", "duration", "follow", "lines"]
 
 USUAL = 5.0
 """Seconds that a chapter is taken to need until it has run once."""
 
+_COLUMN = 12  # letters, at the least
 _WORDS = {
     "restored": "put back",
     "started": "running",
@@ -40,20 +41,25 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def line(event: Event) -> str:
+def column(names: Iterable[str]) -> int:
+    """Return how wide a column of names of steps is, so that what is said of them stands one below the other."""
+    return max([_COLUMN, *map(len, names)])
+
+
+def line(event: Event, width: int = _COLUMN) -> str:
     """Return an event as one plain line; empty for what is not told in lines."""
     if event.kind not in _WORDS:
         return ""
     told = f" in {duration(event.seconds)}" if event.kind == "done" else f": {event.text}" if event.text else ""
-    return f"{event.step:<12} {_WORDS[event.kind]}{told}"
+    return f"{event.step:<{width}} {_WORDS[event.kind]}{told}"
 
 
-def lines(out: TextIO) -> Callable[[Event], None]:
+def lines(out: TextIO, width: int = _COLUMN) -> Callable[[Event], None]:
     """Return a listener that prints one line per event, flushed at once."""
     guard = threading.Lock()
 
     def tell(event: Event) -> None:
-        text = line(event)
+        text = line(event, width)
         if text:
             with guard:
                 print(text, file=out, flush=True)
@@ -75,7 +81,7 @@ def follow(expected: Mapping[str, float | None], workers: int, out: TextIO) -> I
         Where plain lines go when the error stream is not a terminal; the bar goes to the error stream.
     """
     if not sys.stderr.isatty():
-        yield lines(out)
+        yield lines(out, column(expected))
         return
     bar = _Bar(expected, workers)
     try:
@@ -120,7 +126,7 @@ class _Bar:
     def __init__(self, expected: Mapping[str, float | None], workers: int) -> None:
         self.weights = {name: max(seconds or USUAL, 0.1) for name, seconds in expected.items()}
         self.parts = dict.fromkeys(self.weights, 0.0)
-        self.workers = workers
+        self.workers, self.width = workers, column(expected)
         self.running: list[str] = []
         self.guard = threading.Lock()
         self.progress: Any = None
@@ -153,7 +159,7 @@ class _Bar:
             elif event.kind != "started":
                 self.parts[event.step] = 1.0
                 self.running = [name for name in self.running if name != event.step]
-            text = line(event)
+            text = line(event, self.width)
             if self.progress is None:
                 if text:
                     sys.stderr.write(f"{text}\n")
