@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError
+from fieldwork.statistics import influence_model
 from fieldwork.statistics.influence_model import (
     COMPONENTS,
     abilities,
@@ -251,6 +252,25 @@ def test_effects_ignore_row_order_and_what_a_rater_or_an_organisation_adds(order
     assert other.effect == pytest.approx(one.effect, abs=1e-8)
     assert other.covariance == pytest.approx(one.covariance, abs=1e-8)
     assert other.self_other.adjusted == pytest.approx(one.self_other.adjusted, abs=1e-8)
+
+
+def test_names_as_categories_and_raters_in_blocks_say_the_same(monkeypatch):
+    kinds = np.where(RATINGS["rater"] % 2 == 0, "even", "")
+    one = _effects(group=kinds)
+    spelt = RATINGS.assign(
+        **{name: pd.Categorical(RATINGS[name], [*ROLES[::-1], "nobody"]) for name in ("target", "own")}
+    )
+    monkeypatch.setattr(influence_model, "_PARTS", 3)
+    other = target_effects(
+        spelt["rater"], spelt["target"].array, spelt["rating"], own=spelt["own"].array, cluster=spelt["org_id"],
+        group=pd.Categorical(kinds),
+    )  # fmt: skip
+    assert other.targets == one.targets
+    assert other.by_group.groups == one.by_group.groups == ("even",)
+    for name in ("effect", "covariance", "mean", "n"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-12), name
+    assert other.self_other.adjusted == pytest.approx(one.self_other.adjusted, rel=1e-12)
+    assert other.by_group.effect == pytest.approx(one.by_group.effect, rel=1e-12, nan_ok=True)
 
 
 def test_names_and_rows_split_by_weights_do_not_matter():

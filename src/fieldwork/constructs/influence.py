@@ -231,19 +231,21 @@ def _fitted(
     row, column = np.nonzero(np.isfinite(values[:, kept]))
     names = np.array(battery.targets)[kept]
     present = np.unique(design.cluster[row])
+    # By code: a name for each of millions of ratings would take more memory than all else.
+    holders = pd.Categorical(holder)[row]
     try:
         return target_effects(
             row,
-            names[column],
+            pd.Categorical.from_codes(column, categories=pd.Index(names)),
             values[row, kept[column]],
-            own=holder[row] if battery.of_roles else None,
+            own=holders if battery.of_roles else None,
             weight=design.weight[row],
             cluster=design.cluster[row],
             multiplier=design.multiplier[:, present],
             layer_factor=design.layer_factor,
             factor_cell=None if design.factor_cell is None else design.factor_cell[row],
             targets=list(names),
-            group=holder[row] if roles else None,
+            group=holders if roles else None,
             groups=list(roles) if roles else None,
         )
     except DesignError as error:

@@ -7,7 +7,7 @@ and statsmodels has no Bradley-Terry model that says which roles no comparison c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -21,7 +21,7 @@ from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
 from fieldwork.statistics.layers import Layers, layer_weights
-from fieldwork.statistics.replicates import Draws
+from fieldwork.statistics.replicates import Draws, distinct_rows
 from fieldwork.statistics.spread import noise_corrected_variance
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_PARTS = 32_768  # parts whose raters are gone through together
 _AT_A_TIME = 128  # replicates weighted at a time, so that the weights of a large study need not be held at once
 
 COMPONENTS = (
@@ -362,19 +363,29 @@ class _Layered:
     ) -> None:
         self.multiplier, self.layer_factor = multiplier, layer_factor
         pairs = np.column_stack([home, np.zeros_like(home) if cell is None else cell])
-        self.parts, seat = np.unique(pairs, axis=0, return_inverse=True)
-        self.seat, self.clusters = seat.reshape(-1), clusters
+        self.parts, seat = distinct_rows(pairs)
+        self.clusters = clusters
+        self.order = np.argsort(seat, kind="stable")
+        self.starts = np.searchsorted(seat[self.order], np.arange(len(self.parts) + 1))
 
     def gather(self, values: Floats) -> Floats:
         """Sum values of raters (raters, ...) by part."""
-        found = np.zeros((len(self.parts), *values.shape[1:]))
-        np.add.at(found, self.seat, values)
-        return found
+        return self.gather_made(lambda rows: values[rows])
+
+    def gather_made(self, made: Callable[[Ints], Floats]) -> Floats:
+        """Sum what a function makes of raters' places, (k,) to (k, ...), by part; few of them are held at once."""
+        blocks = []
+        for low in range(0, len(self.parts), _PARTS):
+            starts = self.starts[low : low + _PARTS + 1]
+            values = made(self.order[starts[0] : starts[-1]])
+            blocks.append(np.add.reduceat(values, starts[:-1] - starts[0], axis=0))
+        return np.concatenate(blocks)
 
     def by_cluster(self, by_part: Floats) -> Floats:
         """Sum parts (parts, ...) by cluster (C, ...), observed layer."""
         found = np.zeros((self.clusters, *by_part.shape[1:]))
-        np.add.at(found, self.parts[:, 0], by_part)
+        present, first = np.unique(self.parts[:, 0], return_index=True)
+        found[present] = np.add.reduceat(by_part, first, axis=0)
         return found
 
     def layers(self, by_part: Floats) -> Floats:
@@ -492,7 +503,7 @@ def target_effects(
 
     Parameters
     ----------
-    rater, target, rating : (n,) one row per rating; nan ratings are left out.
+    rater, target, rating : (n,) one row per rating; nan ratings are left out. Names may come as a pandas Categorical.
     own : (n,) the rater's own role, in the names of `target`. weight : (n,) survey weights, of the rater or the rating.
     cluster : (n,) organisation; default the rater. multiplier : (B, C) replicate multipliers, columns in ascending order of
         the clusters' names, from `replicates.multipliers`. layer_factor, factor_cell : (1 + B, G) raking factor per layer and
@@ -513,10 +524,10 @@ def target_effects(
     """
     y = np.asarray(rating, dtype=np.float64)
     v = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-    named = np.asarray(target).astype(str)
-    names = tuple(str(name) for name in (np.unique(named) if targets is None else targets))
-    position = pd.Index(names).get_indexer(pd.Index(named))
-    holder = np.full(len(y), -1) if own is None else pd.Index(names).get_indexer(pd.Index(np.asarray(own).astype(str)))
+    code, found = _coded(target)
+    names = found if targets is None else tuple(str(name) for name in targets)
+    position = _among(names, found)[code]
+    holder = np.full(len(y), -1) if own is None else _placed(own, names)
     _, who = np.unique(np.asarray(rater), return_inverse=True)
     organisations, home = (None, who) if cluster is None else np.unique(np.asarray(cluster), return_inverse=True)
     who, home = who.reshape(-1), home.reshape(-1)
@@ -527,12 +538,13 @@ def target_effects(
     others = kept & ~about_self
 
     raters, R = int(who.max()) + 1, len(names)
-    W, WY = np.zeros((raters, R)), np.zeros((raters, R))
-    np.add.at(W, (who[others], position[others]), v[others])
-    np.add.at(WY, (who[others], position[others]), v[others] * y[others])
-    S, SY = np.zeros((raters, R)), np.zeros((raters, R))
-    np.add.at(S, (who[about_self], position[about_self]), v[about_self])
-    np.add.at(SY, (who[about_self], position[about_self]), v[about_self] * y[about_self])
+
+    def summed(rows: npt.NDArray[np.bool_], values: Floats) -> Floats:
+        """Sum values of some ratings by rater and target (raters, R)."""
+        place = who[rows] * R + position[rows]
+        return np.asarray(np.bincount(place, values[rows], raters * R), dtype=np.float64).reshape(raters, R)
+
+    W, WY, S, SY = (summed(rows, values) for rows in (others, about_self) for values in (v, v * y))
     seat = np.zeros(raters, dtype=np.int64)
     seat[who] = home
     cell = None if factor_cell is None else np.zeros(raters, dtype=np.int64)
@@ -543,7 +555,7 @@ def target_effects(
     level = WY.sum(axis=1) / np.where(total > 0, total, 1.0)
     sums = _Layered(seat, clusters, multiplier, layer_factor, cell)
 
-    A_p = sums.gather(W[:, :, None] * (np.eye(R)[None] - share[:, None, :]))
+    A_p = sums.gather_made(lambda rows: W[rows][:, :, None] * (np.eye(R)[None] - share[rows][:, None, :]))
     r_p = sums.gather(WY - W * level[:, None])
     A = sums.layers(A_p)
     _refuse_disconnected(A[0], names)
@@ -560,7 +572,7 @@ def target_effects(
     judged = (total > 0)[:, None]
     gap = _self_other(
         [sums.gather(x) for x in (S, SY, W, WY, S * judged, (SY - S * level[:, None]) * judged)],
-        sums.gather((S * judged)[:, :, None] * share[:, None, :]),
+        sums.gather_made(_products(S * judged, share)),
         sums,
         effect,
         score,
@@ -599,10 +611,10 @@ def _grouped(
     seat: Ints,
 ) -> GroupedEffects:
     """Effects by kind of rater; `beyond` is W (y - mean of the rater), sums of ratings per rater and target (raters, R)."""
-    labelled = np.asarray(group).astype(str)
-    kinds = tuple(str(kind) for kind in (np.unique(labelled[labelled != ""]) if groups is None else groups))
+    code, labels = _coded(group)
+    kinds = tuple(label for label in labels if label) if groups is None else tuple(str(kind) for kind in groups)
     kind = np.full(len(W), -1)
-    kind[who] = pd.Index(kinds).get_indexer(pd.Index(labelled))
+    kind[who] = _among(kinds, labels)[code]
     R = W.shape[1]
     found = np.full((len(effect), R, len(kinds)), np.nan)
     n, clusters = np.zeros((R, len(kinds)), dtype=np.int64), np.zeros((R, len(kinds)), dtype=np.int64)
@@ -614,7 +626,7 @@ def _grouped(
             seat[mine], sums.clusters, sums.multiplier, sums.layer_factor, None if cell is None else cell[mine]
         )
         over = part.layers(part.gather(beyond[mine]))
-        lean = part.layers(part.gather(W[mine][:, :, None] * share[mine][:, None, :]))
+        lean = part.layers(part.gather_made(_products(W[mine], share[mine])))
         weight = part.layers(part.gather(W[mine]))
         with np.errstate(divide="ignore", invalid="ignore"):
             found[:, :, g] = (over + np.einsum("bjk,bk->bj", lean, effect)) / weight
@@ -622,6 +634,34 @@ def _grouped(
         n[:, g] = rated.sum(axis=0)
         clusters[:, g] = [len(np.unique(seat[mine][rated[:, j]])) for j in range(R)]
     return GroupedEffects(kinds, found, n, clusters)
+
+
+def _products(left: Floats, right: Floats) -> Callable[[Ints], Floats]:
+    """Return what makes the products of two rows each (k, R, R) of raters' places (k,)."""
+    return lambda rows: left[rows][:, :, None] * right[rows][:, None, :]
+
+
+def _coded(labels: npt.ArrayLike) -> tuple[Ints, tuple[str, ...]]:
+    """Return the place of each label (n,) among those that occur, ascending, and these; a Categorical is not spelt out."""
+    if isinstance(labels, pd.Categorical):
+        used = labels.remove_unused_categories()
+        text = np.asarray(used.categories).astype(str)
+        order = np.argsort(text, kind="stable")
+        rank = np.empty(len(order) + 1, dtype=np.int64)
+        rank[order], rank[-1] = np.arange(len(order)), -1
+        return rank[np.asarray(used.codes, dtype=np.int64)], tuple(text[order].tolist())
+    found, code = np.unique(np.asarray(labels).astype(str), return_inverse=True)
+    return code.reshape(-1), tuple(found.tolist())
+
+
+def _among(names: Sequence[str], labels: Sequence[str]) -> Ints:
+    """Return the place of each label among names, and -1 for one that is none of them, and last for no label at all."""
+    return np.array([*(names.index(label) if label in names else -1 for label in labels), -1], dtype=np.int64)
+
+
+def _placed(labels: npt.ArrayLike, names: Sequence[str]) -> Ints:
+    code, found = _coded(labels)
+    return _among(names, found)[code]
 
 
 def _check_raters(
