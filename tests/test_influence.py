@@ -162,6 +162,31 @@ def ratings_frame(rng, firms=60, roles="ABCD", effect=(2.0, 0.0, -1.0, -1.0), ch
 # ------------------------------------------------------------------------------------------------ worked examples
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_ratings_of_organisations_are_those_gathered_one_by_one(seed):
+    """Two executives of a role are one member with their mean; roles that nobody rates, missing ratings, too small teams."""
+    rng = np.random.default_rng(seed)
+    n, names = 220, ("CEO", "CFO", "CTO", "GC", "CMO", "CHRO")
+    battery = influence.Battery("said", "ordinal", names, names, of_roles=True, low=1.0, existence=("",) * len(names))
+    cluster, holder = rng.integers(0, 30, n), rng.choice([*names, "", "CISO"], n)
+    values = rng.integers(1, 6, (n, len(names))).astype(float)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    made = list(influence.group_ratings(battery, values, cluster, holder))
+    found = {int(home): ratings for homes, several in made for home, ratings in zip(homes, several, strict=True)}
+    assert sum(len(homes) for homes, _ in made) == len(found) > 5
+    for home in range(30):
+        members = [k for k, name in enumerate(names) if (holder[cluster == home] == name).any()]
+        if len(members) < influence.MINIMUM_GROUP:
+            assert home not in found
+            continue
+        expected = np.full((len(members), len(members)), np.nan)
+        for i, rater in enumerate(members):
+            given = values[(cluster == home) & (holder == names[rater])][:, members]
+            for j in np.flatnonzero(np.isfinite(given).any(axis=0)):
+                expected[i, j] = np.nan if i == j else np.nanmean(given[:, j])
+        np.testing.assert_allclose(found[home], expected, rtol=1e-14)
+
+
 def test_worked_example_of_the_round_robin(tmp_path):
     """measures.md 2.6: partner effects 1, 0, -.5, -.5, here in half points: 2, 0, -1, -1; five firms that answer alike."""
     given = [[np.nan, 7, 6, 6], [7, np.nan, 4, 4], [8, 6, np.nan, 5], [8, 6, 5, np.nan]]

@@ -212,6 +212,7 @@ def test_parts_need_a_notebook_that_can_be_told_which(tmp_path):
     with pytest.raises(NotebookError, match="every chapter in parts has") as told:
         graph(tmp_path, chapter("b", more='parts = ["x"]'), b=PLACES)
     assert "no part" in str(told.value)
+    assert "study, wave, out, part" in str(told.value)
     with pytest.raises(RunError, match="the parts of a chapter are off"):
         graph(tmp_path, chapter("b", more='parts = ["x"]\ncall = "a.b:c"'), b=PART)
     with pytest.raises(RunError, match="two chapters make one file"):

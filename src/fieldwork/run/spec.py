@@ -435,7 +435,7 @@ def _notebook(path: Path, where: str, own: tuple[str, ...] = ()) -> Notebook:
         raise NotebookError(
             f"a chapter lacks a parameter that every chapter {'in parts has' if missing[0] in own else 'has'}",
             where=f"{path.parent.name}/{path.name}, cell tagged `parameters`",
-            expected=listed(RESERVED),
+            expected=listed((*RESERVED, *own)),
             got=f"no {listed(missing)}",
             hint=f'add the line `{missing[0]}: str = ""  # set by the runner`',
         )
