@@ -742,6 +742,43 @@ def test_a_variance_between_clusters_solves_the_moments_of_loops_whatever_names_
 
 @given(seeds)
 @settings(deadline=None, max_examples=40)
+def test_questions_that_the_same_people_answered_are_each_as_it_is_alone(seed):
+    rng = generator(seed)
+    y, X, weight, cluster = additive(rng)
+    m, factor, cell = rng.exponential(size=(3, 6)), rng.uniform(0.5, 2, (4, 2)), rng.integers(0, 2, 24)
+    answers = np.column_stack([y, rng.normal(size=24)])
+    layers = np.vstack([weight, m[:, cluster] * weight]) * factor[:, cell]
+    coefficients = np.stack([fitted(one, X, layers) for one in answers.T])
+    both = cluster_variance(answers, X, coefficients, weight, cluster, m, factor, cell)
+    for k, one in enumerate(answers.T):
+        alone = cluster_variance(one, X, coefficients[k], weight, cluster, m, factor, cell)
+        assert both.pairs == alone.pairs
+        assert both.between[k] == pytest.approx(alone.between, abs=1e-12)
+        assert both.within[k] == pytest.approx(alone.within, abs=1e-12)
+
+
+@given(seeds)
+@settings(deadline=None, max_examples=40)
+def test_sums_of_amounts_are_those_of_their_rows_in_every_cell_and_layer(seed):
+    rng = generator(seed)
+    first, second, cluster = rng.integers(0, 3, 20), rng.integers(0, 2, 20), rng.integers(0, 6, 20)
+    amounts, cell = rng.normal(size=(3, 20)), rng.integers(0, 2, 20)
+    m, factor = rng.exponential(size=(3, 6)), rng.uniform(0.5, 2, (4, 2))
+    keys = rp.cluster_keys(list("abcdef"), seed)
+    for multiplier, held in ((m, m), (rp.Draws(keys, 3), rp.multipliers(keys, 3))):
+        raked = rp.replicated_sums([first, second], cluster, amounts, multiplier, layer_factor=factor, factor_cell=cell)
+        plain = rp.replicated_sums([first, second], cluster, amounts, multiplier)
+        for (levels, sums, rows), factors in ((raked, factor), (plain, np.ones((4, 2)))):
+            layer = np.vstack([np.ones(6), held])[:, cluster] * factors[:, cell]
+            assert levels.tolist() == [list(pair) for pair in sorted(set(zip(first, second, strict=True)))]
+            for f, (a, b) in enumerate(levels):
+                own = (first == a) & (second == b)
+                assert rows[f] == own.sum()
+                assert sums[:, f] == pytest.approx(amounts[:, own] @ layer[:, own].T, abs=1e-9)
+
+
+@given(seeds)
+@settings(deadline=None, max_examples=40)
 def test_totals_of_groups_are_sums_over_their_rows_in_every_layer(seed):
     rng = generator(seed)
     x, group, cluster = rng.normal(size=(20, 3)), rng.integers(0, 4, 20), rng.integers(0, 6, 20)

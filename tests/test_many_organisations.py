@@ -253,6 +253,14 @@ def test_variance_components_by_unit_are_those_by_respondent(monkeypatch):
     assert units.between == pytest.approx(exact.between, rel=1e-9)
     assert units.within == pytest.approx(exact.within, rel=1e-9)
     assert units.pairs == exact.pairs
+    other = rng.normal(size=900)
+    fits = np.stack([beta, least_squares(X, other, layer_weights(held, cluster, weight)).coefficients])
+    drawn = Draws(keys_of(count), 30, member=np.arange(count))
+    both = cluster_variance(np.column_stack([y, other]), X, fits, weight, cluster, drawn)
+    assert both.between[0] == pytest.approx(units.between, rel=1e-9)
+    alone = cluster_variance(other, X, fits[1], weight, cluster, held)
+    assert both.between[1] == pytest.approx(alone.between, rel=1e-9)
+    assert both.within[1] == pytest.approx(alone.within, rel=1e-9)
 
 
 def test_one_order_of_roles_stands_for_those_without_each_organisation(monkeypatch):

@@ -23,7 +23,7 @@ from fieldwork.statistics.replicates import (
     Ints,
     distinct_rows,
     infer,
-    replicated_totals,
+    replicated_sums,
     small_sample_factor,
     t_scale,
 )
@@ -137,18 +137,18 @@ def estimate(
     """
     ledger = Ledger(design, wave, chapter, CONSTRUCT)
     codes = [design.codes(each) for each in axes]
+    compared = _compared(design, measures, axes, codes)
     found: list[_Compared] = []
     refused: list[str] = []
     for question in measures:
-        try:
-            compared = _compare(design, question, axes, codes)
-        except DesignError as error:
+        one = compared[question]
+        if isinstance(one, DesignError):
             refused.append(question.item or question.measure)
-            reason = f"{error.title}: {error.got}"
+            reason = f"{one.title}: {one.got}"
             ledger.refuse(question.measure, "probability_role_largest", "index", reason, item=question.item)
             continue
-        found.append(compared)
-        _rows(ledger, question, compared)
+        found.append(one)
+        _rows(ledger, question, one)
     _share(ledger, found, refused, len(measures))
     return ledger.table()
 
@@ -174,40 +174,64 @@ class _Compared:
         return bool(self.spreads[0] > self.spreads[1:].max())
 
 
-def _compare(design: SurveyDesign, question: Question, axes: Sequence[Axis], codes: Sequence[Ints]) -> _Compared:
-    values = design.responses[question.column].to_numpy(dtype=np.float64, na_value=np.nan)
-    asked = np.isfinite(values) & np.all([code >= 0 for code in codes], axis=0)
+def _compared(
+    design: SurveyDesign, measures: Sequence[Question], axes: Sequence[Axis], codes: Sequence[Ints]
+) -> dict[Question, _Compared | DesignError]:
+    """Compare every measure, those that the same respondents answered at once: all but the answers is done once for them."""
+    classified = np.all([code >= 0 for code in codes], axis=0)
+    together: dict[bytes, tuple[list[Question], list[Floats]]] = {}
+    for question in measures:
+        values = design.responses[question.column].to_numpy(dtype=np.float64, na_value=np.nan)
+        alike, answers = together.setdefault((np.isfinite(values) & classified).tobytes(), ([], []))
+        alike.append(question)
+        answers.append(values)
+    found: dict[Question, _Compared | DesignError] = {}
+    for mask, (alike, answers) in together.items():
+        try:
+            asked = np.frombuffer(mask, dtype=np.bool_)
+            found.update(zip(alike, _compare(design, np.column_stack(answers), asked, axes, codes), strict=True))
+        except DesignError as error:
+            found.update(dict.fromkeys(alike, error))
+    return found
+
+
+def _compare(
+    design: SurveyDesign,
+    values: Floats,
+    asked: npt.NDArray[np.bool_],
+    axes: Sequence[Axis],
+    codes: Sequence[Ints],
+) -> list[_Compared]:
     used, kept = _settled(design, codes, asked)
     thin = [each.name for each, levels in zip(axes, kept, strict=True) if len(levels) < 2]
     if thin:
         raise DesignError(
             "too few respondents to compare the four",
-            where=f"constructs.dominance, {question.column}",
+            where="constructs.dominance",
             expected=f"two levels of {MINIMUM} respondents from {MINIMUM_CLUSTERS} organisations",
             got=f"fewer than two levels of {listed(thin)} have {MINIMUM} respondents from {MINIMUM_CLUSTERS} organisations",
             hint="report the measure as not assessable",
         )
     level = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
-    y, cluster = values[used], design.cluster[used]
-    constant, effects = _effects(design, y, level, used, [each.name for each in axes])
+    answers, cluster = values[used], design.cluster[used]
+    fits = _effects(design, answers, level, used, [each.name for each in axes])
     organisations = [distinct(cluster, code, len(levels)) for code, levels in zip(level, kept, strict=True)]
-    sides = [_spread_of(effect, counted) for effect, counted in zip(effects, organisations, strict=True)]
-    variance = _shared(design, y, constant, effects, level, used)
-    spreads = [side[0] for side in sides] + [float(np.sqrt(max(variance[0], 0.0)))]
-    draws = np.column_stack([side[1] for side in sides] + [np.sqrt(np.maximum(variance[1:], 0.0))])
+    shared = _shared(design, answers, fits, level, used)
     counts = [np.bincount(code).min() for code in level]
-    return _Compared(
-        np.array(spreads),
-        draws,
-        int(used.sum()),
-        design.clusters(used),
-        (int(min(counts)), int(min(counted.min() for counted in organisations))),
-        tuple(
-            each.labels[g]
-            for each, code, levels in zip(axes, codes, kept, strict=True)
-            for g in np.setdiff1d(np.unique(code[asked]), levels)
-        ),
+    n, clusters = int(used.sum()), design.clusters(used)
+    smallest = (int(min(counts)), int(min(counted.min() for counted in organisations)))
+    dropped = tuple(
+        each.labels[g]
+        for each, code, levels in zip(axes, codes, kept, strict=True)
+        for g in np.setdiff1d(np.unique(code[asked]), levels)
     )
+    found = []
+    for fit, variance in zip(fits, shared, strict=True):
+        sides = [_spread_of(effect, counted) for effect, counted in zip(fit.effects, organisations, strict=True)]
+        spreads = [side[0] for side in sides] + [float(np.sqrt(max(variance[0], 0.0)))]
+        draws = np.column_stack([side[1] for side in sides] + [np.sqrt(np.maximum(variance[1:], 0.0))])
+        found.append(_Compared(np.array(spreads), draws, n, clusters, smallest, dropped))
+    return found
 
 
 def _settled(
@@ -227,23 +251,35 @@ def _settled(
         used = still
 
 
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Constant (L,) and effects (L, G) of each classification in every layer."""
+
+    constant: Floats
+    effects: tuple[Floats, ...]
+
+
 def _effects(
-    design: SurveyDesign, y: Floats, level: Sequence[Ints], used: npt.NDArray[np.bool_], names: Sequence[str]
-) -> tuple[Floats, tuple[Floats, ...]]:
-    """Constant (L,) and effects (L, G) of each classification in every layer, from the totals of their crossing."""
-    answers, place = np.unique(y, return_inverse=True)
-    totals = replicated_totals(
-        [*level, place.reshape(-1)],
+    design: SurveyDesign, answers: Floats, level: Sequence[Ints], used: npt.NDArray[np.bool_], names: Sequence[str]
+) -> list[_Fit]:
+    """Fit each of the answers (n, k), from the totals of the classifications' crossing."""
+    weight = design.weight[used]
+    cells, sums, _ = replicated_sums(
+        level,
         design.cluster[used],
-        design.weight[used],
+        [weight, *(weight * y for y in answers.T)],
         design.multiplier,
         layer_factor=design.layer_factor,
         factor_cell=None if design.factor_cell is None else design.factor_cell[used],
     )
-    cells, weight, total = totals.of_scores(answers)
-    effects = adjusted_effects(weight, total, [cells[:, j] for j in range(len(level))], names).effects
-    fit = np.sum([effect[:, cells[:, j]] for j, effect in enumerate(effects)], axis=0)
-    return (total.sum(axis=1) - (weight * fit).sum(axis=1)) / weight.sum(axis=1), effects
+    of_cell = [cells[:, j] for j in range(len(level))]
+    mass = sums[0].T
+    found = []
+    for total in sums[1:]:
+        effects = adjusted_effects(mass, total.T, of_cell, names).effects
+        fit = np.sum([effect[:, of] for effect, of in zip(effects, of_cell, strict=True)], axis=0)
+        found.append(_Fit((total.sum(axis=0) - (mass * fit).sum(axis=1)) / mass.sum(axis=1), effects))
+    return found
 
 
 def _spread_of(effect: Floats, clusters: Ints) -> tuple[float, Floats]:
@@ -254,14 +290,9 @@ def _spread_of(effect: Floats, clusters: Ints) -> tuple[float, Floats]:
 
 
 def _shared(
-    design: SurveyDesign,
-    y: Floats,
-    constant: Floats,
-    effects: Sequence[Floats],
-    level: Sequence[Ints],
-    used: npt.NDArray[np.bool_],
-) -> Floats:
-    """Variance of what the members of an organisation share: estimate in row 0, then confidence draws."""
+    design: SurveyDesign, answers: Floats, fits: Sequence[_Fit], level: Sequence[Ints], used: npt.NDArray[np.bool_]
+) -> list[Floats]:
+    """Variance of what the members of an organisation share, per answer: estimate in row 0, then confidence draws."""
     present, cluster = distinct_rows(design.cluster[used][:, None])
     members = np.bincount(cluster)
     if (members > 1).sum() < MINIMUM_SHARED:
@@ -272,18 +303,23 @@ def _shared(
             got=f"{int((members > 1).sum())} of {MINIMUM_SHARED} organisations with two informants",
             hint="report the comparison as not assessable",
         )
-    weight = design.weight[used]
-    cell = None if design.factor_cell is None else design.factor_cell[used]
-    multiplier = design.multiplier[:, present[:, 0]]
     # The last level of each is minus the sum of the others: the same fit in columns of full rank.
-    contrasts = [deviations(code, effect.shape[1]) for effect, code in zip(effects, level, strict=True)]
-    columns = [np.ones((len(y), 1)), *contrasts]
-    coefficients = np.hstack([constant[:, None], *(effect[:, :-1] for effect in effects)])
+    contrasts = [deviations(code, int(code.max()) + 1) for code in level]
     split = cluster_variance(
-        y, np.hstack(columns), coefficients, weight, cluster, multiplier, design.layer_factor, cell
+        answers,
+        np.hstack([np.ones((len(answers), 1)), *contrasts]),
+        np.stack([np.hstack([fit.constant[:, None], *(effect[:, :-1] for effect in fit.effects)]) for fit in fits]),
+        design.weight[used],
+        cluster,
+        design.multiplier[:, present[:, 0]],
+        design.layer_factor,
+        None if design.factor_cell is None else design.factor_cell[used],
     )
-    inference = infer(split.between, split.pairs)
-    return np.concatenate([[split.between[0]], inference.draws])
+    found = []
+    for between in split.between:
+        inference = infer(between, split.pairs)
+        found.append(np.concatenate([[between[0]], inference.draws]))
+    return found
 
 
 def _rows(ledger: Ledger, question: Question, compared: _Compared) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.layers import MANY_UNITS, layer_weights
+from fieldwork.statistics.layers import MANY_UNITS, LayerWeights, layer_weights
 from fieldwork.statistics.replicates import Draws
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["ClusterVariance", "cluster_variance"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_BLOCK = 1_000_000  # residuals at a time, so that memory does not grow with the number of replicates
+_BLOCK = 1 << 18  # residuals at a time, 2 MB: a few arrays of them stay in the cache, whatever the number of replicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class ClusterVariance:
 
     Attributes
     ----------
-    between : (L,) float    Variance between clusters in each layer, points squared; may be negative.
+    between : (L,) float    Variance between clusters in each layer, points squared; may be negative. (k, L) of k questions.
     within : (L,) float     Variance within clusters.
     pairs : int             Clusters with two members or more.
     """
@@ -66,7 +67,8 @@ def cluster_variance(
 
     Parameters
     ----------
-    y : (n,) answers. X : (n, p) predictors with the constant, of full rank. coefficients : (L, p) fits, layer 0 observed.
+    y : (n,) answers, or (n, k) of k questions that all were asked. X : (n, p) predictors with the constant, of full rank.
+    coefficients : (L, p) fits, or (k, L, p) of each question; layer 0 observed.
     weight : (n,) survey weights. cluster : (n,) 0 .. C - 1. multiplier : (L - 1, C).
     layer_factor, factor_cell : (L, G) raking factor of each cell in each layer, (n,) cell of each row; None for none. Where
         clusters are gathered into variance units and more than 1,000 are in the fit, every layer has the factors of the
@@ -82,8 +84,10 @@ def cluster_variance(
     >>> split.between.round(4).tolist(), split.within.round(4).tolist()             # 13/9, 5/9
     ([1.4444], [0.5556])
     """
+    answers = y[:, None] if y.ndim == 1 else y
+    fits = coefficients[None] if coefficients.ndim == 2 else coefficients
     order = np.argsort(cluster, kind="stable")
-    y, X, weight, cluster = y[order], X[order], weight[order], cluster[order]
+    answers, X, weight, cluster = answers[order], X[order], weight[order], cluster[order]
     cell = None if layer_factor is None or factor_cell is None else factor_cell[order]
     starts = np.flatnonzero(np.r_[True, cluster[1:] != cluster[:-1]])
     members = np.diff(np.r_[starts, len(cluster)])
@@ -98,64 +102,104 @@ def cluster_variance(
         )
     expected = _expectations(X, weight, starts)
     if isinstance(multiplier, Draws) and multiplier.member is not None and len(starts) > MANY_UNITS:
-        forms = _by_unit(y, X, coefficients, weight, cluster, starts, multiplier)
-        solved = np.linalg.solve(expected, forms.T)
-        return ClusterVariance(solved[0], solved[1], pairs)
-    own = layer_weights(multiplier, cluster[starts])
-    layers = len(coefficients)
-    forms = np.empty((layers, 2))
-    block = max(1, _BLOCK // len(y))
+        forms = _by_unit(answers, X, fits, weight, cluster, starts, multiplier)
+    else:
+        factor = None if cell is None else layer_factor
+        forms = _by_respondent(
+            answers, X, fits, weight, members, layer_weights(multiplier, cluster[starts]), factor, cell
+        )
+    solved = np.linalg.solve(expected, forms)  # (k, 2, L)
+    between, within = solved[:, 0], solved[:, 1]
+    return ClusterVariance(between[0], within[0], pairs) if y.ndim == 1 else ClusterVariance(between, within, pairs)
+
+
+def _by_respondent(
+    answers: Floats,
+    X: Floats,
+    fits: Floats,
+    weight: Floats,
+    members: Ints,
+    own: LayerWeights,
+    layer_factor: Floats | None,
+    cell: Ints | None,
+) -> Floats:
+    """Both forms of each answer in every layer (k, 2, L), from the residual of each respondent in it."""
+    n, layers = answers.shape[0], fits.shape[1]
+    home = np.repeat(np.arange(len(members)), members)
+    gather = sparse.csr_array((np.ones(n), np.arange(n), np.r_[0, np.cumsum(members)]), shape=(len(members), n))
+    forms = np.empty((answers.shape[1], 2, layers))
+    block = max(1, _BLOCK // n)
     for low in range(0, layers, block):
         part = slice(low, low + block)
-        residual = coefficients[part] @ X.T
-        np.subtract(y, residual, out=residual)
-        v = np.broadcast_to(weight, residual.shape)
+        clusters = np.ascontiguousarray(own[part].T)  # layers last, so that a cluster's sum runs along whole rows
+        m = clusters[home]
+        v = np.repeat(weight[:, None], m.shape[1], axis=1)
         if layer_factor is not None and cell is not None:
-            v = weight * layer_factor[part][:, cell]
-        V, V2 = np.add.reduceat(v, starts, axis=1), np.add.reduceat(v**2, starts, axis=1)
-        m, squared = own[part], v * residual
-        shared = np.add.reduceat(squared, starts, axis=1) ** 2
-        within = np.add.reduceat(squared * residual, starts, axis=1)
-        np.square(squared, out=squared)
-        alone = np.add.reduceat(squared, starts, axis=1)
-        forms[part, 0] = (m * (shared - alone)).sum(axis=1) / (m * (V**2 - V2)).sum(axis=1)
-        forms[part, 1] = (m * within).sum(axis=1) / (m * V).sum(axis=1)
-    solved = np.linalg.solve(expected, forms.T)
-    return ClusterVariance(solved[0], solved[1], pairs)
+            v *= np.ascontiguousarray(layer_factor[part].T)[cell]
+        mv = m * v
+        paired = _summed(clusters, (gather @ v) ** 2) - _summed(mv, v)
+        total = mv.sum(axis=0)
+        for form, y, fit in zip(forms, answers.T, fits, strict=True):
+            residual = X @ fit[part].T
+            np.subtract(y[:, None], residual, out=residual)
+            within = mv * residual
+            form[1, part] = _summed(within, residual) / total
+            residual *= v
+            form[0, part] = (_summed(clusters, (gather @ residual) ** 2) - _summed(within, residual)) / paired
+    return forms
+
+
+def _summed(a: Floats, b: Floats) -> Floats:
+    """Sum the products of two arrays (n, l) over rows (l,)."""
+    return np.asarray(np.einsum("nl,nl->l", a, b))
 
 
 def _by_unit(
-    y: Floats, X: Floats, coefficients: Floats, weight: Floats, cluster: Ints, starts: Ints, draws: Draws
+    answers: Floats, X: Floats, fits: Floats, weight: Floats, cluster: Ints, starts: Ints, draws: Draws
 ) -> Floats:
-    """Both forms in every layer (L, 2) of clusters gathered into variance units, at the raking factors of the observed layer.
+    """Both forms in every layer (k, 2, L) of clusters gathered into variance units, at the raking factors of the observed one.
 
-    The residual is (y, X) times (1, -b), so each form is quadratic in (1, -b) with a matrix that is a replicated total: a
-    matrix for each unit, and no residual of each respondent in each layer.
+    The residual of an answer is (y, X) times (1, -b), so each form is quadratic in (1, -b) with a matrix that is a replicated
+    total: a matrix for each unit, and no residual of each respondent in each layer. Of the matrices of several answers only
+    the row of y is their own.
     """
-    columns = np.column_stack([y, X])
-    q, units = columns.shape[1], len(draws.keys)
+    columns = np.column_stack([X, answers])
+    p, k, units = X.shape[1], answers.shape[1], len(draws.keys)
     unit = draws.places(cluster)
     shared = np.add.reduceat(weight[:, None] * columns, starts)
     order, home = np.argsort(unit, kind="stable"), np.argsort(unit[starts], kind="stable")
     columns, w, shared = columns[order], weight[order], shared[home]
     ends = np.searchsorted(unit[order], np.arange(units + 1))
     homes = np.searchsorted(unit[starts][home], np.arange(units + 1))
-    i, j = np.triu_indices(q)
-    matrices = np.empty((units, 2, len(i)))
+    i, j = np.triu_indices(p)
+    matrices = np.empty((units, 2, len(i) + k * (p + 1)))
     for u in range(units):
         rows, clusters = columns[ends[u] : ends[u + 1]], shared[homes[u] : homes[u + 1]]
         weighted = rows * w[ends[u] : ends[u + 1], None]
-        matrices[u, 0] = (clusters.T @ clusters - weighted.T @ weighted)[i, j]
-        matrices[u, 1] = (weighted.T @ rows)[i, j]
+        for form, left, right in ((0, clusters, clusters), (1, weighted, rows)):
+            matrices[u, form] = _entries(left, right, p, i, j)
+        matrices[u, 0] -= _entries(weighted, weighted, p, i, j)
     total = np.add.reduceat(weight, starts)
     norms = [np.bincount(unit[starts], total**2, units) - np.bincount(unit, weight**2, units)]
     norms.append(np.bincount(unit, weight, units))
     sums = np.column_stack([matrices.reshape(units, -1), *norms])
     layers = np.vstack([sums.sum(axis=0), draws.units @ sums])
-    gamma = np.column_stack([np.ones(len(coefficients)), -coefficients])
-    products = gamma[:, i] * gamma[:, j] * np.where(i == j, 1.0, 2.0)
-    quadratic = np.einsum("lk,lfk->lf", products, layers[:, :-2].reshape(-1, 2, len(i)))
-    return np.asarray(quadratic / layers[:, -2:])
+    by_form = layers[:, :-2].reshape(len(layers), 2, -1)
+    fitted, own = by_form[:, :, : len(i)], by_form[:, :, len(i) :].reshape(len(layers), 2, k, p + 1)
+    forms = np.empty((k, 2, len(layers)))
+    for which, beta in enumerate(fits):
+        products = beta[:, i] * beta[:, j] * np.where(i == j, 1.0, 2.0)
+        quadratic = np.einsum("lk,lfk->lf", products, fitted)
+        quadratic += own[:, :, which, p] - 2.0 * np.einsum("lp,lfp->lf", beta, own[:, :, which, :p])
+        forms[which] = (quadratic / layers[:, -2:]).T
+    return forms
+
+
+def _entries(left: Floats, right: Floats, p: int, i: Ints, j: Ints) -> Floats:
+    """Entries of left'right that the forms need: the predictors' upper triangle, and per answer its row and its own square."""
+    product = left[:, :p].T @ right
+    squares = np.einsum("nk,nk->k", left[:, p:], right[:, p:])
+    return np.concatenate([product[i, j], np.vstack([product[:, p:], squares]).T.reshape(-1)])
 
 
 def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:

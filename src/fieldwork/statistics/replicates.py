@@ -36,6 +36,7 @@ __all__ = [
     "linearised_variance",
     "multipliers",
     "named_stream",
+    "replicated_sums",
     "replicated_totals",
     "small_sample_factor",
     "stratified_multipliers",
@@ -66,6 +67,7 @@ _EXACT = 2.0**53  # below it float64 holds every whole number
 _HASHED = 1 << 15  # words hashed at a time: they and their scratch stay in the second-level cache
 _DRAWN = 1 << 18  # draws held at a time, 2 MB
 _BLOCK = 1 << 22  # multipliers held at a time, 32 MB
+_HELD = 1 << 25  # replicated sums held at a time, 256 MB
 _UNIT_BITS = 12  # 4,096 variance units
 _SPARSE = 5  # columns per respondent of a cluster from which a sparse product is faster than a dense one
 
@@ -829,7 +831,8 @@ class Totals:
         # Cells are in lexicographic order: those that differ in the last key alone lie together.
         starts = np.flatnonzero(np.r_[True, (others[1:] != others[:-1]).any(axis=1)])
         scored = self.weight * np.asarray(scores, dtype=np.float64)[self.levels[:, -1]]
-        return others[starts], np.add.reduceat(self.weight, starts, axis=1), np.add.reduceat(scored, starts, axis=1)
+        # A cell of weights that were put together layers last is a row in memory: the sums run along whole rows.
+        return others[starts], np.add.reduceat(self.weight.T, starts).T, np.add.reduceat(scored.T, starts).T
 
 
 def replicated_totals(
@@ -866,44 +869,99 @@ def replicated_totals(
     >>> np.allclose(drawn.weight, held.weight, rtol=1e-12)
     True
     """
+    levels, sums, rows = replicated_sums(
+        keys, cluster, [weight], multiplier, layer_factor=layer_factor, factor_cell=factor_cell
+    )
+    return Totals(levels, sums[0].T, rows)
+
+
+def replicated_sums(
+    keys: Sequence[npt.ArrayLike],
+    cluster: npt.ArrayLike,
+    amounts: Sequence[npt.ArrayLike],
+    multiplier: Multipliers,
+    *,
+    layer_factor: Floats | None = None,
+    factor_cell: npt.ArrayLike | None = None,
+) -> tuple[Ints, Floats, Ints]:
+    """Sum several amounts of the same respondents by cell, in the observed layer and in every replicate.
+
+    What `replicated_totals` does of one weight, for V amounts at once: the weight, and the weight times each of several
+    answers. What does not hang on the amount is done once.
+
+    Parameters
+    ----------
+    keys, cluster, multiplier, layer_factor, factor_cell : as in `replicated_totals`.
+    amounts : V arrays (n,), weights or weights times answers.
+
+    Returns levels (F, k) of each cell that occurs, in lexicographic order, sums (V, F, 1 + B), and respondents (F,). A caller
+    that wants layers first takes the transpose, which copies nothing.
+
+    Raises DesignError where raking cells come without their factors.
+
+    >>> m = np.array([[2.0, 0.5]])
+    >>> replicated_sums([[0, 0, 1]], [0, 1, 1], [[1.0, 1.0, 3.0], [4.0, 2.0, 3.0]], m)[1].tolist()
+    [[[2.0, 2.5], [3.0, 1.5]], [[6.0, 9.0], [3.0, 1.5]]]
+    """
     codes = np.column_stack([np.asarray(key, dtype=np.int64) for key in keys])
     cluster = np.asarray(cluster, dtype=np.int64)
-    weight = np.asarray(weight, dtype=np.float64)
+    values = [np.asarray(amount, dtype=np.float64) for amount in amounts]
     layers = multiplier.shape[0] + 1
     if len(codes) == 0:
-        return Totals(np.empty((0, codes.shape[1]), np.int64), np.empty((layers, 0)), np.empty(0, np.int64))
-    fine = codes if factor_cell is None else np.column_stack([codes, np.asarray(factor_cell, dtype=np.int64)])
-    cells, position = distinct_rows(fine)
-    totals = np.empty((layers, len(cells)))
-    if isinstance(multiplier, Draws):
-        grid = weight_grid(len(weight) * max(float(np.abs(weight).max()), np.finfo(np.float64).tiny))
-        units = np.rint(weight / grid)
-        observed = np.asarray(np.bincount(position, weights=units, minlength=len(cells)), dtype=np.float64)
-        totals[0] = observed * grid
-        totals[1:] = _combine(observed, _upper_totals(multiplier, cluster, position, [units], len(cells))[:, 0]) * grid
-    else:
-        by_cluster = sparse.coo_array(
-            (weight, (position, cluster)), shape=(len(cells), int(multiplier.shape[1])), dtype=np.float64
-        ).tocsr()
-        totals[0] = np.asarray(by_cluster.sum(axis=1)).reshape(-1)
-        totals[1:] = (by_cluster @ multiplier.T).T
-    rows = np.bincount(position, minlength=len(cells))
+        return np.empty((0, codes.shape[1]), np.int64), np.empty((len(values), 0, layers)), np.empty(0, np.int64)
     if factor_cell is None:
-        return Totals(cells, totals, rows)
+        cells, position = distinct_rows(codes)
+        rows = np.bincount(position, minlength=len(cells))
+        return cells, np.stack(list(_cell_sums(values, position, len(cells), cluster, multiplier))), rows
     if layer_factor is None:
         raise DesignError(
             "raking cells were given without their factors",
-            where="statistics.replicates.replicated_totals",
+            where="statistics.replicates.replicated_sums",
             expected="layer_factor with one column per raking cell",
             got="None",
             hint="pass both layer_factor and factor_cell, or neither",
         )
-    totals *= layer_factor[:, cells[:, -1]]
-    coarse, target = np.unique(cells[:, :-1], axis=0, return_inverse=True)
+    fine, position = distinct_rows(np.column_stack([codes, np.asarray(factor_cell, dtype=np.int64)]))
+    cells, target = distinct_rows(fine[:, :-1])
     gather = sparse.coo_array(
-        (np.ones(len(cells)), (target.reshape(-1), np.arange(len(cells)))), shape=(len(coarse), len(cells))
+        (np.ones(len(fine)), (target, np.arange(len(fine)))), shape=(len(cells), len(fine))
     ).tocsr()
-    return Totals(coarse, (gather @ totals.T).T, np.bincount(target.reshape(-1), weights=rows).astype(np.int64))
+    factor = np.ascontiguousarray(layer_factor.T)[fine[:, -1]]
+    sums = np.empty((len(values), len(cells), layers))
+    for out, by_fine in zip(sums, _cell_sums(values, position, len(fine), cluster, multiplier), strict=True):
+        out[:] = gather @ np.multiply(by_fine, factor, out=by_fine)
+    rows = np.bincount(target[position], minlength=len(cells))
+    return cells, sums, rows
+
+
+def _cell_sums(
+    amounts: Sequence[Floats], position: Ints, cells: int, cluster: Ints, multiplier: Multipliers
+) -> Iterator[Floats]:
+    """Sum each amount by cell in every layer (cells, 1 + B), before raking."""
+    layers = multiplier.shape[0] + 1
+    if isinstance(multiplier, Draws):
+        at_once = max(2, _HELD // (cells * layers))
+        for low in range(0, len(amounts), at_once):
+            few = amounts[low : low + at_once]
+            grids = [weight_grid(len(one) * max(float(np.abs(one).max()), np.finfo(np.float64).tiny)) for one in few]
+            units = [np.rint(one / grid) for one, grid in zip(few, grids, strict=True)]
+            upper = _upper_totals(multiplier, cluster, position, units, cells).transpose(1, 2, 0)  # (V, cells, B)
+            for unit, grid, above in zip(units, grids, upper, strict=True):
+                observed = np.bincount(position, weights=unit, minlength=cells)
+                out = np.empty((cells, layers))
+                out[:, 0] = observed * grid
+                out[:, 1:] = _combine(observed[:, None], above) * grid
+                yield out
+        return
+    by_layer = np.ascontiguousarray(multiplier.T)
+    for amount in amounts:
+        by_cluster = sparse.coo_array(
+            (amount, (position, cluster)), shape=(cells, len(by_layer)), dtype=np.float64
+        ).tocsr()
+        out = np.empty((cells, layers))
+        out[:, 0] = by_cluster.sum(axis=1)
+        out[:, 1:] = by_cluster @ by_layer
+        yield out
 
 
 def distinct_rows(codes: Ints) -> tuple[Ints, Ints]:
