@@ -355,17 +355,16 @@ def weighted_sums(design: SurveyDesign, values: npt.ArrayLike, used: npt.NDArray
     columns = np.asarray(values, dtype=np.float64)[used]
     if isinstance(design.multiplier, Draws):
         return layer_weights(design, used) @ columns
-    n, p = columns.shape
-    place = np.tile(np.arange(p), n)
+    row, place = np.nonzero(columns)
     totals = replicated_totals(
         [place],
-        np.repeat(design.cluster[used], p),
-        (columns * design.weight[used, None]).reshape(-1),
+        design.cluster[used][row],
+        columns[row, place] * design.weight[used][row],
         design.multiplier,
         layer_factor=design.layer_factor,
-        factor_cell=None if design.factor_cell is None else np.repeat(design.factor_cell[used], p),
+        factor_cell=None if design.factor_cell is None else design.factor_cell[used][row],
     )
-    out = np.zeros((design.replicates + 1, p))
+    out = np.zeros((design.replicates + 1, columns.shape[1]))
     out[:, totals.levels[:, 0]] = totals.weight
     return out
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import axis, layer_weights
+from fieldwork.constructs.cells import axis, layer_weights, weighted_sums
 from fieldwork.constructs.colleagues import MINIMUM_ORGANISATIONS
 from fieldwork.constructs.ledger import NIL, SMALL_BASE, counted
 from fieldwork.errors import ConvergenceError, DesignError, listed
@@ -261,9 +261,9 @@ def _base(design: SurveyDesign, used: Mask) -> tuple[int, int]:
 
 def share_interval(design: SurveyDesign, hit: Mask, used: Mask) -> tuple[ProportionInterval, Inference]:
     """Weighted share of `hit` among `used` with its Korn-Graubard interval, and the inference that it rests on."""
-    weight = layer_weights(design, used)
     n, clusters = _base(design, used)
-    inference = infer(weight @ hit[used].astype(np.float64) / weight.sum(axis=1), clusters)
+    of, among = weighted_sums(design, np.column_stack([hit, used]), used).T
+    inference = infer(of / among, clusters)
     se = float(np.nan_to_num(inference.std_error))
     return korn_graubard(float(inference.estimate), se if se > NIL else 0.0, n, clusters), inference
 

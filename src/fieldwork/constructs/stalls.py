@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fieldwork.constructs.cells import layer_weights
+from fieldwork.constructs.cells import weighted_sums
 from fieldwork.constructs.colleagues import MINIMUM_INFORMANTS, Informants, answers, informants_of
 from fieldwork.constructs.comparisons import (
     Confounders,
@@ -115,8 +115,8 @@ def _against(ledger: Ledger, measure: str, name: str, first: Mask, second: Mask,
     if n == 0:
         ledger.refuse(measure, "share_difference", "proportion", "nobody answered", **base)
         return
-    weight = layer_weights(design, known)
-    layers = weight @ (first[known].astype(np.float64) - second[known]) / weight.sum(axis=1)
+    of, less, among = weighted_sums(design, np.column_stack([first, second, known]), known).T
+    layers = (of - less) / among
     counts = (int((first & known).sum()), int((second & known).sum()))
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
     ledger.add_inferred(

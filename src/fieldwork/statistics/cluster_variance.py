@@ -108,7 +108,7 @@ def cluster_variance(
         forms = _by_respondent(
             answers, X, fits, weight, members, layer_weights(multiplier, cluster[starts]), factor, cell
         )
-    solved = np.linalg.solve(expected, forms)  # (k, 2, L)
+    solved = np.asarray(np.linalg.solve(expected, forms), dtype=np.float64)  # (k, 2, L)
     between, within = solved[:, 0], solved[:, 1]
     return ClusterVariance(between[0], within[0], pairs) if y.ndim == 1 else ClusterVariance(between, within, pairs)
 

@@ -27,6 +27,7 @@ MANY_UNITS = 1_000
 """Variance units beyond which what a replicate changes is taken to first order."""
 
 _BLOCK = 1 << 22  # weights held at a time, 32 MB
+_CACHED = 1 << 17  # weights worked on at a time, 1 MB
 _ENTRIES = 1 << 24  # values multiplied at a time: each takes some hundred bytes on its way
 _SUMS = 1 << 25  # replicated sums held at a time, 256 MB
 
@@ -198,12 +199,22 @@ def layer_weights(
             power,
             multiplier.member is not None,
         )
-    out = np.vstack([np.ones((1, len(columns))), multiplier[:, columns] ** power])
-    if own is not None:
-        out *= own
-    if factor is not None and cells is not None:
-        out *= factor[:, cells]
-    return np.asarray(out)
+    out = np.empty((len(multiplier) + 1, len(columns)))
+    out[0] = 1.0
+    # A few layers at a time: what is multiplied next is still in the cache.
+    step = max(1, _CACHED // max(len(columns), 1))
+    for low in range(0, len(out), step):
+        rows = slice(low, low + step)
+        drawn = multiplier[max(low - 1, 0) : low + step - 1]
+        part = out[max(low, 1) : low + step]
+        part[:] = np.take(drawn, columns, axis=1)
+        if power != 1:
+            part **= power
+        if own is not None:
+            out[rows] *= own
+        if factor is not None and cells is not None:
+            out[rows] *= np.take(factor[rows], cells, axis=1)
+    return out
 
 
 def grouped(weights: LayerWeights, place: npt.ArrayLike, columns: int) -> Floats:

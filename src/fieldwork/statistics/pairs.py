@@ -16,7 +16,7 @@ from scipy import sparse
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import LayerWeights, layer_weights
-from fieldwork.statistics.replicates import Draws, Multipliers, distinct_rows
+from fieldwork.statistics.replicates import Draws, Multipliers, distinct_rows, replicated_sums
 
 __all__ = ["GroupTotals", "PairSums", "group_totals", "pair_sums"]
 
@@ -140,21 +140,22 @@ def _blocks(layers: int, width: int) -> list[slice]:
 
 
 def _totals(entries: _Entries, groups: int, multiplier: Multipliers, layer_factor: Floats | None) -> GroupTotals:
+    """Sum by group, column and raking cell over organisations before any layer is weighed: no weight of each in each."""
     E, p = entries.total.shape
     columns = np.column_stack([entries.total, entries.mass])
-    place = entries.group[:, None] * (p + 1) + np.arange(p + 1)
-    spread = sparse.coo_array(
-        (columns.reshape(-1), (np.repeat(np.arange(E), p + 1), place.reshape(-1))), shape=(E, groups * (p + 1))
-    )
-    layers = len(multiplier) + 1
+    row, column = np.nonzero(columns)
+    amount, place = columns[row, column], entries.group[row] * (p + 1) + column
     if isinstance(multiplier, Draws):
-        out = entries.layers(multiplier, layer_factor) @ spread
-    else:
-        by_group = spread.tocsc().T
-        out = np.empty((layers, groups * (p + 1)))
-        for block in _blocks(layers, E):
-            out[block] = (by_group @ entries.factors(multiplier, layer_factor, block).T).T
-    shaped = out.reshape(layers, groups, p + 1)
+        spread = sparse.coo_array((amount, (row, place)), shape=(E, groups * (p + 1)))
+        shaped = (entries.layers(multiplier, layer_factor) @ spread).reshape(-1, groups, p + 1)
+        return GroupTotals(shaped[..., :-1], shaped[..., -1])
+    cell = None if layer_factor is None else entries.cell[row]
+    levels, sums, _ = replicated_sums(
+        [place], entries.cluster[row], [amount], multiplier, layer_factor=layer_factor, factor_cell=cell
+    )
+    table = np.zeros((groups * (p + 1), len(multiplier) + 1))
+    table[levels[:, 0]] = sums[0]
+    shaped = np.ascontiguousarray(table.T).reshape(-1, groups, p + 1)
     return GroupTotals(shaped[..., :-1], shaped[..., -1])
 
 

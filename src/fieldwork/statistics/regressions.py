@@ -94,15 +94,14 @@ def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | La
     [[2.0, 3.0]]
     """
     design, outcome, weights = _checked(X, y, weight, "least_squares")
-    n, p = design.shape
+    p = design.shape[1]
     if isinstance(weights, Layers) and weights.first_order:
         own = weights[0][:, None]
         curvature = -(own * design).T @ design
         first = np.asarray(np.linalg.solve(-curvature, (own * design).T @ outcome), dtype=np.float64)
         scores = (outcome - design @ first)[:, None] * design
         return LayeredFit(_first_order(first, scores, curvature, weights), np.full(len(weights), np.nan), p)
-    products = (design[:, :, None] * design[:, None, :]).reshape(n, p * p)
-    normal = (weights @ products).reshape(-1, p, p)
+    normal = _symmetric(weights @ _products(design, design), p)
     right = weights @ (design * outcome[:, None])
     beta = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return LayeredFit(np.asarray(beta, dtype=np.float64), np.full(len(weights), np.nan), p)
@@ -138,16 +137,15 @@ def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layer
             got=f"{int((outcome < 0).sum())} of {len(outcome)} below",
             hint="measure a change from a base that makes it positive, or fit least_squares",
         )
-    n, p = design.shape
-    products = (design[:, :, None] * design[:, None, :]).reshape(n, p * p)
+    p = design.shape[1]
+    products = _products(design, design)
 
     def evaluate(beta: Floats, layers: Floats) -> tuple[Floats, Floats, Floats]:
         eta = np.clip(beta @ design.T, -700.0, 700.0)
         mean = np.exp(eta)
         value = np.einsum("ln,ln->l", layers, outcome * eta - mean)
         slope = (layers * (outcome - mean)) @ design
-        curvature = -((layers * mean) @ products).reshape(-1, p, p)
-        return value, slope, curvature
+        return value, slope, -_symmetric((layers * mean) @ products, p)
 
     level = outcome + 0.5 * float(np.average(outcome, weights=weights[0]) or 1.0)
     start = least_squares(design, np.log(level), weights[:1]).coefficients[0]
@@ -212,6 +210,7 @@ def log_normal_times(
     tops, bottoms = np.where(np.isfinite(top), top, 0.0), np.where(np.isfinite(bottom), bottom, 0.0)
     # The linear predictors are z = -X (b / s) + log(t) / s: one more column of the design, another for each end.
     ends = [np.column_stack([-design, tops]), np.column_stack([-design, bottoms])]
+    curved = _products(ends[0], ends[0]), _products(ends[1], ends[1]), _products(ends[0], ends[1])
     open_ends = [np.isfinite(top), np.isfinite(bottom)]
 
     def parts(theta: Floats) -> tuple[Floats, tuple[Floats, Floats], list[Floats]]:
@@ -219,9 +218,8 @@ def log_normal_times(
         z = [theta @ end.T for end in ends]
         above, below = np.where(open_ends[0], z[0], np.inf), np.where(open_ends[1], z[1], -np.inf)
         # The difference of two tails is taken on the side where both are small, or it would be lost in rounding.
-        side = (np.where(open_ends[0], z[0], 0.0) + np.where(open_ends[1], z[1], 0.0)) > 0
-        inside = np.where(side, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
-        inside = np.maximum(inside, 1e-300)
+        turned = np.where(np.where(open_ends[0], z[0], 0.0) + np.where(open_ends[1], z[1], 0.0) > 0, -1.0, 1.0)
+        inside = np.maximum(turned * (ndtr(turned * above) - ndtr(turned * below)), 1e-300)
         densities = [
             np.where(there, np.exp(-0.5 * each**2) / _ROOT_2PI, 0.0) / inside
             for there, each in zip(open_ends, z, strict=True)
@@ -232,17 +230,10 @@ def log_normal_times(
         inside, (up, down), z = parts(theta)
         value = np.einsum("ln,ln->l", layers, np.log(inside))
         slope = (layers * up) @ ends[0] - (layers * down) @ ends[1]
-        width = p + 1
-        curved = (
-            ((-z[0] * up - up**2), ends[0], ends[0]),
-            ((z[1] * down - down**2), ends[1], ends[1]),
-            (up * down, ends[0], ends[1]),
-            (up * down, ends[1], ends[0]),
-        )
-        curvature = np.zeros((len(theta), width, width))
-        for factor, first, second in curved:
-            products = (first[:, :, None] * second[:, None, :]).reshape(len(first), width * width)
-            curvature += ((layers * factor) @ products).reshape(-1, width, width)
+        sums = (layers * (-z[0] * up - up**2)) @ curved[0]
+        sums += (layers * (z[1] * down - down**2)) @ curved[1]
+        sums += (layers * (up * down)) @ curved[2]
+        curvature = _symmetric(sums, p + 1)
         return np.where(theta[:, -1] > 0, value, -np.inf), slope, curvature
 
     def scores(first: Floats) -> Floats:
@@ -302,6 +293,23 @@ def _rank(design: Floats) -> int:
     return int((np.linalg.eigvalsh(scaled.T @ scaled) > 1e-10).sum())
 
 
+def _products(first: Floats, second: Floats) -> Floats:
+    """Return the entries (n, p (p + 1) / 2) of the upper triangle of first'second + second'first, halved where they are one."""
+    i, j = np.triu_indices(first.shape[1])
+    if first is second:
+        return np.asarray(first[:, i] * first[:, j])
+    return np.asarray(first[:, i] * second[:, j] + second[:, i] * first[:, j])
+
+
+def _symmetric(sums: Floats, p: int) -> Floats:
+    """Return symmetric matrices (L, p, p) with these upper triangles (L, p (p + 1) / 2)."""
+    i, j = np.triu_indices(p)
+    out = np.empty((len(sums), p, p))
+    out[:, i, j] = sums
+    out[:, j, i] = sums
+    return out
+
+
 def _newton(
     evaluate: Evaluate, start: Floats, weights: LayerWeights, name: str, scores: Callable[[Floats], Floats]
 ) -> Floats:
@@ -317,7 +325,7 @@ def _newton(
     size = max(1, _HELD // max(weights.shape[1], 1))
     for low in range(1, len(weights), size):
         part = weights[low : low + size]
-        out[low : low + size] = _climb(evaluate, np.repeat(first, len(part), axis=0), part, name)
+        out[low : low + size] = _climb(evaluate, first, part, name)
     return out
 
 
@@ -331,9 +339,10 @@ def _first_order(maximum: Floats, scores: Floats, curvature: Floats, weights: La
 
 
 def _climb(evaluate: Evaluate, theta: Floats, weights: Floats, name: str) -> Floats:
-    """Newton's steps, halved in each layer until its objective does not fall."""
-    theta, mass = theta.copy(), weights.sum(axis=1)
+    """Newton's steps from one point (1, p), halved in each layer until its objective does not fall."""
+    mass = weights.sum(axis=1)
     value, slope, curvature = evaluate(theta, weights)
+    theta = np.repeat(theta, len(weights), axis=0)
     for _ in range(_STEPS):
         try:
             step = np.linalg.solve(-curvature, slope[:, :, None])[:, :, 0]

@@ -947,7 +947,7 @@ def _cell_sums(
             units = [np.rint(one / grid) for one, grid in zip(few, grids, strict=True)]
             upper = _upper_totals(multiplier, cluster, position, units, cells).transpose(1, 2, 0)  # (V, cells, B)
             for unit, grid, above in zip(units, grids, upper, strict=True):
-                observed = np.bincount(position, weights=unit, minlength=cells)
+                observed = np.asarray(np.bincount(position, weights=unit, minlength=cells), dtype=np.float64)
                 out = np.empty((cells, layers))
                 out[:, 0] = observed * grid
                 out[:, 1:] = _combine(observed[:, None], above) * grid
