@@ -66,9 +66,14 @@ def test_pairs_are_those_of_a_loop():
             wanted.append(
                 (order[one["role"]], order[two["role"]], *found, weight[one["resp_id"]] * weight[two["resp_id"]])
             )
-    made = zip(met.first, met.second, met.outcome, met.low, met.high, met.weight[0], strict=True)
+    made = zip(met.first, met.second, met.outcome, met.low, met.high, met.weight, strict=True)
     assert np.array(sorted(made)) == pytest.approx(np.array(sorted(wanted)))
-    assert met.weight[5] == pytest.approx(met.weight[0] * given.design.multiplier[4][met.cluster])
+    one = np.arange(len(met.first)) == 3
+    assert met.sums(met.outcome, one)[1][0, 5] == pytest.approx(
+        met.weight[3]
+        * given.design.multiplier[4][met.cluster[3]]
+        * (1.0 if met.factor is None else met.factor[5, met.cell[3]])
+    )
 
 
 def test_precedence_is_the_share_that_came_first_ties_half():

@@ -22,8 +22,7 @@ from fieldwork.constructs.waves import wanted
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics.duration import turnbull
 from fieldwork.statistics.influence_model import abilities
-from fieldwork.statistics.layers import Layers, LayerWeights, grouped, layer_weights
-from fieldwork.statistics.replicates import Floats, Ints, infer
+from fieldwork.statistics.replicates import Floats, Ints, Multipliers, distinct_rows, infer, replicated_sums
 
 if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
@@ -55,7 +54,10 @@ class Meetings:
     outcome : (M,) int            0 the first role's function entered earlier, 1 in the same quarter, 2 later.
     low, high : (M,) float        The second's time of entry less the first's lies in (low, high), in quarters; an end at
                                   infinity where one of them had not entered by the interview.
-    weight : (1 + B, M) float     Product of the two respondents' weights, the organisation's multiplier once.
+    weight : (M,) float           Product of the two respondents' weights in the observed layer.
+    multiplier                    Of the organisations, as in the design: once for a pair.
+    factor : (1 + B, G) float     Raking factor of each pair of raking cells in each layer, or None.
+    cell : (M,) int               Pair of raking cells, with `factor`.
     organisations : (R, R) int    Organisations that compare two roles.
     """
 
@@ -68,8 +70,23 @@ class Meetings:
     outcome: Ints
     low: Floats
     high: Floats
-    weight: LayerWeights
+    weight: Floats
+    multiplier: Multipliers
+    factor: Floats | None
+    cell: Ints | None
     organisations: Ints
+
+    def sums(self, key: npt.ArrayLike, among: Flags) -> tuple[Ints, Floats]:
+        """Sum the weights of some pairs by a key (M,) in every layer: keys that occur (F,), and sums (F, 1 + B)."""
+        levels, sums, _ = replicated_sums(
+            [np.asarray(key, dtype=np.int64)[among]],
+            self.cluster[among],
+            [self.weight[among]],
+            self.multiplier,
+            layer_factor=self.factor,
+            factor_cell=None if self.cell is None else self.cell[among],
+        )
+        return levels[:, 0], sums[0]
 
 
 def meetings(instrument: Instrument, design: SurveyDesign, items: Sequence[str]) -> Meetings:
@@ -112,7 +129,8 @@ def meetings(instrument: Instrument, design: SurveyDesign, items: Sequence[str])
     R, C = len(roles), design.multiplier.shape[1]
     pair = role[i] * R + role[j]
     return Meetings(
-        roles, role[i], role[j], i, j, design.cluster[i], outcome.astype(np.int64), low, high, _weights(design, i, j),
+        roles, role[i], role[j], i, j, design.cluster[i], outcome.astype(np.int64), low, high,
+        design.weight[i] * design.weight[j], design.multiplier, *_raking(design, i, j),
         distinct(np.arange(C)[design.cluster[i]], pair, R * R).reshape(R, R),
     )  # fmt: skip
 
@@ -151,15 +169,12 @@ def _pairs(cluster: Ints, role: Ints) -> tuple[Ints, Ints]:
     return np.concatenate(ones), np.concatenate(twos)
 
 
-def _weights(design: SurveyDesign, one: Ints, two: Ints) -> LayerWeights:
-    """Weight of each pair in every layer (1 + B, M): both respondents', raked in the layer, and the multiplier once."""
-    own = design.weight[one] * design.weight[two]
-    factor, cell = None, None
-    if design.layer_factor is not None and design.factor_cell is not None:
-        both = np.column_stack([design.factor_cell[one], design.factor_cell[two]])
-        pairs, cell = np.unique(both, axis=0, return_inverse=True)
-        factor, cell = design.layer_factor[:, pairs[:, 0]] * design.layer_factor[:, pairs[:, 1]], cell.reshape(-1)
-    return layer_weights(design.multiplier, design.cluster[one], own, factor, cell)
+def _raking(design: SurveyDesign, one: Ints, two: Ints) -> tuple[Floats | None, Ints | None]:
+    """Return the factor of each pair of raking cells that occurs (1 + B, G), and that pair of each row (M,)."""
+    if design.layer_factor is None or design.factor_cell is None:
+        return None, None
+    pairs, cell = distinct_rows(np.column_stack([design.factor_cell[one], design.factor_cell[two]]))
+    return design.layer_factor[:, pairs[:, 0]] * design.layer_factor[:, pairs[:, 1]], cell
 
 
 def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequence[str]) -> None:
@@ -192,8 +207,9 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
             ledger.refuse(measure, statistic, unit, reason)
         return
     met = meetings(instrument, design, items)
-    _precedence(ledger, measure, met)
-    _strength(ledger, measure, met)
+    weight = _totals(met)
+    _precedence(ledger, measure, met, weight)
+    _strength(ledger, measure, met, weight)
     for place, role in enumerate(met.roles):
         _lag(ledger, measure, met, place, role)
 
@@ -201,12 +217,13 @@ def estimate(ledger: Ledger, instrument: Instrument, measure: str, items: Sequen
 def _totals(met: Meetings) -> Floats:
     """Weighted comparisons by pair and outcome (1 + B, R, R, 3)."""
     R = len(met.roles)
-    cell = (met.first * R + met.second) * 3 + met.outcome
-    return grouped(met.weight, cell, R * R * 3).reshape(-1, R, R, 3)
+    cell, sums = met.sums((met.first * R + met.second) * 3 + met.outcome, np.ones(len(met.first), dtype=bool))
+    out = np.zeros((R * R * 3, sums.shape[1]))
+    out[cell] = sums
+    return np.ascontiguousarray(out.T).reshape(-1, R, R, 3)
 
 
-def _precedence(ledger: Ledger, measure: str, met: Meetings) -> None:
-    weight = _totals(met)
+def _precedence(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> None:
     for i, j in zip(*np.triu_indices(len(met.roles), 1), strict=True):
         mine = (met.first == i) & (met.second == j)
         people = [len(np.unique(side[mine])) for side in (met.one, met.two)]
@@ -226,8 +243,7 @@ def _precedence(ledger: Ledger, measure: str, met: Meetings) -> None:
         ledger.add_inferred(measure, "precedence", "proportion", infer(layers, orgs), hits=min(ever), **base)
 
 
-def _strength(ledger: Ledger, measure: str, met: Meetings) -> None:
-    weight = _totals(met)
+def _strength(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> None:
     shared = np.maximum(met.organisations, met.organisations.T)
     kept = _linked(shared >= MINIMUM_ORGANISATIONS)
     names = [met.roles[place] for place in kept]
@@ -274,18 +290,19 @@ def _lag(ledger: Ledger, measure: str, met: Meetings, place: int, role: str) -> 
         reason = wanted(MINIMUM_ORGANISATIONS, "organisations that compare the role", orgs)
         ledger.refuse(measure, "lag_median", "quarter", reason, **base)
         return
-    low = np.where(ahead, -met.high, met.low)[mine]
-    high = np.where(ahead, -met.low, met.high)[mine]
-    rest = met.weight[:, mine] if isinstance(met.weight, Layers) else met.weight[1:, mine]
-    fit = turnbull(low, high, weight=met.weight[0][mine], layer_weight=rest)
-    ends = fit.high
+    ends = np.column_stack([np.where(ahead, -met.high, met.low), np.where(ahead, -met.low, met.high)])
+    lags, which = np.unique(ends[mine], axis=0, return_inverse=True)
+    key = np.zeros(len(mine), dtype=np.int64)
+    key[mine] = which.reshape(-1)
+    _, weight = met.sums(key, mine)
+    fit = turnbull(lags[:, 0], lags[:, 1], weight=weight[:, 0], layer_weight=weight[:, 1:].T)
     below = np.cumsum(fit.layers, axis=1)
     error = (below[1:] - below[0]) * np.sqrt(orgs / (orgs - 1.0))
     half = np.sqrt((error**2).mean(axis=0)) * float(stats.t.ppf(0.975, orgs - 1))
     # The interval of the median: where the interval of the distribution function holds one half.
     reached, surely = np.flatnonzero(below[0] + half >= 0.5 - 1e-12), np.flatnonzero(below[0] - half >= 0.5 - 1e-12)
     lowest = float(fit.low[reached[0]]) if len(reached) else np.inf
-    highest = float(ends[surely[0]]) if len(surely) else np.inf
+    highest = float(fit.high[surely[0]]) if len(surely) else np.inf
     point = float(np.mean(fit.median)) if np.isfinite(fit.median).all() else np.nan
     if not np.isfinite(point):
         ledger.refuse(
