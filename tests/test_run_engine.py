@@ -5,6 +5,7 @@ The study is a chain a -> b -> c and a chapter d of its own, then a call. Its no
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import pytest
 
 from fieldwork.errors import ParameterError, RunError
 from fieldwork.provenance import sha256_file
-from fieldwork.run import runner, spec
+from fieldwork.run import memory, runner, spec
 from fieldwork.run.plan import Judge, plan
 from fieldwork.run.store import Store
 from tests.small_study import book
@@ -363,6 +364,86 @@ def test_one_worker_and_two_make_the_same_bytes(finished, tmp_path, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(study / "pkg"))
     run(study, workers=1)
     assert digests(study) == digests(finished)
+
+
+def overlapping(study, **options):
+    """Run all again with two workers; the pairs of chapters that were under way at one time, and what was told to wait."""
+    under_way, pairs, told = set(), set(), []
+
+    def listen(event):
+        if event.kind == "started":
+            pairs.update(tuple(sorted((event.step, other))) for other in under_way)
+            under_way.add(event.step)
+        elif event.kind == "done":
+            under_way.discard(event.step)
+        elif event.kind == "waiting":
+            told.append((event.step, event.text))
+
+    assert run(study, force=True, workers=2, on_event=listen, **options).failures == ()
+    return pairs, told
+
+
+def test_chapters_run_side_by_side_only_while_memory_holds_both(study):
+    store = Store(study)
+    held = {name: store.memory("w1", name) for name in "abcd"}
+    assert min(held.values()) > 30 << 20, "a kernel holds an interpreter, and says so"
+    assert store.memory("w1", "site") == 0
+    before = digests(study)
+    pairs, told = overlapping(study)
+    assert pairs, "two workers have two chapters under way where memory is no matter"
+    assert told == []
+    pairs, told = overlapping(study, memory_limit=held["d"] + 1)
+    assert pairs == set()
+    assert re.fullmatch(r"it held \d+ MB, and \d+ MB are left", told[0][1])
+    assert len(told) == len({step for step, _ in told}), "each is told of once"
+    assert digests(study) == before
+    # What never ran is taken to need what another one of the run has held; one that is small need not wait for one that is not.
+    for name, size in (("a", 50), ("b", 50), ("c", 50), ("d", 3000)):
+        Store(study).keep(replace(Store(study).latest("w1", name), memory=size << 20, seconds=1.0), "ran")
+    assert not any("d" in pair for pair in overlapping(study, memory_limit=2 << 30)[0])
+
+
+def test_a_chapter_that_never_ran_waits_for_as_much_as_another_one_has_held(tmp_path, monkeypatch):
+    study = tmp_path / "study"
+    write_study(study)
+    monkeypatch.setenv("PYTHONPATH", str(study / "pkg"))
+    with (study / "notebooks/chapters.toml").open("a") as file:
+        for name in ("e", "f"):
+            book(study, name, ("code", HOME), ("code", WRITE.format(f"{name}.txt", "'x'")))
+            file.write(entry(name, ["{processed}/a.txt"], [f"{{processed}}/{name}.txt"]))
+    told = overlapping(study, memory_limit=1 << 20)[1]
+    assert any(text.startswith("it may need as much as another chapter, ") for _, text in told)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"meminfo": "MemTotal: 9 kB\nMemAvailable:    2048 kB\n"}, 2 << 20),
+        ({"meminfo": "MemAvailable: 2048 kB\n", "memory.max": "max\n", "memory.current": "5\n"}, 2 << 20),
+        ({"meminfo": "MemAvailable: 2048 kB\n", "memory.max": "1000", "memory.current": "900"}, 100),
+        (
+            {"meminfo": "MemAvailable: 2048 kB\n", "memory.max": "1000", "memory.current": "900",
+             "memory.stat": "file 800\ninactive_file 700\n"},
+            800,
+        ),
+        ({"meminfo": "MemAvailable: 2048 kB\n", "memory.max": "1000", "memory.current": "1200"}, 0),
+    ],
+)  # fmt: skip
+def test_memory_is_what_the_machine_or_its_container_has_left(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert memory.available(tmp_path, tmp_path) == expected
+
+
+def test_a_size_of_memory_is_read_and_told():
+    assert memory.size("6G") == memory.size("6 gib") == 6 << 30
+    assert memory.size("1.5GB") == 3 << 29
+    for text in ("6", "G", "0G", "-1G", "6T"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a size as 6G or 800M"):
+            memory.size(text)
+    assert memory.amount(700 << 20) == "700 MB"
+    assert memory.peak(2**22 + 1) == 0, "no such process"
 
 
 @pytest.fixture

@@ -152,6 +152,8 @@ def _add_parameters(sub: argparse.ArgumentParser) -> None:
 def _add_run(sub: argparse.ArgumentParser) -> None:
     _add_parameters(sub)
     sub.add_argument("--workers", type=_positive, metavar="N", help="chapters at one time (default: one per core)")
+    words = "memory for all chapters that run at one time, as 6G; from what each held last time (default: what is free)"
+    sub.add_argument("--memory", type=_memory, metavar="SIZE", help=words)
     words = "bring these chapters up to date, with what they need, and stop there"
     sub.add_argument("--only", nargs="+", action="extend", default=[], metavar="CHAPTER", help=words)
     sub.add_argument("--force", action="store_true", help="run chapters although they are current")
@@ -284,6 +286,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _memory(text: str) -> int:
+    from fieldwork.run.memory import size  # noqa: PLC0415 - for the one option
+
+    return size(text)
 
 
 def _pairs(words: Iterable[str], flag: str) -> dict[str, str]:
@@ -477,6 +485,7 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
             results[turn.study.wave] = runner.run(
                 turn.judge,
                 workers=workers,
+                memory_limit=options.memory,
                 only=names,
                 force=options.force and turn is desk,
                 isolated=options.isolated,

@@ -26,7 +26,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
-from fieldwork.run import forking, lifeline
+from fieldwork.run import forking, lifeline, memory
 
 if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
@@ -92,7 +92,13 @@ class _Client(AsyncKernelClient):
 
 
 def _manager(
-    sockets: Path, surroundings: Mapping[str, str], folder: Path, processes: Processes, *, isolated: bool
+    sockets: Path,
+    surroundings: Mapping[str, str],
+    folder: Path,
+    processes: Processes,
+    peaks: list[int],
+    *,
+    isolated: bool,
 ) -> type:
     """Return a kernel manager class bound to one chapter: papermill takes a class, not an object."""
 
@@ -123,6 +129,10 @@ def _manager(
             if self._listed is not None:
                 processes.add(self._listed)
 
+        async def _async_request_shutdown(self, restart: bool = False) -> None:
+            peaks.append(memory.peak(self._listed))
+            await super()._async_request_shutdown(restart)
+
         async def _async_finish_shutdown(
             self, waittime: float | None = None, pollinterval: float = 0.005, restart: bool = False
         ) -> None:
@@ -149,8 +159,10 @@ def execute(
     on_cell: Callable[[int, int], None],
     held: list[Any],
     isolated: bool = False,
-) -> None:
-    """Execute a notebook by papermill; the executed notebook is put into `held`, also when a cell fails.
+) -> int:
+    """Execute a notebook by papermill, and return the most bytes that its kernel held; 0 where that is not known.
+
+    The executed notebook is put into `held`, also when a cell fails.
 
     Parameters
     ----------
@@ -179,6 +191,7 @@ def execute(
     def started(cell: Any, cell_index: int) -> None:  # noqa: ANN401, ARG001 - nbclient's hook
         on_cell(cell_index + 1, len(held[0].cells))
 
+    peaks: list[int] = []
     with notebook.open(encoding="utf-8") as file:
         node = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
     execute_notebook(
@@ -192,7 +205,8 @@ def execute(
         request_save_on_cell_execute=False,
         autosave_cell_every=0,
         held=held,
-        kernel_manager_class=_manager(sockets, surroundings, folder, processes, isolated=isolated),
+        kernel_manager_class=_manager(sockets, surroundings, folder, processes, peaks, isolated=isolated),
         record_timing=False,
         on_cell_start=started,
     )
+    return max(peaks, default=0)

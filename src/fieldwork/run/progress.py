@@ -21,6 +21,7 @@ USUAL = 5.0
 _COLUMN = 12  # letters, at the least
 _WORDS = {
     "restored": "put back",
+    "waiting": "waits",
     "started": "running",
     "done": "done",
     "failed": "failed",
@@ -156,7 +157,7 @@ class _Bar:
                     self.open()
             if event.kind == "cell":
                 self.parts[event.step] = max(self.parts.get(event.step, 0.0), event.part * 0.95)
-            elif event.kind != "started":
+            elif event.kind not in ("started", "waiting"):
                 self.parts[event.step] = 1.0
                 self.running = [name for name in self.running if name != event.step]
             text = line(event, self.width)

@@ -6,9 +6,9 @@ journal; workers run one chapter each.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import graphlib
-import heapq
 import json
 import os
 import shutil
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from fieldwork.errors import FieldworkError, RunError, listed
 from fieldwork.provenance import RESTRICTED, flush, make_folders, manifest_text, sha256_file, write_manifest
+from fieldwork.run import memory
 from fieldwork.run.fingerprint import reasons
 from fieldwork.run.plan import CURRENT, RESTORABLE, Judge, Unit
 from fieldwork.run.progress import USUAL
@@ -47,7 +48,7 @@ class Event:
 
     Attributes
     ----------
-    kind : str        `current`, `restored`, `started`, `cell`, `done`, `failed`, `skipped`.
+    kind : str        `current`, `restored`, `waiting` (for memory), `started`, `cell`, `done`, `failed`, `skipped`.
     step : str        Step.
     text : str        Why, in plain words.
     part : float      Share of the step's cells that have started, 0 to 1.
@@ -96,10 +97,19 @@ class _Look:
 
 class _Run:
     def __init__(
-        self, judge: Judge, forced: set[str], on_event: Callable[[Event], None], *, isolated: bool = False
+        self,
+        judge: Judge,
+        forced: set[str],
+        on_event: Callable[[Event], None],
+        *,
+        isolated: bool = False,
+        room: int | None = None,
     ) -> None:
         self.judge = judge
         self.isolated = isolated
+        self.room = room
+        self.most = 0
+        self.told_to_wait: set[str] = set()
         self.store = judge.store
         self.study = judge.pipeline.study
         self.wave = judge.pipeline.wave
@@ -129,7 +139,7 @@ class _Run:
                 done.append(name)
             else:
                 # The longest way first: what the end of the run waits for longest starts as soon as it can.
-                heapq.heappush(self.waiting, (-self.way(name), self.queued, unit))
+                bisect.insort(self.waiting, (-self.way(name), self.queued, unit))
                 self.queued += 1
         return done
 
@@ -141,12 +151,36 @@ class _Run:
         return self.ahead[name]
 
     def submit(self, crew: Crew) -> None:
-        """Start queued steps while a worker is free."""
-        while self.waiting and len(self.under_way) < crew.size:
-            _, _, unit = heapq.heappop(self.waiting)
+        """Start queued steps while a worker is free, and memory for them."""
+        while self.waiting and len(self.under_way) < crew.size and (place := self.fitting()) is not None:
+            _, _, unit = self.waiting.pop(place)
             task = self.task(unit)
             self.tell(Event("started", unit.step.name, "; ".join(unit.reasons)))
             self.under_way[self.send(crew, unit, task)] = (unit, task)
+
+    def fitting(self) -> int | None:
+        """Return the place of the first queued step that memory has room for beside those under way; None where there is none.
+
+        A step is taken to need what it held last time, or as much as any step of this run where it never ran. One alone always
+        starts: nothing is gained by waiting.
+        """
+        if self.room is None or not self.under_way:
+            return 0
+        left = self.room - sum(self.holds(unit.step.name) for unit, _ in self.under_way.values())
+        for place, (_, _, unit) in enumerate(self.waiting):
+            if self.holds(unit.step.name) <= left:
+                return place
+        name = self.waiting[0][2].step.name
+        if name not in self.told_to_wait:
+            self.told_to_wait.add(name)
+            known = "it held" if self.store.memory(self.wave, name) else "it may need as much as another chapter,"
+            words = f"{known} {memory.amount(self.holds(name))}, and {memory.amount(max(left, 0))} are left"
+            self.tell(Event("waiting", name, words))
+        return None
+
+    def holds(self, name: str) -> int:
+        """Return the bytes that a step is expected to hold."""
+        return self.store.memory(self.wave, name) or self.most
 
     def collect(self) -> list[str]:
         """Wait a moment for steps to end, publish them, and return those that succeeded."""
@@ -299,7 +333,9 @@ class _Run:
             raise RunError("a step ran that was not judged", where=name)
         self.publish(task, outcome)
         self.retire(unit.step, outcome.outputs)
-        self.store.keep(Record(name, self.wave, mark.key, mark, outcome.outputs, round(outcome.seconds, 3)), "ran")
+        self.most = max(self.most, outcome.memory)
+        seconds = round(outcome.seconds, 3)
+        self.store.keep(Record(name, self.wave, mark.key, mark, outcome.outputs, seconds, outcome.memory), "ran")
         shutil.rmtree(task.stage, ignore_errors=True)
         task.failed.unlink(missing_ok=True)
         self.done["ran"].append(name)
@@ -369,6 +405,7 @@ def run(
     judge: Judge,
     *,
     workers: int = 2,
+    memory_limit: int | None = None,
     only: tuple[str, ...] = (),
     force: bool = False,
     isolated: bool = False,
@@ -384,6 +421,9 @@ def run(
         The pipeline with its store and the parameters given.
     workers : int
         Chapters that run at one time.
+    memory_limit : int or None
+        Bytes that chapters may hold together, as far as known from earlier runs; by default what the machine has free. It
+        bounds which run side by side, on this machine alone.
     only : tuple of str
         Steps to bring up to date, with what they need; all when empty.
     force : bool
@@ -406,7 +446,8 @@ def run(
     names = {step.name for step in wanted}
     sorter = graphlib.TopologicalSorter({step.name: set(step.needs) & names for step in wanted})
     sorter.prepare()
-    state = _Run(judge, forced, on_event, isolated=isolated)
+    room = (memory_limit or memory.available()) if crew is None else None
+    state = _Run(judge, forced, on_event, isolated=isolated, room=room)
     state.steps = wanted
     with state.store.lock():
         state.store.clear_stage({(state.study / output.label).parent for step in wanted for output in step.outputs})

@@ -47,6 +47,7 @@ class Record:
     fingerprint : Fingerprint    What it was made from.
     outputs : dict               SHA-256 of each output file, by label.
     seconds : float              How long it took.
+    memory : int                 Bytes that it held at the most; 0 where that is not known.
     """
 
     step: str
@@ -55,6 +56,16 @@ class Record:
     fingerprint: Fingerprint
     outputs: dict[str, str]
     seconds: float
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What the journal says of a step that succeeded: its record's key, seconds, and bytes held at the most."""
+
+    key: str
+    seconds: float
+    memory: int
 
 
 class Store:
@@ -70,7 +81,7 @@ class Store:
         self.study = study
         self.folder = study / ".fieldwork"
         self.memo = Memo(self.folder / "stat.json")
-        self._latest: dict[tuple[str, str], tuple[str, float]] | None = None
+        self._latest: dict[tuple[str, str], _Line] | None = None
         self._begun: dict[tuple[str, str], set[str]] = {}
         self._held = 0
         self._interrupted = False
@@ -223,13 +234,18 @@ class Store:
 
     def latest(self, wave: str, step: str) -> Record | None:
         """Return the record of what a step last published."""
-        key, _ = self._journal().get((wave, step), ("", 0.0))
-        return self.record(key) if key else None
+        entry = self._journal().get((wave, step))
+        return self.record(entry.key) if entry else None
 
     def seconds(self, wave: str, step: str) -> float | None:
         """Return how long a step took when it last ran; None when it never ran."""
         entry = self._journal().get((wave, step))
-        return entry[1] if entry else None
+        return entry.seconds if entry else None
+
+    def memory(self, wave: str, step: str) -> int:
+        """Return the bytes that a step held at the most when it last ran; 0 when it never ran, or nobody knows."""
+        entry = self._journal().get((wave, step))
+        return entry.memory if entry else 0
 
     def begin(self, wave: str, step: str, outputs: Iterable[str]) -> None:
         """Write to the journal what a step is about to publish, so that a run killed meanwhile leaves no file unnamed."""
@@ -248,9 +264,9 @@ class Store:
         path = self.folder / "actions" / f"{record.key}.json"
         write_atomic(path, canonical(asdict(record)) + "\n")
         self._records[record.key] = record
-        line = {"step": record.step, "wave": record.wave, "key": record.key, "how": how, "seconds": record.seconds}
-        self._append(line)
-        self._journal()[record.wave, record.step] = (record.key, record.seconds)
+        entry = _Line(record.key, record.seconds, record.memory)
+        self._append({"step": record.step, "wave": record.wave, "how": how, **asdict(entry)})
+        self._journal()[record.wave, record.step] = entry
         self._begun.pop((record.wave, record.step), None)
 
     def note_failure(self, wave: str, step: str, key: str, title: str) -> None:
@@ -320,7 +336,7 @@ class Store:
                 # The half line of a killed run names no finished step.
                 continue
 
-    def _journal(self) -> dict[tuple[str, str], tuple[str, float]]:
+    def _journal(self) -> dict[tuple[str, str], _Line]:
         if self._latest is None:
             self._latest = {}
             for of, line in self._lines():
@@ -328,7 +344,7 @@ class Store:
                     if line["how"] == "publishing":
                         self._begun.setdefault(of, set()).update(map(str, line["outputs"]))
                     elif line["how"] != "failed":
-                        self._latest[of] = (str(line["key"]), float(line["seconds"]))
+                        self._latest[of] = _Line(str(line["key"]), float(line["seconds"]), int(line.get("memory", 0)))
                         self._begun.pop(of, None)
                 except (ValueError, KeyError, TypeError):
                     # As above.

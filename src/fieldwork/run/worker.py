@@ -76,12 +76,14 @@ class Made:
     step : str          Name.
     outputs : dict      SHA-256 of each output file, by label.
     seconds : float     How long it took.
+    memory : int        Bytes that its kernel held at the most; 0 where that is not known.
     stage : Path        Where they lie, if not in the folder that the task named.
     """
 
     step: str
     outputs: dict[str, str]
     seconds: float
+    memory: int = 0
     stage: Path | None = None
 
 
@@ -162,16 +164,16 @@ def _work(
     with private as sockets:
         around = surroundings(sockets)
         if task.step.notebook:
-            failure = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
+            ended = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
         else:
-            failure = _run_call(task, sockets, around, processes)
-    if failure is not None:
-        return failure
+            ended = _run_call(task, sockets, around, processes)
+    if isinstance(ended, Failure):
+        return ended
     try:
         outputs = _declared(task)
     except FieldworkError as error:
         return Failure(task.step.name, error, values=task.values)
-    return Made(task.step.name, outputs, time.perf_counter() - start)
+    return Made(task.step.name, outputs, time.perf_counter() - start, ended)
 
 
 def renew(step: Step, page: str, values: Mapping[str, Value], wave: str) -> str:
@@ -215,7 +217,8 @@ def _run_notebook(
     *,
     processes: Processes,
     on_cell: Callable[[int, int], None],
-) -> Failure | None:
+) -> Failure | int:
+    """Run a notebook; return the bytes that its kernel held, or how it failed."""
     if not task.isolated:
         from fieldwork.run import forking  # noqa: PLC0415 - as below
 
@@ -232,7 +235,7 @@ def _run_notebook(
 
     places = {"study": str(task.study), "wave": task.wave, "out": str(task.stage)}
     try:
-        kernels.execute(
+        peak = kernels.execute(
             book.path,
             {**places, **task.places, **task.values},
             folder=task.stage,
@@ -264,7 +267,7 @@ def _run_notebook(
     if task.step.view:
         seen = view(task.step, page, task.study, task.wave, task.values)
         (task.stage / task.step.view_page).write_text(seen, encoding="utf-8")
-    return None
+    return peak
 
 
 def hidden_paths(task: Task) -> list[tuple[str, str]]:
@@ -364,7 +367,7 @@ def _no_room(name: str, text: str) -> RunError | None:
     return refused(OSError(int(found[1]), found[2].strip())) if found else None
 
 
-def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | None:
+def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | int:
     import subprocess  # noqa: PLC0415 - a run with nothing to do starts no process
 
     report = private / "error.json"
@@ -385,7 +388,7 @@ def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: P
         said, _ = process.communicate()
         processes.discard(process.pid)
     if process.returncode == 0:
-        return None
+        return 0
     if not report.is_file():
         cause: FieldworkError = RunError(
             "the step's process ended before its function did",
