@@ -12,7 +12,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -38,6 +38,7 @@ Folder = Literal["processed", "reports"]
 RELEASED = "released"  # folder of the study with the registers of releases, one file a wave
 
 # A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
+_ROWS = 100_000  # of a table whose text is in memory at a time
 _FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _NUMBER = r"[+-]?[0-9]+(?:[.,][0-9]+)*"
 # Parquet knows no pandas types; these make a table read back as it was saved, and the same on every version of pandas.
@@ -149,15 +150,17 @@ class Chapter:
         """Return where a file of that name is saved; folders within the name are allowed, a way out is not."""
         return self._root(folder) / _within(name)
 
-    def read(self, name: str, *, folder: Folder = "processed") -> pd.DataFrame:
+    def read(self, name: str, *, columns: Sequence[str] | None = None, folder: Folder = "processed") -> pd.DataFrame:
         """Read a table that an earlier chapter saved, e.g. `01_clean` or `01_clean.missing`.
 
+        `columns`: the only ones that are read, as far as the table has them; all by default.
         Columns come back in pandas' nullable types (Int8, Float64, string, boolean). Raises RunError when the chapter
         has not been run, DataError when the file is damaged.
         """
         path = self._find(name if name.endswith(".parquet") else f"{name}.parquet", folder)
         try:
-            table = pq.read_table(path)
+            present = None if columns is None else [each for each in columns if each in pq.read_schema(path).names]
+            table = pq.read_table(path, columns=present)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(path, error) from error
         frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
@@ -257,11 +260,11 @@ class Chapter:
         """
         name = name or f"{self.name}.parquet"
         if name.endswith(".csv"):
-            return self._put(self.path(name, folder), _csv(frame), len(frame))
+            return self._put(self.path(name, folder), _lines(frame), len(frame))
         path = self.path(name if name.endswith(".parquet") else f"{name}.parquet", folder)
-        self._put(path, _parquet(frame, path.name), len(frame))
+        self._put(path, [_parquet(frame, path.name)], len(frame))
         if csv:
-            self._put(path.with_suffix(".csv"), _csv(frame), len(frame))
+            self._put(path.with_suffix(".csv"), _lines(frame), len(frame))
         return path
 
     @contextlib.contextmanager
@@ -303,7 +306,7 @@ class Chapter:
         name = name or self.name
         path = self.path(name if name.endswith(".json") else f"{name}.json", folder)
         text = json.dumps(_plain(value, path.name), ensure_ascii=False, allow_nan=False, indent=1)
-        return self._put(path, f"{text}\n".encode(), len(value) if isinstance(value, list) else None)
+        return self._put(path, [f"{text}\n".encode()], len(value) if isinstance(value, list) else None)
 
     def saved(self) -> pd.DataFrame:
         """Return what was saved so far: file, rows, sha256 (twelve digits). The last cell of a notebook shows it.
@@ -357,9 +360,10 @@ class Chapter:
             else f"run the chapter that makes it: fieldwork run{where} --only {first}",
         )
 
-    def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
+    def _put(self, path: Path, content: Iterable[bytes], rows: int | None) -> Path:
         closed = make_folders(path, self.out or self.study.folder)
-        write_whole(path, content, closed=closed)
+        with writing_whole(path, closed=closed) as file:
+            file.writelines(content)
         self._saved.append((path, rows))
         return path
 
@@ -428,6 +432,13 @@ def _csv(frame: pd.DataFrame, *, header: bool = True) -> bytes:
     buffer = io.StringIO(newline="")
     guarded(frame).to_csv(buffer, index=False, header=header, lineterminator="\n")
     return buffer.getvalue().encode()
+
+
+def _lines(frame: pd.DataFrame) -> Iterator[bytes]:
+    """Yield the bytes of `_csv` in parts: the text of millions of rows is ten times what they take on the disk."""
+    yield _csv(frame.iloc[:_ROWS])
+    for low in range(_ROWS, len(frame), _ROWS):
+        yield _csv(frame.iloc[low : low + _ROWS], header=False)
 
 
 @contextlib.contextmanager

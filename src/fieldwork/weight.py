@@ -25,7 +25,7 @@ from fieldwork.errors import ConvergenceError, DataError, DesignError, Instrumen
 from fieldwork.schema import WEIGHTS, conform
 
 if TYPE_CHECKING:
-    from fieldwork.instrument import Instrument
+    from fieldwork.instrument import Instrument, Keys
 
 __all__ = ["Margin", "Margins", "Raking", "rake", "rake_cells"]
 
@@ -118,6 +118,11 @@ class Margins:
                 hint="put each variable under [margins.NAME]",
             )
         return cls(tuple(_margin(name, table, file, instrument) for name, table in margins.items()), file)
+
+    def columns(self, keys: Keys) -> list[str]:
+        """Return the columns of the responses that weighting reads: respondent, raking variables, design weight."""
+        named = (keys.respondent, *(margin.name for margin in self.margins), keys.weight)
+        return list(dict.fromkeys(name for name in named if name))
 
     @property
     def targets(self) -> dict[str, Floats]:
@@ -358,9 +363,11 @@ def rake(responses: pd.DataFrame, margins: Margins, *, cap: float = 5.0, design:
     for margin, positions in zip(margins.margins, codes, strict=True):
         _refuse_empty(margin, positions, margins.file)
     # Respondents alike in every margin and in design weight share one factor, so fitting runs over cells.
-    keys = np.column_stack([*codes, np.unique(unit, return_inverse=True)[1]])
-    cells, first, cell, count = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
-    cell = cell.reshape(-1)
+    shape = [len(margin.levels) for margin in margins.margins]
+    distinct, base = np.unique(unit, return_inverse=True) if design else (np.ones(1), np.zeros(len(unit), np.int64))
+    flat = np.ravel_multi_index((*codes, base.reshape(-1)), (*shape, len(distinct)))
+    places, first, cell, count = np.unique(flat, return_index=True, return_inverse=True, return_counts=True)
+    cells, cell = np.column_stack(np.unravel_index(places, (*shape, len(distinct)))), cell.reshape(-1)
     weight = unit
     if margins.margins:
         factors = rake_cells(
