@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fieldwork import chapter as module
 from fieldwork.chapter import Chapter, guarded
 from fieldwork.errors import DataError, RunError, StudyError
 from fieldwork.provenance import sha256_file
@@ -78,6 +79,21 @@ def test_a_table_comes_back_part_by_part(study):
     chapter.path("01_clean.parquet").write_bytes(b"PAR1, and then nothing")
     with pytest.raises(DataError):
         next(chapter.read_parts("01_clean"))
+
+
+def test_some_columns_come_back_and_a_long_table_in_parts_is_the_same(study, monkeypatch):
+    chapter = Chapter.open("01_clean", study)
+    path = chapter.save(frame())
+    csv = path.with_suffix(".csv").read_bytes()
+    some = chapter.read("01_clean", columns=["weight", "unheard of", "resp_id"])
+    pd.testing.assert_frame_equal(some, frame()[["resp_id", "weight"]])
+    assert chapter.read("01_clean", columns=[]).shape == (3, 0)
+    monkeypatch.setattr(module, "_CELLS", 6)  # two columns of three rows
+    pd.testing.assert_frame_equal(chapter.read("01_clean"), frame())
+    monkeypatch.setattr(module, "_ROWS", 2)
+    assert chapter.save(frame()).with_suffix(".csv").read_bytes() == csv
+    empty = chapter.save(frame().iloc[:0], "empty.csv").read_bytes()
+    assert empty == b"resp_id,conf,weight,ok,n\n"
 
 
 def test_plain_numpy_types_come_back_nullable(study):

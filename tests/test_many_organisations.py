@@ -12,6 +12,7 @@ from fieldwork.statistics import agreement, exchange, multiresponse, prototypes
 from fieldwork.statistics import cluster_variance as module
 from fieldwork.statistics.cluster_variance import cluster_variance
 from fieldwork.statistics.exchange import exchanged_sums, movable
+from fieldwork.statistics.influence_model import target_effects
 from fieldwork.statistics.layers import Layers, layer_weights
 from fieldwork.statistics.multiresponse import permutation_test
 from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times
@@ -261,6 +262,31 @@ def test_variance_components_by_unit_are_those_by_respondent(monkeypatch):
     alone = cluster_variance(other, X, fits[1], weight, cluster, held)
     assert both.between[1] == pytest.approx(alone.between, rel=1e-9)
     assert both.within[1] == pytest.approx(alone.within, rel=1e-9)
+
+
+def test_effects_of_targets_by_unit_are_those_by_organisation():
+    rng = np.random.default_rng(12)
+    raters, roles = 240, 5
+    home = np.sort(rng.integers(0, 60, raters))
+    home = np.unique(home, return_inverse=True)[1]
+    count = home.max() + 1
+    who, target = np.repeat(np.arange(raters), roles), np.tile(np.arange(roles), raters)
+    rating = rng.normal(size=len(who)) + np.linspace(-1, 1, roles)[target]
+    rating[rng.random(len(who)) < 0.1] = np.nan
+    given = {
+        "own": np.repeat(rng.integers(0, roles, raters), roles), "weight": np.repeat(rng.uniform(0.5, 2, raters), roles),
+        "cluster": np.char.zfill(home.astype(str), 3)[who], "layer_factor": rng.uniform(0.8, 1.2, (21, 2)),
+        "factor_cell": rng.integers(0, 2, raters)[who], "group": np.where(rng.random(raters) < 0.5, "x", "y")[who],
+    }  # fmt: skip
+    units = Draws(keys_of(16), 20, member=rng.integers(0, 16, count))
+    found = target_effects(who, target, rating, multiplier=units, **given)
+    exact = target_effects(who, target, rating, multiplier=np.asarray(units), **given)
+    for name in ("effect", "mean", "covariance", "std_error", "n", "n_raters"):
+        assert getattr(found, name) == pytest.approx(getattr(exact, name), abs=1e-9), name
+    for name in ("raw", "adjusted", "raw_error", "adjusted_error", "n"):
+        assert getattr(found.self_other, name) == pytest.approx(getattr(exact.self_other, name), abs=1e-9), name
+    assert found.by_group.effect == pytest.approx(exact.by_group.effect, abs=1e-9)
+    assert np.array_equal(found.by_group.clusters, exact.by_group.clusters)
 
 
 def test_one_order_of_roles_stands_for_those_without_each_organisation(monkeypatch):

@@ -38,6 +38,7 @@ Folder = Literal["processed", "reports"]
 RELEASED = "released"  # folder of the study with the registers of releases, one file a wave
 
 # A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
+_CELLS = 1 << 24  # of a table that are read at a time
 _ROWS = 100_000  # of a table whose text is in memory at a time
 _FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _NUMBER = r"[+-]?[0-9]+(?:[.,][0-9]+)*"
@@ -159,12 +160,9 @@ class Chapter:
         """
         path = self._find(name if name.endswith(".parquet") else f"{name}.parquet", folder)
         try:
-            present = None if columns is None else [each for each in columns if each in pq.read_schema(path).names]
-            table = pq.read_table(path, columns=present)
+            return _frame(path, columns)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(path, error) from error
-        frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
-        return frame
 
     def read_parts(self, name: str, *, folder: Folder = "processed") -> Iterator[pd.DataFrame]:
         """Read a table as `read` does, in parts of up to a million rows, of which memory holds one."""
@@ -391,6 +389,22 @@ class Wave:
     name: str
     number: int
     chapter: Chapter | None
+
+
+def _frame(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Read a Parquet file a few columns at a time: of a large one, both forms of it as a whole would be twice the memory."""
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        step = max(1, _CELLS // max(file.metadata.num_rows, 1))
+        parts: list[pd.DataFrame] = [
+            file.read(columns=names[low : low + step]).to_pandas(types_mapper=_TYPES.get)
+            for low in range(0, max(len(names), 1), step)
+        ]
+    if len(parts) == 1:
+        return parts[0]
+    # What reading took beside is given back to the system: a chapter needs it for other things.
+    pa.default_memory_pool().release_unused()
+    return pd.concat(parts, axis="columns")
 
 
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
@@ -49,7 +49,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_PARTS = 32_768  # parts whose raters are gone through together
+_PARTS = 8_192  # parts whose raters are gone through together
 _AT_A_TIME = 128  # replicates weighted at a time, so that the weights of a large study need not be held at once
 
 COMPONENTS = (
@@ -355,16 +355,17 @@ def group_components(ratings: Floats) -> tuple[Floats, Floats]:
 class _Layered:
     """Sums over raters in every layer: the observed one, and each replicate with its multipliers and raking factors.
 
-    Raters of one organisation and one raking cell move together in every layer, so their sums do: these are the parts.
+    Raters of one organisation, or of one variance unit where organisations are gathered, and of one raking cell move together
+    in every layer, so their sums do: these are the parts.
     """
 
     def __init__(
         self, home: Ints, clusters: int, multiplier: Multipliers | None, layer_factor: Floats | None, cell: Ints | None
     ) -> None:
-        self.multiplier, self.layer_factor = multiplier, layer_factor
-        pairs = np.column_stack([home, np.zeros_like(home) if cell is None else cell])
-        self.parts, seat = distinct_rows(pairs)
-        self.clusters = clusters
+        self.home, self.clusters, self.layer_factor = home, clusters, layer_factor
+        self.multiplier = multiplier
+        mover = multiplier.places(home) if isinstance(multiplier, Draws) else home
+        self.parts, seat = distinct_rows(np.column_stack([mover, np.zeros_like(home) if cell is None else cell]))
         self.order = np.argsort(seat, kind="stable")
         self.starts = np.searchsorted(seat[self.order], np.arange(len(self.parts) + 1))
 
@@ -381,19 +382,19 @@ class _Layered:
             blocks.append(np.add.reduceat(values, starts[:-1] - starts[0], axis=0))
         return np.concatenate(blocks)
 
-    def by_cluster(self, by_part: Floats) -> Floats:
-        """Sum parts (parts, ...) by cluster (C, ...), observed layer."""
-        found = np.zeros((self.clusters, *by_part.shape[1:]))
-        present, first = np.unique(self.parts[:, 0], return_index=True)
-        found[present] = np.add.reduceat(by_part, first, axis=0)
-        return found
+    def by_cluster(self, values: Floats) -> Floats:
+        """Sum values of raters (raters, R) by cluster (C, R), observed layer."""
+        gather = sparse.csc_array(
+            (np.ones(len(self.home)), self.home, np.arange(len(self.home) + 1)), shape=(self.clusters, len(self.home))
+        )
+        return np.asarray(gather @ values)
 
     def layers(self, by_part: Floats) -> Floats:
         """Sum parts (parts, ...) in every layer (1 + B, ...)."""
         flat = by_part.reshape(len(self.parts), -1)
         home, cell = self.parts.T
         if isinstance(self.multiplier, Draws):
-            weights = layer_weights(self.multiplier, home, None, self.layer_factor, cell)
+            weights = layer_weights(self.multiplier.units, home, None, self.layer_factor, cell)
             return np.asarray(weights @ flat).reshape(-1, *by_part.shape[1:])
         first = flat if self.layer_factor is None else flat * self.layer_factor[0, cell, None]
         layers = [first.sum(axis=0, keepdims=True)]
@@ -405,6 +406,16 @@ class _Layered:
                 weight = weight * self.layer_factor[1 + low : 1 + low + _AT_A_TIME, cell]
             layers.append(weight @ flat)
         return np.concatenate(layers).reshape(-1, *by_part.shape[1:])
+
+    def paired(self, left: Floats, right: Floats) -> Floats:
+        """Sum products left_j right_k of raters (raters, R) in every layer (1 + B, R, R), symmetric in j and k."""
+        R = left.shape[1]
+        j, k = np.triu_indices(R)
+        half = self.layers(self.gather_made(lambda rows: left[rows][:, j] * right[rows][:, k]))
+        out = np.empty((len(half), R, R))
+        out[:, j, k] = half
+        out[:, k, j] = half
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,14 +566,16 @@ def target_effects(
     level = WY.sum(axis=1) / np.where(total > 0, total, 1.0)
     sums = _Layered(seat, clusters, multiplier, layer_factor, cell)
 
-    A_p = sums.gather_made(lambda rows: W[rows][:, :, None] * (np.eye(R)[None] - share[rows][:, None, :]))
     r_p = sums.gather(WY - W * level[:, None])
-    A = sums.layers(A_p)
+    # W less W_j W_k over their sum, the projection of a rater's own level.
+    A = -sums.paired(W, share)
+    A[:, np.arange(R), np.arange(R)] += sums.layers(sums.gather(W))
     _refuse_disconnected(A[0], names)
     ones = np.full((R, R), 1.0 / R)
     effect = np.linalg.solve(A + ones, sums.layers(r_p)[:, :, None])[:, :, 0]
     inverse = np.linalg.inv(A[0] + ones) - ones
-    score = sums.by_cluster(r_p - A_p @ effect[0]) @ inverse
+    off = (WY - W * level[:, None]) - W * (effect[0] - (share @ effect[0])[:, None])
+    score = sums.by_cluster(off) @ inverse
     factor = clusters / (clusters - 1.0) if clusters > 1 else np.nan
     covariance = factor * score.T @ score
 
@@ -571,8 +584,8 @@ def target_effects(
     # Self-ratings of raters who rated no one else cannot be set against the rater's own level.
     judged = (total > 0)[:, None]
     gap = _self_other(
-        [sums.gather(x) for x in (S, SY, W, WY, S * judged, (SY - S * level[:, None]) * judged)],
-        sums.gather_made(_products(S * judged, share)),
+        (S, SY, W, WY, S * judged, (SY - S * level[:, None]) * judged),
+        share,
         sums,
         effect,
         score,
@@ -626,7 +639,7 @@ def _grouped(
             seat[mine], sums.clusters, sums.multiplier, sums.layer_factor, None if cell is None else cell[mine]
         )
         over = part.layers(part.gather(beyond[mine]))
-        lean = part.layers(part.gather_made(_products(W[mine], share[mine])))
+        lean = part.paired(W[mine], share[mine])
         weight = part.layers(part.gather(W[mine]))
         with np.errstate(divide="ignore", invalid="ignore"):
             found[:, :, g] = (over + np.einsum("bjk,bk->bj", lean, effect)) / weight
@@ -716,8 +729,8 @@ def _refuse_disconnected(A: Floats, names: Sequence[str]) -> None:
 
 
 def _self_other(
-    parts: Sequence[Floats],
-    lean: Floats,
+    ratings: Sequence[Floats],
+    share: Floats,
     sums: _Layered,
     effect: Floats,
     score: Floats,
@@ -725,18 +738,17 @@ def _self_other(
     n: Ints,
 ) -> SelfOtherGap:
     """Raw and adjusted gaps per layer, linear in sums over clusters, and their linearised standard errors."""
-    layers = sums.layers
-    own, own_y, other, other_y, judged, excess = parts
+    own, own_y, other, other_y, judged, excess = ratings
     with np.errstate(divide="ignore", invalid="ignore"):
-        raw = layers(own_y) / layers(own) - layers(other_y) / layers(other)
-        adjusted = (layers(excess) + np.einsum("bjk,bk->bj", layers(lean), effect)) / layers(judged) - effect
-        own, own_y, other, other_y, judged, excess, lean = (
-            sums.by_cluster(part) for part in (own, own_y, other, other_y, judged, excess, lean)
-        )
-        S, W, J, P, t = own.sum(axis=0), other.sum(axis=0), judged.sum(axis=0), lean.sum(axis=0), effect[0]
+        in_layers = [sums.layers(sums.gather(each)) for each in ratings]
+        lean = sums.layers(sums.gather_made(_products(judged, share)))
+        raw = in_layers[1] / in_layers[0] - in_layers[3] / in_layers[2]
+        adjusted = (in_layers[5] + np.einsum("bjk,bk->bj", lean, effect)) / in_layers[4] - effect
+        S, W, J, P, t = own.sum(axis=0), other.sum(axis=0), judged.sum(axis=0), judged.T @ share, effect[0]
         by_self, by_others = own_y.sum(axis=0) / S, other_y.sum(axis=0) / W
-        u_raw = (own_y - by_self * own) / S - (other_y - by_others * other) / W
-        u_adjusted = (excess + lean @ t - (adjusted[0] + t) * judged) / J + score @ (P / J[:, None] - np.eye(len(t))).T
+        u_raw = sums.by_cluster((own_y - by_self * own) / S - (other_y - by_others * other) / W)
+        off = excess + judged * ((share @ t)[:, None] - (adjusted[0] + t))
+        u_adjusted = sums.by_cluster(off / J) + score @ (P / J[:, None] - np.eye(len(t))).T
     return SelfOtherGap(
         raw=raw,
         adjusted=adjusted,
@@ -890,8 +902,8 @@ def point_shares(
     even = np.where(has, 100.0 / has.sum(axis=1, keepdims=True), 0.0)
     cell = None if factor_cell is None else np.asarray(factor_cell, dtype=np.int64)[usable]
     over = _Layered(home, clusters, multiplier, layer_factor, cell)
-    by_part = over.gather(v[:, None, None] * np.stack([part, even, has.astype(np.float64)], axis=1))
-    layers, sums = over.layers(by_part), over.by_cluster(by_part)
+    weighted = v[:, None, None] * np.stack([part, even, has.astype(np.float64)], axis=1)
+    layers, sums = over.layers(over.gather(weighted)), [over.by_cluster(weighted[:, k]) for k in (0, 1)]
     if not (layers[0, 2] > 0).all():
         raise DesignError(
             "no respondent could give points to a role",
@@ -902,7 +914,7 @@ def point_shares(
         )
     present = int(np.unique(home).size)
     ratio = layers[:, 0] / layers[:, 1]
-    influence = (sums[:, 0] - ratio[0] * sums[:, 1]) / layers[0, 1]
+    influence = (sums[0] - ratio[0] * sums[1]) / layers[0, 1]
     error = np.sqrt((present / (present - 1.0) if present > 1 else np.nan) * (influence**2).sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         half = stats.t.ppf(0.5 + level / 2.0, max(present - 1, 1)) * error / ratio[0]

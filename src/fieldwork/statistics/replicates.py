@@ -67,7 +67,7 @@ _EXACT = 2.0**53  # below it float64 holds every whole number
 _HASHED = 1 << 15  # words hashed at a time: they and their scratch stay in the second-level cache
 _DRAWN = 1 << 18  # draws held at a time, 2 MB
 _BLOCK = 1 << 22  # multipliers held at a time, 32 MB
-_HELD = 1 << 25  # replicated sums held at a time, 256 MB
+_HELD = 1 << 24  # replicated sums held at a time, 128 MB
 _UNIT_BITS = 12  # 4,096 variance units
 _SPARSE = 5  # columns per respondent of a cluster from which a sparse product is faster than a dense one
 
