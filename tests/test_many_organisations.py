@@ -15,6 +15,7 @@ from fieldwork.statistics.exchange import exchanged_sums, movable
 from fieldwork.statistics.influence_model import target_effects
 from fieldwork.statistics.layers import Layers, layer_weights
 from fieldwork.statistics.multiresponse import permutation_test
+from fieldwork.statistics.rank_correlation import spearman
 from fieldwork.statistics.regressions import least_squares, log_linear, log_normal_times
 from fieldwork.statistics.replicates import (
     Draws,
@@ -262,6 +263,20 @@ def test_variance_components_by_unit_are_those_by_respondent(monkeypatch):
     alone = cluster_variance(other, X, fits[1], weight, cluster, held)
     assert both.between[1] == pytest.approx(alone.between, rel=1e-9)
     assert both.within[1] == pytest.approx(alone.within, rel=1e-9)
+
+
+def test_a_rank_correlation_to_first_order_moves_as_the_exact_one_does():
+    rng = np.random.default_rng(14)
+    x = np.round(rng.normal(size=6000), 2)
+    y = np.round(0.5 * x + rng.normal(size=6000), 1)
+    layers = layer_weights(variance_units(keys_of(6000), 3, 300), np.arange(6000), rng.uniform(0.5, 2, 6000))
+    assert layers.first_order
+    found, exact = spearman(x, y, layers), spearman(x, y, layers[:])
+    assert found[0] == pytest.approx(exact[0], abs=1e-12)
+    assert np.std(found[1:]) == pytest.approx(np.std(exact[1:]), rel=0.01)
+    assert np.corrcoef(found[1:], exact[1:])[0, 1] > 0.999
+    assert np.abs(np.mean(found - exact)) < 0.03 * np.std(exact)
+    assert np.isnan(spearman(x, np.ones(6000), layers)).all()
 
 
 def test_effects_of_targets_by_unit_are_those_by_organisation():
