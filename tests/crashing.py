@@ -91,6 +91,7 @@ def in_process(patch, study):
     def call(task, _private, _around, _processes):
         module, function = task.step.call.split(":")
         getattr(importlib.import_module(module), function)(str(task.study), task.wave, str(task.stage))
+        return 0
 
     patch.syspath_prepend(str(study / "pkg"))
     patch.delitem(sys.modules, "crashing_calls", raising=False)

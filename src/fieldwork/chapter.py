@@ -37,9 +37,10 @@ __all__ = ["Chapter", "Internal", "Wave", "guarded"]
 Folder = Literal["processed", "reports"]
 RELEASED = "released"  # folder of the study with the registers of releases, one file a wave
 
-# A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
 _CELLS = 1 << 24  # of a table that are read at a time
+_WRITTEN = 5_000  # rows that become text at a time
 _ROWS = 100_000  # of a table whose text is in memory at a time
+# A spreadsheet runs a cell that starts so; the last four are the full-width forms of = + - @.
 _FORMULA = "^(?:[\t\r\n]|\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _NUMBER = r"[+-]?[0-9]+(?:[.,][0-9]+)*"
 # Parquet knows no pandas types; these make a table read back as it was saved, and the same on every version of pandas.
@@ -444,7 +445,8 @@ def _guarded_each(texts: pd.Series) -> pd.Series:
 
 def _csv(frame: pd.DataFrame, *, header: bool = True) -> bytes:
     buffer = io.StringIO(newline="")
-    guarded(frame).to_csv(buffer, index=False, header=header, lineterminator="\n")
+    # Left to itself pandas turns a wide table into text a few hundred rows at a time, which takes half as long again.
+    guarded(frame).to_csv(buffer, index=False, header=header, lineterminator="\n", chunksize=_WRITTEN)
     return buffer.getvalue().encode()
 
 
