@@ -1,10 +1,10 @@
 """Respondents by the million: what a whole run costs, from raw CSV to pages, and where.
 
-    python -m benchmarks.scale                               1,800 and 18,000 organisations; prints, half an hour on two cores
+    python -m benchmarks.scale                               1,800 and 18,000 organisations; prints, four minutes on two cores
     python -m benchmarks.scale --organisations 180000        nearly a million respondents
     python -m benchmarks.scale --organisations 2140000 --only 03_weight       ten million, cleaned and weighted
     python -m benchmarks.scale --organisations 1800 18000 180000 --beyond 2140000 --write
-                                                             all of them, and docs/scale.md; an hour and a quarter
+                                                             all of them, and docs/scale.md; most of an hour
 
 Each size is a simulated study of the world role_divergence in a folder of its own, run whole by `fieldwork run` with 2,000
 replicates. Seconds of wall time by chapter are those of the run's own record, CPU those of the command and of all that it

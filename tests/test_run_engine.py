@@ -397,7 +397,7 @@ def test_chapters_run_side_by_side_only_while_memory_holds_both(study):
     assert re.fullmatch(r"it held \d+ MB, and \d+ MB are left", told[0][1])
     assert len(told) == len({step for step, _ in told}), "each is told of once"
     assert digests(study) == before
-    # What never ran is taken to need what another one of the run has held; one that is small need not wait for one that is not.
+    # One that needs more than there is runs, and alone.
     for name, size in (("a", 50), ("b", 50), ("c", 50), ("d", 3000)):
         Store(study).keep(replace(Store(study).latest("w1", name), memory=size << 20, seconds=1.0), "ran")
     assert not any("d" in pair for pair in overlapping(study, memory_limit=2 << 30)[0])
@@ -413,6 +413,13 @@ def test_a_chapter_that_never_ran_waits_for_as_much_as_another_one_has_held(tmp_
             file.write(entry(name, ["{processed}/a.txt"], [f"{{processed}}/{name}.txt"]))
     told = overlapping(study, memory_limit=1 << 20)[1]
     assert any(text.startswith("it may need as much as another chapter, ") for _, text in told)
+    # Small ones do not wait for a large one that goes before them.
+    for name in "abcdef":
+        size = 3000 if name == "b" else 50
+        Store(study).keep(replace(Store(study).latest("w1", name), memory=size << 20, seconds=1.0), "ran")
+    pairs = overlapping(study, memory_limit=2 << 30)[0]
+    assert pairs
+    assert not any("b" in pair for pair in pairs)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -259,12 +259,20 @@ class Chapter:
         """
         name = name or f"{self.name}.parquet"
         if name.endswith(".csv"):
-            return self._put(self.path(name, folder), _lines(frame), len(frame))
-        path = self.path(name if name.endswith(".parquet") else f"{name}.parquet", folder)
-        self._put(path, [_parquet(frame, path.name)], len(frame))
+            return self._save_csv(frame, name, folder)
+        name = name.removesuffix(".parquet")
+        path = self.path(f"{name}.parquet", folder)
+        self._put(path, _parquet(frame, path.name), len(frame))
         if csv:
-            self._put(path.with_suffix(".csv"), _lines(frame), len(frame))
+            self._save_csv(frame, f"{name}.csv", folder)
         return path
+
+    def _save_csv(self, frame: pd.DataFrame, name: str, folder: Folder) -> Path:
+        """Save a CSV in parts: the text of millions of rows is ten times what they take on the disk."""
+        with self.saving(name, folder=folder) as add:
+            for low in range(0, max(len(frame), 1), _ROWS):
+                add(frame.iloc[low : low + _ROWS])
+        return self.path(name, folder)
 
     @contextlib.contextmanager
     def saving(
@@ -305,7 +313,7 @@ class Chapter:
         name = name or self.name
         path = self.path(name if name.endswith(".json") else f"{name}.json", folder)
         text = json.dumps(_plain(value, path.name), ensure_ascii=False, allow_nan=False, indent=1)
-        return self._put(path, [f"{text}\n".encode()], len(value) if isinstance(value, list) else None)
+        return self._put(path, f"{text}\n".encode(), len(value) if isinstance(value, list) else None)
 
     def saved(self) -> pd.DataFrame:
         """Return what was saved so far: file, rows, sha256 (twelve digits). The last cell of a notebook shows it.
@@ -359,10 +367,9 @@ class Chapter:
             else f"run the chapter that makes it: fieldwork run{where} --only {first}",
         )
 
-    def _put(self, path: Path, content: Iterable[bytes], rows: int | None) -> Path:
+    def _put(self, path: Path, content: bytes, rows: int | None) -> Path:
         closed = make_folders(path, self.out or self.study.folder)
-        with writing_whole(path, closed=closed) as file:
-            file.writelines(content)
+        write_whole(path, content, closed=closed)
         self._saved.append((path, rows))
         return path
 
@@ -448,13 +455,6 @@ def _csv(frame: pd.DataFrame, *, header: bool = True) -> bytes:
     # Left to itself pandas turns a wide table into text a few hundred rows at a time, which takes half as long again.
     guarded(frame).to_csv(buffer, index=False, header=header, lineterminator="\n", chunksize=_WRITTEN)
     return buffer.getvalue().encode()
-
-
-def _lines(frame: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the bytes of `_csv` in parts: the text of millions of rows is ten times what they take on the disk."""
-    yield _csv(frame.iloc[:_ROWS])
-    for low in range(_ROWS, len(frame), _ROWS):
-        yield _csv(frame.iloc[low : low + _ROWS], header=False)
 
 
 @contextlib.contextmanager
