@@ -503,8 +503,10 @@ def test_no_piece_tears_anything_apart(patchwork, tmp_path, monkeypatch, rows, k
     assert list(dict.fromkeys(file for file, _ in seen)) == ["a.csv", "b.csv"]
     assert dict(seen) == {"a.csv": 1.0, "b.csv": 1.0}
     pd.testing.assert_frame_equal(chapter.read("01_clean"), whole.responses)
-    missing = chapter.read("01_clean.missing")
-    assert missing.astype("object").to_numpy().tolist() == whole.missing.astype("object").to_numpy().tolist()
+    pd.testing.assert_frame_equal(chapter.read("01_clean.excluded"), whole.excluded)
+    for name, lines in (("missing", whole.missing), ("excluded.missing", whole.excluded_missing)):
+        saved = chapter.read(f"01_clean.{name}").astype("object").to_numpy().tolist()
+        assert saved == lines.astype("object").to_numpy().tolist()
     for name in ("quarantine", "unknown_columns"):
         saved = pd.read_csv(chapter.path(f"01_clean.{name}.csv"), dtype="str", keep_default_na=False)
         assert saved.to_numpy().tolist() == getattr(whole, name).astype("str").to_numpy().tolist()

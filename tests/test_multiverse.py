@@ -13,12 +13,12 @@ import pytest
 from fieldwork import schema
 from fieldwork.chapter import Chapter
 from fieldwork.claims import KEY, Register, Survey, against_margins, judge
-from fieldwork.clean import clean
+from fieldwork.clean import clean, take_in
 from fieldwork.constructs.cells import design_for
 from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import DataError, StudyError
 from fieldwork.figures import curve
-from fieldwork.intake import key_of, read_deliveries
+from fieldwork.intake import read_deliveries
 from fieldwork.multiverse import (
     CHOICES,
     PARTS,
@@ -33,7 +33,7 @@ from fieldwork.multiverse import (
     explore,
 )
 from fieldwork.multiverse.lens import through_model
-from fieldwork.multiverse.samples import by_organisation_stage, relaxed
+from fieldwork.multiverse.samples import by_organisation_stage
 from fieldwork.study import Study
 from fieldwork.tables import claims_table, multiverse_table, verdicts_table
 from fieldwork.weight import Margins, rake
@@ -94,42 +94,51 @@ def wave(tmp_path_factory):
     study = Study.open(folder)
     instrument = study.instrument()
     cleaned = clean(read_deliveries(study.raw_files(), instrument), instrument)
-    return study, instrument, cleaned.responses, cleaned.missing
+    return study, instrument, cleaned.responses, cleaned.missing, (cleaned.excluded, [cleaned.excluded_missing])
 
 
 def samples_of(wave, **settings):
-    study, instrument, responses, missing = wave
-    return Samples.of(study, instrument, responses, [missing], Declaration(**{"replicates": 400, **settings}), 1)
+    study, instrument, responses, missing, excluded = wave
+    margins = Margins.load(study.margins_path(), instrument)
+    declaration = Declaration(**{"replicates": 400, **settings})
+    return Samples.of(instrument, margins, (responses, [missing]), excluded, declaration, 1)
 
 
-def test_both_cleanings_use_the_same_pseudonyms(wave, tmp_path, monkeypatch):
-    monkeypatch.setenv("FIELDWORK_KEY", str(tmp_path / "a.key"))
-    study, instrument = replace(wave[0], pseudonyms=True), wave[1]
-    cleaned = clean(read_deliveries(study.raw_files(), instrument), instrument, key=key_of(study))
-    samples = samples_of((study, instrument, cleaned.responses, cleaned.missing))
-    for name in ("resp_id", "org_id"):
-        everybody = samples.everybody()[0][name]
-        assert set(samples.responses[name]) <= set(everybody)
-        assert not set(everybody) & set(wave[2][name])
-    assert len(samples.others) > len(samples.replaced) == 0
+def relaxed(instrument):
+    """The instrument with its rules of quality turned from setting rows aside to counting them."""
+    quality = tuple(rule.model_copy(update={"action": "flag"}) for rule in instrument.quality)
+    return instrument.model_copy(update={"quality": quality})
 
 
-def test_all_rows_are_what_cleaning_without_exclusions_makes(wave):
-    study, instrument, responses, missing = wave
-    kind = relaxed(instrument)
-    whole = clean(read_deliveries(study.raw_files(), kind), kind)
-    # An accepted row that cleaning does not make again as it is gives way, one that is not made at all is left out.
-    turned = responses.copy()
-    turned.loc[3, "conf"] = 1 + turned.loc[3, "conf"] % 5
-    turned.loc[4, "resp_id"] = "nobody"
-    samples = samples_of((study, instrument, turned, missing))
-    assert samples.replaced.tolist() == [responses.loc[3, "resp_id"], "nobody"]
+@pytest.mark.parametrize("key", [None, b"a key"])
+def test_all_rows_are_what_cleaning_without_exclusions_makes(wave, key):
+    study, instrument, *_ = wave
+    cleaned, whole = (
+        clean(read_deliveries(study.raw_files(), kind), kind, key=key) for kind in (instrument, relaxed(instrument))
+    )
+    excluded = (cleaned.excluded, [cleaned.excluded_missing])
+    samples = samples_of((study, instrument, cleaned.responses, cleaned.missing, excluded))
+    assert len(samples.others) == sum(cleaned.flow.by_rule.get(rule.name, 0) for rule in instrument.quality) > 0
     data, lines = samples.everybody()
     pd.testing.assert_frame_equal(data, whole.responses)
-    counted = Samples.of(study, relaxed(instrument), whole.responses, [whole.missing], samples.declaration, 1).missing
+    nobody = (whole.excluded, [whole.excluded_missing])
+    counted = samples_of((study, relaxed(instrument), whole.responses, whole.missing, nobody)).missing
     columns = ["resp_id", "item", "reason"]
     pairs = [set(each[columns].astype(str).itertuples(index=False)) for each in (lines, counted)]
     assert pairs[0] == pairs[1]
+    assert whole.excluded.empty
+
+
+def test_samples_are_read_from_what_cleaning_saved(wave, tmp_path):
+    chapter = Chapter.open("01_clean", wave[0].folder, out=tmp_path)
+    take_in(chapter, rows=100)
+    made = samples_of(wave)
+    read = Samples.read(chapter, made.declaration)
+    assert read.seed == chapter.seed
+    for one, two in zip(read.everybody(), made.everybody(), strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    weights = [next(samples.designs(replace(MAIN, exclusions="kept"), ITEMS)).weight for samples in (read, made)]
+    np.testing.assert_array_equal(*weights)
 
 
 ITEMS = ("conf", "prep", "stage_fn")
@@ -188,8 +197,8 @@ def test_imputation_fills_what_could_have_been_answered_and_nothing_else(wave):
 
 
 def test_samples_do_not_depend_on_the_order_of_rows(wave):
-    study, instrument, responses, missing = wave
-    turned = (study, instrument, responses.sample(frac=1, random_state=2), missing.sample(frac=1, random_state=3))
+    study, instrument, responses, missing, excluded = wave
+    turned = (study, instrument, *(t.sample(frac=1, random_state=2) for t in (responses, missing)), excluded)
     imputed = replace(MAIN, missing="imputed")
     for one, two in zip(
         samples_of(wave).designs(imputed, ITEMS), samples_of(turned).designs(imputed, ITEMS), strict=True
@@ -207,7 +216,6 @@ def test_choices_that_change_nothing_are_not_crossed(wave):
 
 def test_instruments_of_the_choices(wave):
     instrument = wave[1]
-    assert {rule.action for rule in relaxed(instrument).quality} == {"flag"}
     assert by_organisation_stage(instrument).keys.stage == instrument.keys.stage_organisation
     assert by_organisation_stage(by_organisation_stage(instrument)) == instrument
 
@@ -237,7 +245,7 @@ def universe(wave, register):
 
 def test_the_main_specification_is_the_main_analysis(wave, universe):
     limited, _, found = universe
-    study, instrument, responses, _ = wave
+    study, instrument, responses, *_ = wave
     margins = Margins.load(study.margins_path(), instrument)
     weights = rake(responses, margins).table(responses["resp_id"])
     design = design_for(instrument, responses, weights, margins, replicates=400, seed=1)
@@ -368,15 +376,16 @@ def test_the_gate_of_the_main_analysis_is_asked(universe):
 
 def test_the_same_table_comes_again(wave, universe):
     limited, _, found = universe
-    study, instrument, responses, missing = wave
-    turned = (study, instrument, responses.sample(frac=1, random_state=5), missing.sample(frac=1, random_state=6))
+    study, instrument, responses, missing, excluded = wave
+    turned = (study, instrument, *(t.sample(frac=1, random_state=5) for t in (responses, missing)), excluded)
     again = judged(limited, samples_of(turned, crossing="single"), Survey.of(instrument, responses, 1), Policy())
     pd.testing.assert_frame_equal(found.table, again.table)
 
 
 def test_parts_worked_off_apart_and_saved_are_the_whole(wave, register, tmp_path):
     """Each part with samples of its own, in files between; also where a sample departs in both choices."""
-    study, instrument, responses, missing = wave
+    study, instrument, responses, missing, excluded = wave
+    margins = Margins.load(study.margins_path(), instrument)
     main = {name: options[:1] for name, options in CHOICES.items()}
     crossed = {**main, "exclusions": CHOICES["exclusions"], "missing": ("available", "imputed")}
     declaration = Declaration.model_validate({"crossing": "all", "imputations": 2, "choices": crossed})
@@ -384,15 +393,14 @@ def test_parts_worked_off_apart_and_saved_are_the_whole(wave, register, tmp_path
     limited, survey, policy = replace(register, claims=claims), Survey.of(instrument, responses, 1), Policy()
     for part in PARTS:
         chapter = Chapter.open(f"08c_designs_{part}", study.folder, out=tmp_path)
-        samples = Samples.of(study, instrument, responses, [missing], declaration, 1, part=part)
-        assert bool(len(samples.others)) == (part != "set_aside")
+        samples = Samples.of(instrument, margins, (responses, [missing]), excluded, declaration, 1)
         made = estimate(limited, samples, survey, policy, part=part)
         made.save(chapter, part)
         assert {Specification.named(name).part for name in made.estimates["specification"]} == {part}
         assert made.overview()["rows"].sum() == len(made.estimates) > 0
     evidence = Evidence.of(Chapter.open("08c_multiverse", study.folder, out=tmp_path))
     apart = explore(limited, evidence, declaration, survey, policy, wave="2026Q1")
-    samples = Samples.of(study, instrument, responses, [missing], declaration, 1)
+    samples = Samples.of(instrument, margins, (responses, [missing]), excluded, declaration, 1)
     made = estimate(limited, samples, survey, policy)
     whole = explore(limited, made, declaration, survey, policy, wave="2026Q1")
     pd.testing.assert_frame_equal(apart.table, whole.table)
@@ -414,12 +422,13 @@ def test_a_part_that_there_is_not_is_refused(wave, register):
 
 def test_a_sample_that_cannot_be_weighted_is_not_assessable_with_its_reason(universe, monkeypatch):
     limited, samples, _ = universe
-    counsel = samples.responses.loc[samples.responses["role"] == "GC", "resp_id"]
-    broken = replace(brief(samples), others=samples.others[:0], replaced=counsel)
+    broken = replace(brief(samples), others=samples.others[:0])
     found = judged(limited, broken, Survey(), Policy()).table
-    # Fewer than in the main analysis, so the choice does not apply; told to apply, it fails for want of a role.
+    # Nobody was excluded, so the choice does not apply; told to apply, it fails for want of a role.
     assert set(found["exclusions"]) == {"set_aside"}
     monkeypatch.setattr(Samples, "applies", lambda *_: frozenset({"exclusions"}))
+    without = samples.responses[samples.responses["role"] != "GC"]
+    monkeypatch.setattr(Samples, "everybody", lambda _: (without, samples.missing))
     found = judged(limited, broken, Survey(), Policy()).table
     row = found[found["exclusions"] == "kept"].iloc[0]
     assert row["verdict"] == "not_assessable"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from fieldwork.clean.division import Table, Taker, divide, set_aside
+from fieldwork.clean.division import Table, divide, set_aside
 from fieldwork.clean.flow import Counts, DeliveredFile, Flow, LongFlow, account, of_severity, with_long
 from fieldwork.errors import DataError, listed
 from fieldwork.intake import (
@@ -39,15 +39,16 @@ from fieldwork.intake import (
 if TYPE_CHECKING:
     from fieldwork.chapter import Chapter
     from fieldwork.instrument import Instrument
-    from fieldwork.study import Study
 
-__all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "clean_parts", "take_in"]
+__all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "take_in"]
 
 OtherWaves = Literal["stop", "set_aside"]
 _LEGIBLE = 1_000_000  # rows that a spreadsheet opens; beyond, no CSV for people stands beside the responses
 _SAVED: dict[Table, str] = {
     "responses": ".parquet",
     "missing": ".missing.parquet",
+    "excluded": ".excluded.parquet",
+    "excluded_missing": ".excluded.missing.parquet",
     "quarantine": ".quarantine.csv",
     "unknown_columns": ".unknown_columns.csv",
 }
@@ -82,6 +83,7 @@ class Cleaned:
     ----------
     responses : pd.DataFrame         One row per accepted respondent, by wave, organisation, respondent; native columns.
     missing : pd.DataFrame           resp_id, item, reason: one line per item without an answer.
+    excluded, excluded_missing : pd.DataFrame    The same of the rows that only declared rules of quality set aside.
     quarantine : pd.DataFrame        One line per row set aside, columns of `schema.QUARANTINE`.
     flow : Flow                      Counts.
     unknown_columns : pd.DataFrame   Filled cells of unknown columns: file, row, resp_id, column, value.
@@ -90,6 +92,8 @@ class Cleaned:
 
     responses: pd.DataFrame
     missing: pd.DataFrame
+    excluded: pd.DataFrame
+    excluded_missing: pd.DataFrame
     quarantine: pd.DataFrame
     flow: Flow
     unknown_columns: pd.DataFrame
@@ -151,6 +155,8 @@ def clean(
     return Cleaned(
         responses=tables["responses"],
         missing=tables["missing"],
+        excluded=tables["excluded"],
+        excluded_missing=tables["excluded_missing"],
         quarantine=tables["quarantine"],
         flow=flow,
         unknown_columns=_by_row([tables["unknown_columns"], unknown]),
@@ -161,8 +167,9 @@ def clean(
 def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None = None, rows: int = ROWS) -> Taken:
     """Take in the deliveries of a chapter's wave, piece by piece, and save what becomes of them under the chapter's name.
 
-    Saved are the responses, `.missing` (why an answer is missing), `.quarantine`, `.unknown_columns` and `.answers_aside`
-    (texts as CSV), and `.flow`; beyond a million rows the responses have no CSV beside them. Nothing is saved where a delivery
+    Saved are the responses, `.missing` (why an answer is missing), both of the rows that only declared rules of quality set
+    aside (`.excluded`, `.excluded.missing`), `.quarantine`, `.unknown_columns` and `.answers_aside` (texts as CSV), and
+    `.flow`; beyond a million rows the responses have no CSV beside them. Nothing is saved where a delivery
     is refused. What waits lies in a file without a name in the folder of results. Memory holds a piece of `rows` rows and some
     100 bytes of each row; files of one answer a row, and the files of respondents beside them, are read whole.
 
@@ -202,17 +209,6 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
     chapter.save(aside, f"{name}.answers_aside.csv")
     chapter.save_json(flow.as_dict(), f"{name}.flow.json")
     return Taken(flow, counts.reasons)
-
-
-def clean_parts(study: Study, instrument: Instrument, take: Taker, *, rows: int = ROWS) -> None:
-    """Clean the deliveries of a study's wave by an instrument, and hand on the tables part by part; nothing is saved.
-
-    Tables are those of `clean`, and so is what is refused; memory as in `take_in`. `take` gets the name of a table and a part.
-    """
-    with Answers(instrument, key=key_of(study)) as answers:
-        _, heads = _read(study.raw_files(), instrument, study.raw, answers, None, rows)
-        _refuse(answers, heads, instrument, "set_aside" if study.files else "stop")
-        divide(answers, instrument, take, rows=rows)
 
 
 def _by_row(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

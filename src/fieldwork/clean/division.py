@@ -30,7 +30,7 @@ __all__ = ["Table", "Taker", "divide", "set_aside"]
 
 _BLOCK = 500  # rows of a sorted run that are fetched at a time
 
-Table = Literal["responses", "missing", "quarantine", "unknown_columns"]
+Table = Literal["responses", "missing", "excluded", "excluded_missing", "quarantine", "unknown_columns"]
 
 
 class Taker(Protocol):
@@ -46,12 +46,14 @@ def divide(
     """Divide the pieces into rows kept and rows set aside, hand on the tables part by part, and count.
 
     A row is set aside under the first rule, by precedence, of those that set aside; remarks are counted once a row and rule.
+    Rows that only declared rules of quality set aside are handed on as well, for whoever asks what they would change.
     """
     counts = Counts(0, Counter(), Counter(), Counter())
     severity = {name: rule.severity for name, rule in answers.rules.items()}
+    declared = [rule.name for rule in instrument.quality]
     keys = instrument.keys
     with Spool(folder) as spool:
-        runs = _Runs([key for key in (keys.organisation, keys.respondent) if key], spool)
+        runs, excluded = (_Runs([key for key in (keys.organisation, keys.respondent) if key], spool) for _ in range(2))
         for piece in answers.settled():
             delivered = piece.rows.assign(file=piece.file)
             kind = piece.faults["rule"].map(severity)
@@ -60,7 +62,9 @@ def divide(
             take("quarantine", lines)
             unknown = piece.unknown.assign(file=piece.file)[["file", "row", "resp_id", "column", "value"]]
             take("unknown_columns", unknown.sort_values("row", kind="stable").reset_index(drop=True))
-            kept = piece.coded.index.difference(pd.Index(errors["place"].unique()))
+            faultless = piece.coded.index.difference(pd.Index(errors["place"][~errors["rule"].isin(declared)].unique()))
+            kept = faultless.difference(pd.Index(errors["place"].unique()))
+            others = faultless.difference(kept)
             noted = piece.faults[(kind == "warning") & piece.faults["place"].isin(kept)].drop_duplicates(
                 ["place", "rule"]
             )
@@ -68,16 +72,20 @@ def divide(
             counts.flags.update(map(str, noted["rule"]))
             counts.accepted += len(kept)
             runs.add(piece.coded.loc[kept], piece.reasons.loc[kept])
+            excluded.add(piece.coded.loc[others], piece.reasons.loc[others])
         for values, reasons in runs.parts(rows):
             take("responses", values.reset_index(drop=True))
             missing = _missing(reasons, values[keys.respondent])
             counts.reasons.update({str(r): int(n) for r, n in missing["reason"].value_counts().items() if n})
             take("missing", missing)
+        for values, reasons in excluded.parts(rows):
+            take("excluded", values.reset_index(drop=True))
+            take("excluded_missing", _missing(reasons, values[keys.respondent]))
     return counts
 
 
 class _Runs:
-    """Accepted rows by piece, each piece sorted; given back as one table in order, part by part."""
+    """Rows by piece, each piece sorted; given back as one table in order, part by part."""
 
     def __init__(self, by: list[str], spool: Spool) -> None:
         self.by, self.spool = by, spool

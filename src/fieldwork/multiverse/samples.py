@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from fieldwork.clean import clean_parts
 from fieldwork.constructs.cells import SurveyDesign, design_for
 from fieldwork.intake import NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT
 from fieldwork.statistics.imputation import hot_deck
@@ -19,23 +18,14 @@ from fieldwork.statistics.replicates import named_stream
 from fieldwork.weight import Margins, rake
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from fieldwork.clean.division import Table
+    from fieldwork.chapter import Chapter
     from fieldwork.instrument import Instrument, Item
     from fieldwork.multiverse.choices import Declaration, Specification
-    from fieldwork.study import Study
 
-__all__ = ["Samples", "relaxed"]
+__all__ = ["Samples"]
 
 _NEVER_PUT = {NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT}
 _BLANK = "blank"
-
-
-def relaxed(instrument: Instrument) -> Instrument:
-    """Return the instrument with its rules of quality turned from setting rows aside to counting them."""
-    quality = tuple(rule.model_copy(update={"action": "flag"}) for rule in instrument.quality)
-    return instrument.model_copy(update={"quality": quality})
 
 
 def by_organisation_stage(instrument: Instrument) -> Instrument:
@@ -57,7 +47,6 @@ class Samples:
     instrument, margins : as the main analysis has them.
     responses, missing : accepted respondents, and their unanswered items (resp_id, item, reason) that count as missing.
     others, others_missing : the same of rows that only rules of quality set aside.
-    replaced : accepted respondents whose row would be another one, or none, if rules of quality set nothing aside; ids.
     declaration : what is varied. seed : root seed of the replicates.
     """
 
@@ -67,7 +56,6 @@ class Samples:
     missing: pd.DataFrame
     others: pd.DataFrame
     others_missing: pd.DataFrame
-    replaced: pd.Series
     declaration: Declaration
     seed: int
     cap: float = 5.0
@@ -76,51 +64,43 @@ class Samples:
     @classmethod
     def of(
         cls,
-        study: Study,
         instrument: Instrument,
-        responses: pd.DataFrame,
-        missing: Iterable[pd.DataFrame],
+        margins: Margins,
+        accepted: tuple[pd.DataFrame, Iterable[pd.DataFrame]],
+        excluded: tuple[pd.DataFrame, Iterable[pd.DataFrame]],
         declaration: Declaration,
         seed: int,
-        *,
-        part: str = "",
     ) -> Samples:
-        """Gather what the choices need; the delivery is cleaned once more where excluded rows are to be kept.
-
-        `missing` comes in parts. Of the second cleaning only rows are held that the first has not, or not like this. `part`
-        names the part of the specifications that is wanted; empty: all.
-        """
-        apart = _Apart(instrument, responses, declaration)
-        keeps = any(each.exclusions == "kept" for each in declaration.specifications(part))
-        if keeps and any(rule.action == "exclude" for rule in instrument.quality):
-            clean_parts(study, relaxed(instrument), apart)
-        return cls(
-            instrument,
-            Margins.load(study.margins_path(), instrument),
-            responses,
-            _together([_counted(part, instrument, declaration) for part in missing], "resp_id", "item", "reason"),
-            _together([responses.iloc[:0], *apart.rows], *responses.columns),
-            _together(apart.lines, "resp_id", "item", "reason"),
-            apart.replaced(),
-            declaration,
-            seed,
+        """Gather what the choices need: of those accepted and those excluded, the answers and, in parts, what is missing."""
+        missing, others_missing = (
+            _together([_counted(part, instrument, declaration) for part in parts], "resp_id", "item", "reason")
+            for _, parts in (accepted, excluded)
         )
+        return cls(instrument, margins, accepted[0], missing, excluded[0], others_missing, declaration, seed)
+
+    @classmethod
+    def read(cls, chapter: Chapter, declaration: Declaration) -> Samples:
+        """Read what the choices need of the tables that `01_clean` saved."""
+        accepted, excluded = (
+            (chapter.read(name), chapter.read_parts(f"{name}.missing")) for name in ("01_clean", "01_clean.excluded")
+        )
+        margins = Margins.load(chapter.study.margins_path(), chapter.instrument)
+        return cls.of(chapter.instrument, margins, accepted, excluded, declaration, chapter.seed)
 
     def everybody(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return respondents and unanswered items with the rows that rules of quality set aside, in the order of cleaning."""
         keys = self.instrument.keys
-        stays = ~self.responses[keys.respondent].isin(self.replaced)
-        data = pd.concat([self.responses[stays], self.others], ignore_index=True)
+        data = pd.concat([self.responses, self.others], ignore_index=True)
         data = data.sort_values([key for key in (keys.organisation, keys.respondent) if key], kind="stable")
-        missing = self.missing[~self.missing["resp_id"].isin(self.replaced)] if len(self.replaced) else self.missing
-        return data.reset_index(drop=True), _together([missing, self.others_missing], *missing.columns)
+        missing = _together([self.missing, self.others_missing], *self.missing.columns)
+        return data.reset_index(drop=True), missing
 
     def applies(self, items: Sequence[str]) -> frozenset[str]:
         """Name the choices that can change what rests on these items (patterns); the lens is decided by the claim."""
         keys = self.instrument.keys
         found = {
             "weights": bool(self.margins.margins),
-            "exclusions": len(self.others) > len(self.replaced),
+            "exclusions": len(self.others) > 0,
             "stage": bool(keys.stage and keys.stage_organisation)
             and any(fnmatchcase(stage, item) for item in items for stage in (keys.stage, keys.stage_organisation)),
             "missing": self._lacking(self.missing, items).any(),
@@ -252,46 +232,3 @@ def _together(parts: Sequence[pd.DataFrame], *columns: str) -> pd.DataFrame:
         else:
             made[name] = pd.concat(series, ignore_index=True) if series else pd.Series(dtype="string")
     return pd.DataFrame(made)
-
-
-class _Apart:
-    """Takes what cleaning without exclusions makes, and holds what the accepted rows are without: rows and their lines."""
-
-    def __init__(self, instrument: Instrument, responses: pd.DataFrame, declaration: Declaration) -> None:
-        self.rows: list[pd.DataFrame] = []
-        self.lines: list[pd.DataFrame] = []
-        self._instrument, self._declaration, self._accepted = instrument, declaration, responses
-        self._respondent = instrument.keys.respondent
-        self._place = pd.Index(responses[self._respondent])
-        self._same = np.zeros(len(responses), dtype=bool)
-        self._taken = False
-
-    def __call__(self, table: Table, part: pd.DataFrame, /) -> None:
-        """Take one part of one table."""
-        if table == "responses":
-            place = self._place.get_indexer(pd.Index(part[self._respondent]))
-            known = np.flatnonzero(place >= 0)
-            alike = _alike(part.iloc[known], self._accepted.iloc[place[known]])
-            self._same[place[known[alike]]] = True
-            other = np.ones(len(part), dtype=bool)
-            other[known[alike]] = False
-            self.rows.append(part[other])
-            self._taken = True
-        elif table == "missing" and self.rows:
-            mine = part["resp_id"].isin(self.rows[-1][self._respondent])
-            self.lines.append(_counted(part[mine], self._instrument, self._declaration))
-
-    def replaced(self) -> pd.Series:
-        """Return the accepted respondents who did not come again as they are; nobody, where nothing was cleaned again."""
-        gone = ~self._same if self._taken else np.zeros(len(self._same), dtype=bool)
-        return self._accepted.loc[gone, self._respondent]
-
-
-def _alike(one: pd.DataFrame, two: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Tell which rows hold the same in every column (n,)."""
-    same = np.ones(len(one), dtype=bool)
-    for name in two.columns:
-        first, second = one[name].reset_index(drop=True), two[name].reset_index(drop=True)
-        equal = (first == second).to_numpy(dtype=bool, na_value=False)
-        same &= equal | (first.isna() & second.isna()).to_numpy(dtype=bool)
-    return same
