@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwork import schema
-from fieldwork.disclosure import Policy, publish
+from fieldwork.disclosure import Policy, complement, publish
 from fieldwork.disclosure.complement import feasible, lines_of, protect
 from tests.attacker import everything, recovered
 
@@ -261,6 +261,26 @@ def test_protection_adds_nothing_needless(seed):
             low, high = feasible(lines, count, fewer, margins, int(each))
             bare.append(high < 10 or high - low < 5)
         assert any(bare)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 4), st.booleans())
+def test_what_margins_leave_one_by_one_holds_what_they_leave_together(seed, roles, stages, total):
+    """What is called bare without a linear program is bare by the linear program."""
+    rng = np.random.default_rng(seed)
+    counts = np.maximum(rng.poisson(8, (roles, stages)), 1)
+    lines = next(lines_of(table(counts, total=total)))
+    count, cells = counts.reshape(-1).astype(float), rng.random(counts.size) < 0.5
+    margins = rng.random(len(lines.margins)) < 0.2
+    for cell in np.flatnonzero(cells):
+        low, high = feasible(lines, count, cells, margins, int(cell))
+        least, most = complement._outer(lines, count, cells, margins, int(cell))
+        assert least <= low + 1e-6 <= high + 2e-6 <= most + 3e-6
+        # What is held later only widens what a cell may be: a safe cell stays safe.
+        wider = cells | (rng.random(counts.size) < 0.3)
+        lower, higher = feasible(lines, count, wider, margins, int(cell))
+        assert lower <= low + 1e-6
+        assert higher >= high - 1e-6
 
 
 def test_the_attacker_does_recover_what_primary_suppression_alone_leaves():

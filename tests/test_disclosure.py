@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwork import schema
-from fieldwork.disclosure import BASES, NUMBERS, Policy, publish
+from fieldwork.disclosure import BASES, NUMBERS, Policy, publish, with_tests
 from fieldwork.errors import DataError, StudyError
 
 
@@ -43,6 +43,22 @@ def test_a_suppressed_row_is_empty():
     assert published[[*NUMBERS, *BASES, "conf_level"]].isna().all()
     assert published["adjustment"] == ""
     assert published["reason"] == "held back: fewer than 10 respondents or 5 organisations"
+
+
+def test_rows_that_were_tested_anew_are_those_that_the_gate_would_publish():
+    rows = [row(role=f"r{k}", n=8 + k, p_value=pd.NA, p_adjusted=pd.NA, adjustment="") for k in range(6)]
+    rows.append(row(role="r9", status="not_assessable", reason="no model", estimate=pd.NA))
+    tested = schema.frame(
+        [each | {"p_value": 0.012345 * k, "p_adjusted": 0.2 * k, "adjustment": "holm"} for k, each in enumerate(rows)],
+        schema.ESTIMATES,
+    )
+    published = gate(*rows)
+    assert set(published["status"]) == {"suppressed", "flagged", "not_assessable"}
+    shown = with_tests(published, tested.iloc[::-1])
+    pd.testing.assert_frame_equal(shown, publish(tested, Policy()))
+    assert shown.loc[shown["status"] == "suppressed", ["p_value", "p_adjusted"]].isna().all(axis=None)
+    with pytest.raises(DataError, match="tests are of other rows"):
+        with_tests(published, tested.iloc[:-1])
 
 
 def test_a_survey_without_organisations_is_held_by_respondents_alone():

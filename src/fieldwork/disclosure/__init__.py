@@ -5,7 +5,7 @@ Own code: the gate is one of the things that the project exists for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,9 @@ from fieldwork.disclosure.answers import SHARE, Whole, as_cells, lines_of_means,
 from fieldwork.disclosure.complement import ELSEWHERE, FUNCTIONS, SUMS, Lines, curved, lines_of, protect
 from fieldwork.disclosure.policy import Policy
 from fieldwork.disclosure.together import pairs_that_tell
+from fieldwork.errors import DataError
 
-__all__ = ["Policy", "publish"]
+__all__ = ["Policy", "publish", "with_tests"]
 
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "p_value", "p_adjusted")
 BASES = ("n", "n_organisations", "n_effective")
@@ -30,6 +31,7 @@ CHANGES = {
     "gap_change": "role_mean",
     "shift": "ridit",
 }  # and the level that a change starts from
+_DECIMALS = {"estimate": 2, "conf_low": 2, "conf_high": 2, "std_error": 3, "p_value": 4, "p_adjusted": 4}
 _OF_MEANS = 2  # decimals of a weighted mean
 WITH_IT = "held back: without it, what is held back beside it could be worked out"
 Flags = npt.NDArray[np.bool_]
@@ -123,10 +125,37 @@ def publish(
     note = f"small base: fewer than {SMALL_BASE} respondents"
     out.loc[small, "reason"] = [f"{reason}; {note}" if reason else note for reason in out.loc[small, "reason"]]
     return (
-        _rounded(out, _plain_means(out, behind))
+        _to_fives(_rounded(out, _DECIMALS, _plain_means(out, behind)))
         .sort_values(list(schema.ESTIMATE_KEY), kind="stable")
         .reset_index(drop=True)
     )
+
+
+def with_tests(published: pd.DataFrame, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return a published table with the tests of other estimates: `p_value`, `p_adjusted` and `adjustment`.
+
+    The gate decides by who is behind a row, never by its test, so that rows which were tested anew need not pass it again. Rows
+    that it held back have no test here either.
+
+    Parameters
+    ----------
+    published : what `publish` made. estimates : columns of `schema.ESTIMATES`, the same rows, before rounding.
+
+    Returns what `publish` makes of the estimates. Raises DataError where they are not the same rows.
+    """
+    key = list(schema.ESTIMATE_KEY)
+    rows = schema.conform(estimates, schema.ESTIMATES, where="disclosure.with_tests")
+    rows = rows.sort_values(key, kind="stable").reset_index(drop=True)
+    if not rows[key].equals(published[key]):
+        raise DataError(
+            "the tests are of other rows than those published", where="disclosure.with_tests",
+            expected=f"the {len(published)} published rows", got=f"{len(rows)} rows",
+            hint="pass all rows through publish",
+        )  # fmt: skip
+    out, held = published.copy(), (published["status"] == "suppressed").to_numpy(dtype=bool)
+    for name, empty in (("p_value", pd.NA), ("p_adjusted", pd.NA), ("adjustment", "")):
+        out[name] = rows[name].mask(held, empty)
+    return _rounded(out, ("p_value", "p_adjusted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +372,9 @@ def _complementary(
     out: pd.DataFrame, behind: _Behind, held: Flags, policy: Policy, earlier: tuple[tuple[Floats, Flags], ...] = ()
 ) -> Flags:
     """Return what must go with the held rows: further cells and margins, and rows that would give a held cell away."""
+    # Texts as objects: they are compared and listed over and over, and Arrow makes each of them anew.
+    texts = [name for name in schema.ESTIMATE_KEY if name in out]
+    out = out.astype(dict.fromkeys(texts, "object"))
     # What is held because it is a function of many cells is no cell: it takes nothing along, in this release or the next.
     function = out["statistic"].isin([*FUNCTIONS, *CHANGES]).to_numpy(dtype=bool)
     held, curves = held & ~function, held & function
@@ -392,46 +424,75 @@ def _closed(
 ) -> tuple[Flags, Flags]:
     """Return which rows (rows,) are held, and which of those that are functions of many cells, when nothing more must go."""
     held, curves = held.copy(), curves.copy()
-    dear = 1.0 + 9.0 * _contrasted(out)
+    cost = np.asarray(behind.own * (1.0 + 9.0 * _contrasted(out)), dtype=np.float64)
     # A row held for the sake of another group does not speak for its own role.
     own = behind.n >= behind.own
     lonely = (out["unit"] == "proportion").to_numpy() & ~(behind.n < policy.minimum_respondents)
     assessed = (out["status"] != "not_assessable").to_numpy(dtype=bool)
+    ties = _Ties(out)
+    counts = [_Count(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
+    # A share that is held for one or two people is protected in people who gave, and who did not give, the answer.
+    counts += [_Count(side, lonely, float(policy.minimum_of_share)) for side in (behind.hits, behind.misses)]
+    settled: tuple[dict[int, bytes], ...] = tuple({} for _ in reach.tables)
     while True:
         before = held.copy()
-        for lines in reach.tables:
+        for lines, known in zip(reach.tables, settled, strict=True):
             for gained in _gained(lines, behind.own, held, earlier, policy.smallest_difference):
                 lines.silence(held, gained, behind.own)
-            _hold_a_cell_of_held_margins(lines, held, behind.own * dear, reach.may)
-            if not held[lines.cells].any():
-                continue
-            counts = [(behind.own, np.ones(len(held), dtype=bool), float(policy.minimum_respondents))]
-            # A share that is held for one or two people is protected in people who gave, and who did not give, the answer.
-            counts += [(side, lonely, float(policy.minimum_of_share)) for side in (behind.hits, behind.misses)]
-            for count, of, threshold in counts:
-                mine = held[lines.cells] & of[lines.cells]
-                if not mine.any():
-                    continue
-                cells, margins = protect(
-                    lines,
-                    count[lines.cells],
-                    held[lines.cells],
-                    lines.untold(held),
-                    threshold=threshold,
-                    cost=(behind.own * dear)[lines.cells],
-                    stays=~reach.may[lines.cells],
-                )
-                held[lines.cells[cells]] = True
-                for line in np.flatnonzero(margins):
-                    lines.silence(held, int(line), behind.own)
+            _hold_a_cell_of_held_margins(lines, held, cost, reach.may)
+            if held[lines.cells].any():
+                _protect_cells(lines, held, counts, behind.own, cost, reach.may, known)
         curves |= curved(out, held & assessed, behind.own, behind.n) & ~held & reach.may
-        held |= _tied(out, held & own)
+        held |= ties.of(held & own)
         _hold_alternatives(behind, held, policy, reach)
         if reach.whole is not None:
             reach.whole.hold(held)
         held = before | (held & reach.may)
         if (held == before).all():
             return held, curves
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """People that held cells are protected in: `of` which rows (rows,), how many (rows,), and how many must be left open."""
+
+    people: Floats
+    of: Flags
+    threshold: float
+
+
+def _protect_cells(
+    lines: Lines,
+    held: Flags,
+    counts: Sequence[_Count],
+    own: Floats,
+    cost: Floats,
+    may: Flags,
+    settled: dict[int, bytes],
+) -> None:
+    """Hold back, in place, what would tell a held cell of a table to within a few people.
+
+    `settled` is, by count, what was held when nothing more was needed: as long as that stays, nothing is.
+    """
+    for number, count in enumerate(counts):
+        mine, untold = held[lines.cells], lines.untold(held)
+        now = mine.tobytes() + untold.tobytes()
+        if not (mine & count.of[lines.cells]).any() or settled.get(number) == now:
+            continue
+        cells, margins = protect(
+            lines,
+            count.people[lines.cells],
+            mine,
+            untold,
+            threshold=count.threshold,
+            cost=cost[lines.cells],
+            stays=~may[lines.cells],
+        )
+        if not (cells.any() or margins.any()):
+            settled[number] = now
+        held[lines.cells[cells]] = True
+        for line in np.flatnonzero(margins):
+            lines.silence(held, int(line), own)
 
 
 def _told_by_settled(tables: tuple[Lines, ...], settled: Flags) -> Flags:
@@ -475,31 +536,50 @@ def _hold_alternatives(behind: _Behind, held: Flags, policy: Policy, reach: _Rea
         held[row] |= bool(held[told].any())
 
 
-def _tied(out: pd.DataFrame, held: Flags) -> Flags:
-    """Rows that speak of a held cell in other words.
+class _Ties:
+    """Which rows speak of which cells: a cell's own words, and sums over the answers of its question.
 
-    They are of its role, stage, segment and answer, a contrast of its cells, a sum over the answers of its question, or a
-    value that may be that of any role but one.
+    Parameters
+    ----------
+    out : the estimates, in the order of the rows that are held.
     """
-    sums = out["statistic"].isin(SUMS).to_numpy(dtype=bool)
-    elsewhere = out["statistic"].isin(ELSEWHERE).to_numpy(dtype=bool)
-    # A row of two roles that is held is no cell of the first: what one role says of another is not what all say of it.
-    named = ((out["role"] != "") & (out["role_2"] == "")).to_numpy(dtype=bool)
-    whole = ["construct", "measure", "role", "stage", "segment"]
-    answer = ["construct", "measure", "item"]
-    # An answer that stands alone is no part of a sum: it has no row of its own among them.
-    counted = set(schema.tuples_of(out.loc[sums & (out["item"] != "").to_numpy(dtype=bool), answer]))
-    answers = np.fromiter((key in counted for key in schema.tuples_of(out[answer])), bool, len(out))
-    cells = held & ~sums & ~elsewhere
-    gone = set(schema.tuples_of(out.loc[cells & named, [*whole, "item"]]))
-    part = set(schema.tuples_of(out.loc[cells & answers, whole]))
-    if not gone and not part:
-        return np.zeros(len(out), dtype=bool)
-    rows = out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]]
-    tied = (not gone.isdisjoint(_cells(*row)) for row in schema.tuples_of(rows))
-    summed = (key in part for key in schema.tuples_of(out[whole]))
-    found = np.where(elsewhere, _from_others(out, gone), np.fromiter(tied, bool, len(out)))
-    return np.asarray(found | (sums & np.fromiter(summed, bool, len(out))), dtype=np.bool_)
+
+    def __init__(self, out: pd.DataFrame) -> None:
+        whole = ["construct", "measure", "role", "stage", "segment"]
+        answer = ["construct", "measure", "item"]
+        self._out = out
+        self._sums = out["statistic"].isin(SUMS).to_numpy(dtype=bool)
+        self._elsewhere = out["statistic"].isin(ELSEWHERE).to_numpy(dtype=bool)
+        # A row of two roles that is held is no cell of the first: what one role says of another is not what all say of it.
+        self._named = ((out["role"] != "") & (out["role_2"] == "")).to_numpy(dtype=bool)
+        # An answer that stands alone is no part of a sum: it has no row of its own among them.
+        counted = set(schema.tuples_of(out.loc[self._sums & (out["item"] != "").to_numpy(dtype=bool), answer]))
+        self._answers = np.fromiter((key in counted for key in schema.tuples_of(out[answer])), bool, len(out))
+        self._whole, self._cell = schema.tuples_of(out[whole]), schema.tuples_of(out[[*whole, "item"]])
+        self._speaks: dict[tuple[str, ...], list[int]] = {}
+        rows = schema.tuples_of(out[["construct", "measure", "role", "role_2", "stage", "segment", "item"]])
+        for place in np.flatnonzero(~self._elsewhere).tolist():
+            for cell in _cells(*rows[place]):
+                self._speaks.setdefault(cell, []).append(place)
+        self._sums_of: dict[tuple[str, ...], list[int]] = {}
+        for place in np.flatnonzero(self._sums).tolist():
+            self._sums_of.setdefault(self._whole[place], []).append(place)
+
+    def of(self, held: Flags) -> Flags:
+        """Return the rows (rows,) that speak of a held cell in other words.
+
+        They are of its role, stage, segment and answer, a contrast of its cells, a sum over the answers of its question, or a
+        value that may be that of any role but one.
+        """
+        cells = held & ~self._sums & ~self._elsewhere
+        gone = {self._cell[place] for place in np.flatnonzero(cells & self._named).tolist()}
+        part = {self._whole[place] for place in np.flatnonzero(cells & self._answers).tolist()}
+        found = np.zeros(len(held), dtype=bool)
+        for names, told in ((gone, self._speaks), (part, self._sums_of)):
+            found[[place for name in names for place in told.get(name, ())]] = True
+        if self._elsewhere.any():
+            found |= self._elsewhere & _from_others(self._out, gone)
+        return found
 
 
 def _from_others(out: pd.DataFrame, gone: set[tuple[str, ...]]) -> Flags:
@@ -543,14 +623,21 @@ def _plain_means(out: pd.DataFrame, behind: _Behind) -> Flags:
     return np.asarray(of_answers & (np.abs(behind.heaviest - 1.0) < NIL), dtype=np.bool_)
 
 
-def _rounded(table: pd.DataFrame, plain: Flags) -> pd.DataFrame:
-    decimals = {"estimate": 2, "conf_low": 2, "conf_high": 2, "std_error": 3, "p_value": 4, "p_adjusted": 4}
-    for name, places in decimals.items():
-        values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+def _rounded(table: pd.DataFrame, names: Iterable[str], plain: Flags | None = None) -> pd.DataFrame:
+    """Round columns of numbers in place; means that are `plain` to one decimal less than others."""
+    for name in names:
+        places, values = _DECIMALS[name], table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        shown = np.round(values, places)
+        if plain is not None and places == _OF_MEANS:
+            shown = np.where(plain, np.round(values, places - 1), shown)
         # Adding zero turns -0.0 into 0.0, which would print as "-0".
-        shown = np.where(plain & (places == _OF_MEANS), np.round(values, 1), np.round(values, places))
         table[name] = pd.array(shown + 0.0, dtype="Float64")
         table[name] = table[name].mask(np.isnan(values))
+    return table
+
+
+def _to_fives(table: pd.DataFrame) -> pd.DataFrame:
+    """Round bases in place, to the nearest 5."""
     for name in BASES:
         values = table[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
         rounded = pd.array(np.floor(values / 5 + 0.5) * 5, dtype="Float64")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,39 +95,72 @@ def lines_of(estimates: pd.DataFrame) -> Iterator[Lines]:
     of the whole, but a difference of each from the others (`risk_difference`) tells it, the first such row stands for it.
     Tables without a margin relate nothing and are left out.
     """
-    data = estimates.reset_index(drop=True)
-    able = data["unit"].isin(_UNITS) | data["statistic"].isin(_COUNTS)
-    able &= ~data["statistic"].isin(FUNCTIONS)
-    able &= (data["status"] != "not_assessable") & (data["role_2"] == "")
-    keyed = data.loc[able, ["construct", "measure", "statistic", "segment", "item", "role", "stage", "n"]].copy()
-    keyed["statistic"] = keyed["statistic"].replace(ALIASES)
-    for _, table in keyed.groupby(["construct", "measure", "statistic", "segment", "item"], sort=False):
+    able = estimates["unit"].isin(_UNITS) | estimates["statistic"].isin(_COUNTS)
+    able &= ~estimates["statistic"].isin(FUNCTIONS)
+    able &= (estimates["status"] != "not_assessable") & (estimates["role_2"] == "")
+    cells = _Keyed.of(estimates, np.flatnonzero(able.to_numpy(dtype=bool)))
+    for table in cells.grouped("construct", "measure", "statistic", "segment", "item"):
         yield from _crossed(table, "role", "stage")
-    family = keyed["segment"].str.extract("^([^=]+)=", expand=False).fillna("")
+    family = np.array([name.partition("=")[0] if "=" in name[1:] else "" for name in cells["segment"]], dtype=object)
     for name in sorted(set(family) - {""}):
-        among = keyed[(family == name) | (keyed["segment"] == "")]
+        among = cells.at((family == name) | (cells["segment"] == ""))
         for first, third in (("role", "stage"), ("stage", "role")):
-            table_of = ["construct", "measure", "statistic", "item", third]
-            # Most tables have no segment of this question; to look at each of them costs more than all the rest.
-            places = pd.MultiIndex.from_frame(among[table_of])
-            divided = among[places.isin(places[(among["segment"] != "").to_numpy(dtype=bool)])]
-            for _, table in divided.groupby(table_of, sort=False):
+            for table in among.grouped(
+                "construct", "measure", "statistic", "item", third, having=among["segment"] != ""
+            ):
                 yield from _crossed(_divided(table, first), first, "segment")
-        yield from _told_by_differences(keyed[family == name])
+        yield from _told_by_differences(cells.at(family == name))
 
 
-def _divided(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """Rows of the estimates by what they are of, as arrays; there are a thousand small tables, and a frame of each costs more.
+
+    Attributes
+    ----------
+    place : (rows,) int      Where they stand among the estimates.
+    columns : dict           Texts of the key (rows,), and `n`, 0 where there is none.
+    """
+
+    place: Ints
+    columns: Mapping[str, npt.NDArray[np.object_] | Floats]
+
+    @classmethod
+    def of(cls, estimates: pd.DataFrame, place: Ints) -> _Keyed:
+        names = ["construct", "measure", "statistic", "segment", "item", "role", "stage"]
+        columns = {name: estimates[name].to_numpy(dtype=object)[place] for name in names}
+        columns["statistic"] = np.array([ALIASES.get(name, name) for name in columns["statistic"]], dtype=object)
+        n = np.nan_to_num(estimates["n"].to_numpy(dtype=np.float64, na_value=np.nan)[place])
+        return cls(place, {**columns, "n": n})
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.columns[name]
+
+    def at(self, rows: Flags | list[int]) -> _Keyed:
+        """Return some of the rows."""
+        return _Keyed(self.place[rows], {name: column[rows] for name, column in self.columns.items()})
+
+    def grouped(self, *by: str, having: Flags | None = None) -> Iterator[_Keyed]:
+        """Yield the tables of rows that share the columns named, by their first rows; those `having` a row, or all."""
+        keys = list(zip(*(self.columns[name].tolist() for name in by), strict=True))
+        wanted = set(keys) if having is None else {keys[row] for row in np.flatnonzero(having)}
+        found: dict[tuple[str, ...], list[int]] = {}
+        for row, key in enumerate(keys):
+            if key in wanted:
+                found.setdefault(key, []).append(row)
+        yield from (self.at(rows) for rows in found.values())
+
+
+def _divided(table: _Keyed, axis: str) -> _Keyed:
     """Return a table without the wholes that its segments do not add up to, but for a few people who named none."""
-    parts, whole = table[table["segment"] != ""], table[table["segment"] == ""]
-    held, among = whole[axis], parts.groupby(axis)["n"]
-    lacking = whole["n"].fillna(0) - held.map(among.sum()).fillna(0)
-    divides = (held.map(among.size()).fillna(0) >= 2) & (lacking < _FEW)
-    return pd.concat([parts, whole[divides]]).sort_index()
+    part, people = table["segment"] != "", table["n"]
+    same = part & (table[axis][:, None] == table[axis])
+    divides = (same.sum(axis=1) >= 2) & (people - same @ people < _FEW)
+    return table.at(part | divides)
 
 
-def _crossed(table: pd.DataFrame, first: str, second: str) -> Iterator[Lines]:
-    one, two = table[first].to_numpy(), table[second].to_numpy()
-    place = table.index.to_numpy(dtype=np.int64)
+def _crossed(table: _Keyed, first: str, second: str) -> Iterator[Lines]:
+    one, two, place = table[first], table[second], table.place
     crossed = (one != "") & (two != "")
     by_one, by_two = (one != "") & (two == ""), (one == "") & (two != "")
     inner = crossed if crossed.any() else (by_one if by_one.any() else by_two)
@@ -136,13 +170,17 @@ def _crossed(table: pd.DataFrame, first: str, second: str) -> Iterator[Lines]:
     for cells in [inner] if crossed.any() or not by_two.any() or not by_one.any() else [by_one, by_two]:
         outer = np.flatnonzero(~cells & ((one == "") | (two == "")) & (crossed.any() | ((one == "") & (two == ""))))
         member = np.array(
-            [((one[m] == "") | (one[cells] == one[m])) & ((two[m] == "") | (two[cells] == two[m])) for m in outer]
+            [((one[m] == "") | (one[cells] == one[m])) & ((two[m] == "") | (two[cells] == two[m])) for m in outer],
+            dtype=bool,
         ).reshape(len(outer), int(cells.sum()))
         axis = np.where(one[outer] != "", 0, np.where(two[outer] != "", 1, 2))
         if member.any():
             yield Lines(place[cells], place[outer], member, axis)
     if crossed.any():
-        met_one, met_two = np.isin(one, one[crossed])[by_one], np.isin(two, two[crossed])[by_two]
+        met_one, met_two = (
+            np.array([name in set(side[crossed]) for name in side[alone]], dtype=bool)
+            for side, alone in ((one, by_one), (two, by_two))
+        )
         yield from _margins(place[by_one], place[by_two], place[(one == "") & (two == "")], met_one, met_two)
 
 
@@ -163,11 +201,10 @@ def _margins(by_one: Ints, by_two: Ints, total: Ints, met_one: Flags, met_two: F
             )
 
 
-def _told_by_differences(keyed: pd.DataFrame) -> Iterator[Lines]:
+def _told_by_differences(keyed: _Keyed) -> Iterator[Lines]:
     """Yield the shares of segments that their differences from the others add up, whether the whole has a row or not."""
-    for _, table in keyed.groupby(["construct", "measure", "item", "role", "stage"], sort=False):
-        cells = table.index[table["statistic"] == "share"].to_numpy(dtype=np.int64)
-        told = table.index[table["statistic"] == "risk_difference"].to_numpy(dtype=np.int64)
+    for table in keyed.grouped("construct", "measure", "item", "role", "stage"):
+        cells, told = (table.place[table["statistic"] == name] for name in ("share", "risk_difference"))
         if len(cells) and len(told):
             yield Lines(cells, told[:1], np.ones((1, len(cells)), dtype=bool), np.array([2]), (told,))
 
@@ -270,11 +307,18 @@ def protect(
     cells, margins = held_cells.copy(), held_margins.copy()
     lost = count if cost is None else cost
     free = np.ones(len(cells), dtype=bool) if stays is None else ~stays
+    # A cell that is safe stays so: what is held later can only widen the interval in which it may be.
+    safe = np.zeros(len(cells), dtype=bool)
     while True:
-        bare = [cell for cell in np.flatnonzero(cells) if not _safe(lines, count, cells, margins, int(cell), threshold)]
-        if not bare:
+        unseen = np.flatnonzero(cells & ~safe)
+        cell = -1
+        for each in unseen[np.argsort(count[unseen], kind="stable")]:
+            if not _safe(lines, count, cells, margins, int(each), threshold):
+                cell = int(each)
+                break
+            safe[each] = True
+        if cell < 0:
             break
-        cell = int(min(bare, key=lambda each: (count[each], each)))
         path = _path(lines, lost, cells, margins, cell)
         if path:
             cells[path] = True
@@ -341,7 +385,25 @@ def _safe(lines: Lines, count: Floats, held: Flags, held_margins: Flags, cell: i
         return high >= threshold and high - low >= threshold / 2
 
     inner = _exchanges(lines, count, held, held_margins, cell)
-    return any(enough(*ends) for ends in inner) or enough(*feasible(lines, count, held, held_margins, cell))
+    if any(enough(*ends) for ends in inner):
+        return True
+    low, high = _outer(lines, count, held, held_margins, cell)
+    return enough(low, high) and enough(*feasible(lines, count, held, held_margins, cell))
+
+
+def _outer(lines: Lines, count: Floats, held: Flags, held_margins: Flags, cell: int) -> tuple[float, float]:
+    """Return an interval in which the feasible one lies: what each margin of the cell leaves it, taken by itself.
+
+    A hidden cell holds no more than the hidden cells of any of its margins together; and no less than these, less the most that
+    the others may hold.
+    """
+    of = lines.member[~held_margins] & held
+    left = of @ count
+    most = np.where(of, left[:, None], np.inf).min(axis=0, initial=np.inf)
+    mine = of[:, cell]
+    others = np.where(of[mine], most, 0.0).sum(axis=1) - most[cell]
+    low = float((left[mine] - others).max(initial=0.0)) if mine.any() else 0.0
+    return low, float(most[cell])
 
 
 def _exchanges(
