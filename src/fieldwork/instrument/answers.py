@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +108,7 @@ class ResolvedMulti:
     unknown: pd.DataFrame
 
 
+@lru_cache(maxsize=8192)  # the options of one list are those of many items
 def fold(text: str) -> str:
     """Return a text as answers are compared: compatible characters, one blank between words, no case.
 

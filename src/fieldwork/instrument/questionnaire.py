@@ -290,7 +290,7 @@ class Instrument(Part):
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401 - any TOML value passes through
     """Turn lists into tuples, which is what frozen models hold."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _frozen(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return tuple(_frozen(entry) for entry in value)

@@ -43,7 +43,17 @@ NAME = "fieldwork-forked"
 """Name of the provisioner's entry point."""
 PRELOADED = ("ipykernel.kernelapp", "numpy", "pandas", "pyarrow.parquet")
 """What every chapter imports: loaded before the first kernel is forked."""
-PRELOADED_LATER = ("ipykernel.debugger", "pydantic", "scipy.stats", "scipy.sparse", "scipy.optimize")
+PRELOADED_LATER = (
+    "ipykernel.debugger",
+    "pydantic.main",  # the package itself loads its parts when they are first named
+    "pydantic.types",
+    "pydantic.fields",
+    "scipy.stats",
+    "scipy.sparse",
+    "scipy.optimize",
+    "threadpoolctl",
+    "tomllib",
+)
 """What most chapters import, loaded one after another while no kernel is asked for. Not matplotlib: its backend is chosen by
 each process at import."""
 _LARGEST = 1 << 20  # bytes of a request: an environment is the most of it

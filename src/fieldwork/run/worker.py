@@ -200,6 +200,8 @@ def surroundings(private: Path) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",
+        # Plugins of the user's are no part of the study, and to look for them reads the metadata of every package.
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
         "SOURCE_DATE_EPOCH": _EPOCH,
         "TZ": "UTC",
         # A backend set by the user would make figures vanish from the page.
