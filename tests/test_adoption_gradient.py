@@ -6,7 +6,7 @@ import pytest
 
 from fieldwork.constructs.adoption_gradient import Contrast, Measure, estimate
 from fieldwork.constructs.cells import Axis, cell_table, survey_design
-from fieldwork.constructs.ledger import interval_of
+from fieldwork.constructs.ledger import Wanted, interval_of
 from fieldwork.disclosure import Policy, publish
 from fieldwork.errors import DataError
 from fieldwork.schema import ESTIMATES
@@ -197,6 +197,23 @@ def test_kitagawa_oracle():
     assert [one(found, n, role="CTO", role_2="CMO")["estimate"] for n in ("naive_gap", "role_part", "stage_part")] == [
         2.0, 0.5, 1.5,
     ]  # fmt: skip
+
+
+def test_what_is_wanted_alone_is_what_the_whole_says(study, estimated):
+    data, margins = study
+    names = ["measure", "statistic", "role", "role_2", "stage", "segment", "item"]
+    made = estimated.estimates
+    keyed = made[made["status"] != "not_assessable"].set_index(names, drop=False)
+    for statistic in ("role_mean", "system_sd", "gradient_ratio_log_adjusted", "high_both_share", "range_shrunken"):
+        wanted = [Wanted(*key) for key in keyed.index[keyed["statistic"] == statistic][:2]]
+        alone = gradient(
+            data, margins, measures=("conf", "prep"), organisation_stage=OWN_STAGE, adjust_for=[SIZE, SECTOR],
+            contrasts=[CONTRAST], replicates=400, only=wanted,
+        )  # fmt: skip
+        table = alone.estimates[alone.estimates["status"] != "not_assessable"].set_index(names, drop=False)
+        assert set(table.index) == {each.key for each in wanted}
+        pd.testing.assert_frame_equal(table, keyed.loc[table.index])
+        assert len(alone.draws) == len(table)
 
 
 def test_draws_agree_with_theinterval_of(estimated):

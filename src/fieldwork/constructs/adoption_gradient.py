@@ -8,7 +8,7 @@ measures.md 2.1. Own code: it is one of the five constructs that the project exi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.constructs.cells import Axis, CellTable, SurveyDesign, axis, cell_table, cluster_weights, distinct
-from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, interval_of
+from fieldwork.constructs.ledger import NIL, SMALL_BASE, Estimates, Ledger, Wanted, interval_of
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.adjustment import adjusted_effects
 from fieldwork.statistics.proportion import korn_graubard, replicate_places
@@ -44,6 +44,7 @@ MINIMUM_FOR_SPREAD = 20  # respondents per role, measures.md 2.1
 MINIMUM_FOR_RANGE = 40  # respondents per role, measures.md 2.1
 MINIMUM_CLUSTERS = 5  # organisations per role, so that no spread rests on a role that the gate holds back
 MINIMUM_INFORMANTS = 3  # per organisation, measures.md section 2, conventions
+_ADJUSTED = ("role_sd_adjusted", "stage_sd_adjusted", "gradient_ratio_log_adjusted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def estimate(
     organisation_stage: Axis | None = None,
     adjust_for: Sequence[Axis] = (),
     contrasts: Sequence[Contrast] = (),
+    only: Collection[Wanted] | None = None,
 ) -> Estimates:
     """Estimate the Organisational Adoption Gradient and its companions for each measure.
 
@@ -113,6 +115,7 @@ def estimate(
     role, stage : the two classifications; equal weight per role and per stage.
     organisation_stage, adjust_for : classifications for the adjusted spreads; None and () leave those out.
     contrasts : pairs of cells for Kitagawa's split.
+    only : rows that are wanted; what serves none of them is left out. None: all.
 
     Missing answers leave a respondent out of that measure only; a missing role or stage out of that margin only. Roles and
     stages with fewer than 20 respondents do not enter a spread and are named in `reason`; with fewer than 40 in one of them
@@ -123,16 +126,20 @@ def estimate(
     range_difference, icc1, icc2, probability_superiority, system_sd, role_sd_adjusted, stage_sd_adjusted,
     gradient_ratio_log_adjusted, naive_gap, role_part, stage_part, high_both_share.
     """
-    ledger = Ledger(design, wave, chapter, CONSTRUCT)
+    ledger = Ledger(
+        design, wave, chapter, CONSTRUCT, only=None if only is None else frozenset(each.key for each in only)
+    )
     for measure in measures:
         table = cell_table(design, measure.name, measure.index(design.responses), measure.scores, role, stage)
-        _means(ledger, table)
+        if ledger.wants_any(measure.name, ("role_mean", "stage_mean")):
+            _means(ledger, table)
         _gradient(ledger, table)
         _within_stages(ledger, table)
-        _system(ledger, measure)
+        if ledger.wants_any(measure.name, ("system_sd",)):
+            _system(ledger, measure)
         for contrast in contrasts:
             _kitagawa(ledger, table, contrast)
-        if organisation_stage is not None:
+        if organisation_stage is not None and ledger.wants_any(measure.name, _ADJUSTED):
             _adjusted(ledger, measure, role, organisation_stage, adjust_for)
     if len(measures) > 1:
         _high_share(ledger, measures, role, stage)
@@ -140,7 +147,11 @@ def estimate(
 
 
 def estimate_for(
-    instrument: Instrument, design: SurveyDesign, contrasts: Sequence[tuple[str, str, str, str]] = ()
+    instrument: Instrument,
+    design: SurveyDesign,
+    contrasts: Sequence[tuple[str, str, str, str]] = (),
+    *,
+    only: Collection[Wanted] | None = None,
 ) -> Estimates:
     """Estimate the gradient of every measure that the instrument tags with the construct; see `estimate`.
 
@@ -171,6 +182,7 @@ def estimate_for(
         organisation_stage=axis(instrument, keys.stage_organisation) if keys.stage_organisation else None,
         adjust_for=[axis(instrument, name) for name in keys.adjust_for],
         contrasts=[Contrast(*contrast) for contrast in contrasts],
+        only=only,
     )
 
 
@@ -606,7 +618,7 @@ def _adjusted(
     ]
     left_out = _left_out(ledger, dropped)
     names = [axis.name for axis in axes]
-    statistics = ("role_sd_adjusted", "stage_sd_adjusted", "gradient_ratio_log_adjusted")
+    statistics = _ADJUSTED
     units = ("scale_point", "scale_point", "log_ratio")
     if any(len(levels) < 2 for levels in kept):
         for statistic, unit in zip(statistics, units, strict=True):
@@ -766,6 +778,8 @@ def _high_share(ledger: Ledger, measures: Sequence[Measure], role: Axis, stage: 
             base: dict[str, Any] = {"n": n, "n_organisations": int(clusters[i]), **key}
             if n == 0:
                 ledger.refuse(name, "high_both_share", "proportion", "nobody answered", **base)
+                continue
+            if not ledger.wants(name, "high_both_share", **base):
                 continue
             se = float(np.nan_to_num(inference.std_error[i]))
             se = se if se > NIL else 0.0

@@ -89,8 +89,8 @@ def estimate_for(
     ----------
     wanted : rows that claims read (`Register.wanted`). They name the items beyond the tagged ones, the
         roles that are to be taken together, and the roles and options of which `prevalence_max_other` is asked.
-    only_wanted : leave out the items, and the statistics of an item, of which no row is wanted; and with the tests over all
-        roles the p-values beside differences and ratios, which no claim reads: it is judged on its own draws.
+    only_wanted : leave out every row that is not wanted, and refusals of items and statistics of which none is; and with the
+        tests over all roles the p-values beside differences and ratios, which no claim reads: it is judged on its own draws.
 
     A wave that asks no such item gives one row that says so, and a row for each wanted one that says why it is not there.
     """
@@ -179,7 +179,8 @@ def estimate(
     ----------
     items : multi-select items as answered. wanted, only_wanted : rows that claims read; see `estimate_for`.
     """
-    ledger = Ledger(design, wave, chapter, CONSTRUCT)
+    only = frozenset(each.key for each in wanted) if only_wanted else None
+    ledger = Ledger(design, wave, chapter, CONSTRUCT, only=only)
     for answers in items:
         mine = [each for each in wanted if each.measure == answers.measure]
         if not answers.any_asked.any():
@@ -207,7 +208,9 @@ def _between_roles(ledger: Ledger, table: AnswerTable, wanted: Sequence[Wanted],
     """Add what sets roles side by side, as far as one of the statistics is read."""
     tests = _grid(ledger, table) if read & _TESTS else _Tests({}, {}, 0)
     if read & _CONTRASTS:
-        _contrasts(ledger, table, tests, [each.role for each in wanted if "+" in each.role])
+        together = [each.role for each in wanted if "+" in each.role]
+        alone = table.roles if read is _ALL else [each.role for each in wanted if each.statistic in _CONTRASTS]
+        _contrasts(ledger, table, tests, [*(role for role in table.roles if role in alone), *together])
     if read & _QUOTIENTS:
         quotients(ledger, table)
     if read & _PROFILES:
@@ -385,12 +388,13 @@ def _summed(counts: Tally) -> Floats:
     return np.asarray(item_statistics(counts).sum(axis=-1), dtype=np.float64)
 
 
-def _contrasts(ledger: Ledger, table: AnswerTable, tests: _Tests, together: Sequence[str]) -> None:
-    """Add risk differences and prevalence ratios of each role, and of the roles that claims take together."""
+def _contrasts(ledger: Ledger, table: AnswerTable, tests: _Tests, labels: Sequence[str]) -> None:
+    """Add risk differences and prevalence ratios of roles, and of roles taken together (`CEO+CMO`)."""
     everyone = table.everyone
     named = table.group(list(range(len(table.roles))))
-    groups = [*table.roles, *(name for name in dict.fromkeys(together) if set(name.split("+")) <= set(table.roles))]
-    for label in groups:
+    for label in dict.fromkeys(labels):
+        if not set(label.split("+")) <= set(table.roles):
+            continue
         places = [table.roles.index(part) for part in label.split("+")]
         mine = table.group(places)
         others = table.group([p for p in range(len(table.roles)) if p not in places])
@@ -429,6 +433,8 @@ def _differences(
             reason = "nobody was asked on one side" if min(n) == 0 else "one side comes from one organisation"
             ledger.refuse(answers.measure, "risk_difference", "proportion", reason, **base)
             continue
+        if not ledger.wants(answers.measure, "risk_difference", **base):
+            continue
         u = _levels(len(places))
         curve = difference_quantile(
             first.estimate[j], second.estimate[j], sizes[0][j], sizes[1][j],
@@ -459,6 +465,8 @@ def _t_levels(replicates: int, df: int) -> Floats:
 
 
 def _ratios(ledger: Ledger, answers: MultiAnswers, label: str, mine: Group, everyone: Group, tests: _Tests) -> None:
+    if not ledger.wants_any(answers.measure, ("prevalence_ratio",)):
+        return
     with np.errstate(divide="ignore", invalid="ignore"):
         layers = mine.share / everyone.share
     for j, option in enumerate(answers.options):

@@ -6,7 +6,7 @@ Every construct writes into one of these, so that keys, refusals and bases have 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ __all__ = ["NIL", "SMALL_BASE", "Estimates", "Ledger", "Wanted", "counted", "int
 
 LEAST = 10  # people of whom a number is told, measures.md 2.8
 SMALL_BASE = 30  # below it a mean is flagged, measures.md 2.8
+_PLACE = ("role", "role_2", "stage", "segment", "item")  # of the key, after measure and statistic
 _CARRIED = ("largest_share", "two_largest_share", "largest_weight")  # columns of the bases
 NIL = 1e-9  # a standard error below this is rounding of an exact zero
 CAP = math.log(100.0)  # an end of a log ratio beyond a ratio of 100 is shown as 100
@@ -80,6 +81,7 @@ class Ledger:
     ----------
     design : SurveyDesign    Responses, weights and replicates that the rows come from.
     wave, chapter, construct : str    Go into every row.
+    only : keys of rows (`Wanted.key`) that are kept, with all refusals; None: every row.
     """
 
     design: SurveyDesign
@@ -89,6 +91,15 @@ class Ledger:
     rows: list[dict[str, Any]] = field(default_factory=list)
     drawn: list[dict[str, Any]] = field(default_factory=list)
     bases: list[dict[str, Any]] = field(default_factory=list)
+    only: frozenset[tuple[str, ...]] | None = None
+
+    def wants(self, measure: str, statistic: str, **place: Any) -> bool:  # noqa: ANN401 - the fields of a row
+        """Tell whether a row is kept; what only serves rows that are not need not be worked out."""
+        return self.only is None or (measure, statistic, *(place.get(name, "") for name in _PLACE)) in self.only
+
+    def wants_any(self, measure: str, statistics: Collection[str]) -> bool:
+        """Tell whether some row of a measure and of one of the statistics is kept."""
+        return self.only is None or any(key[0] == measure and key[1] in statistics for key in self.only)
 
     def add(
         self,
@@ -117,6 +128,8 @@ class Ledger:
         `item` of `answer_share` names it, whose share among the same people the row is. `fields` are columns of the
         estimates table; what is not finite is stored as missing.
         """
+        if fields.get("status") != "not_assessable" and not self.wants(measure, statistic, **fields):
+            return
         row: dict[str, Any] = {
             "wave": self.wave,
             "chapter": self.chapter,
@@ -172,11 +185,11 @@ class Ledger:
 
     def complete(self, wanted: Iterable[Wanted], reason: str) -> None:
         """Refuse, for one reason, every row that a claim wants and that was not made, so that the claim is told why."""
-        names = ("measure", "statistic", "role", "role_2", "stage", "segment", "item")
+        names = ("measure", "statistic", *_PLACE)
         made = {tuple(str(row.get(name, "")) for name in names) for row in self.rows}
         for row in wanted:
             if row.key not in made:
-                place = dict(zip(names[2:], row.key[2:], strict=True))
+                place = dict(zip(_PLACE, row.key[2:], strict=True))
                 self.refuse(row.measure, row.statistic, row.unit, reason, **place)
 
     def table(self) -> Estimates:

@@ -47,8 +47,9 @@ Bits = npt.NDArray[np.uint8]
 Construct = Callable[..., Estimates]  # instrument, design, register; whether only what claims read is made
 
 
-def _gradient(instrument: Instrument, design: SurveyDesign, register: Register, *_: bool) -> Estimates:
-    return adoption_gradient.estimate_for(instrument, design, register.contrasts("adoption_gradient"))
+def _gradient(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool = False) -> Estimates:
+    only = register.wanted("adoption_gradient") if only_wanted else None
+    return adoption_gradient.estimate_for(instrument, design, register.contrasts("adoption_gradient"), only=only)
 
 
 def _blockers(instrument: Instrument, design: SurveyDesign, register: Register, only_wanted: bool = False) -> Estimates:
@@ -361,7 +362,7 @@ class _Estimator:
         """Return everything that the constructs of a group say in the cell table; `said` holds those that were asked before."""
         instrument = self._instrument(plain)
         lean = plain.departures > 0
-        register = replace(self.register, claims=tuple(self.claims)) if lean else self.register
+        register = self._read(plain) if lean else self.register
         stage = axis(instrument, instrument.keys.stage) if instrument.keys.stage else None
         if design.stage != stage:
             design = replace(design, stage=stage)
@@ -371,16 +372,36 @@ class _Estimator:
         found = Estimates.joined([said[name, plain] for name in group])
         return each_once(self._renamed(found) if plain.stage == "organisation" else found)
 
+    def _read(self, plain: Specification) -> Register:
+        """Return the register with what is judged again alone, by the names under which constructs write it."""
+        exchanged = self._exchanged if plain.stage == "organisation" else {}
+        claims = (
+            claim.model_copy(
+                update={
+                    "parts": tuple(
+                        part.model_copy(update={"measure": exchanged.get(part.measure, part.measure)})
+                        for part in claim.parts
+                    )
+                }
+            )
+            for claim in self.claims
+        )
+        return replace(self.register, claims=tuple(claims))
+
     def _instrument(self, specification: Specification) -> Instrument:
         instrument = self.samples.instrument
         return by_organisation_stage(instrument) if specification.stage == "organisation" else instrument
 
+    @property
+    def _exchanged(self) -> dict[str, str]:
+        keys = self.samples.instrument.keys
+        return {keys.stage: keys.stage_organisation, keys.stage_organisation: keys.stage}
+
     def _renamed(self, made: Estimates) -> Estimates:
         """Give what is measured by the other stage the name under which the register knows it."""
-        keys = self.samples.instrument.keys
-        names = {keys.stage: keys.stage_organisation, keys.stage_organisation: keys.stage}
         tables = [
-            table.assign(measure=table["measure"].replace(names)) for table in (made.estimates, made.draws, made.bases)
+            table.assign(measure=table["measure"].replace(self._exchanged))
+            for table in (made.estimates, made.draws, made.bases)
         ]
         return Estimates(*tables)
 
