@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import listed
-from fieldwork.statistics.replicates import Floats, Ints, replicated_totals
+from fieldwork.statistics.replicates import replicated_sums
 
 if TYPE_CHECKING:
     from fieldwork.constructs.cells import SurveyDesign
     from fieldwork.instrument import Instrument, Item
+    from fieldwork.statistics.replicates import Floats, Ints
 
 __all__ = [
     "MINIMUM_CLUSTERS",
@@ -129,6 +130,7 @@ class AnswerTable:
     role, stage : (n,) int                        Place of each respondent, R or S for none.
     cited, base : (1 + B, R + 1, S + 1, J + 1)    Weight of those who cite, and of those asked.
     hits, n : (R + 1, S + 1, J + 1) int           Respondents who cite, and who were asked.
+    alike : tuple of tuples of int                Options that were put to the same respondents, together.
     """
 
     design: SurveyDesign
@@ -141,24 +143,24 @@ class AnswerTable:
     base: Floats
     hits: Ints
     n: Ints
+    alike: tuple[tuple[int, ...], ...]
 
     def group(self, places: Sequence[int]) -> Group:
         """Gather roles by place, over all stages."""
         rows = list(places)
         inside = np.isin(self.role, rows)
-        organisations: list[int] = []
-        before: Mask | None = None
-        for asked in (*self.answers.asked.T, self.answers.any_asked):
-            # Options are as a rule put to the same respondents, whose organisations are counted once.
-            alike = before is not None and np.array_equal(asked, before)
-            organisations.append(organisations[-1] if alike else self.design.clusters(inside & asked))
-            before = asked
+        organisations = np.zeros(self.n.shape[-1], dtype=np.int64)
+        for options in self.alike:
+            asked = (
+                self.answers.any_asked if options[0] == len(self.answers.options) else self.answers.asked[:, options[0]]
+            )
+            organisations[list(options)] = self.design.clusters(inside & asked)
         return Group(
             self.cited[:, rows].sum(axis=(1, 2)),
             self.base[:, rows].sum(axis=(1, 2)),
             self.hits[rows].sum(axis=(0, 1)),
             self.n[rows].sum(axis=(0, 1)),
-            np.array(organisations, dtype=np.int64),
+            organisations,
         )
 
     @property
@@ -184,32 +186,36 @@ def answer_table(design: SurveyDesign, answers: MultiAnswers) -> AnswerTable:
     )
     asked = np.column_stack([answers.asked, answers.any_asked])
     ticks = np.column_stack([answers.ticks, answers.citing])
-    shape = (len(roles) + 1, len(stages) + 1, asked.shape[1], 2)
-    weight, rows = np.zeros((design.replicates + 1, *shape)), np.zeros(shape, dtype=np.int64)
-    for option in range(asked.shape[1]):
-        who = np.flatnonzero(asked[:, option])
-        totals = replicated_totals(
-            [role[who], stage[who], ticks[who, option].astype(np.int64)],
+    shape = (len(roles) + 1, len(stages) + 1, asked.shape[1])
+    cited, base = (np.zeros((design.replicates + 1, *shape)) for _ in range(2))
+    hits, n = (np.zeros(shape, dtype=np.int64) for _ in range(2))
+    alike = _asked_alike(asked)
+    for options in map(list, alike):
+        who = np.flatnonzero(asked[:, options[0]])
+        weight, mine = design.weight[who], ticks[who][:, options].T
+        levels, sums, rows = replicated_sums(
+            [role[who], stage[who]],
             design.cluster[who],
-            design.weight[who],
+            [weight, *(weight * ticked for ticked in mine)],
             design.multiplier,
             layer_factor=design.layer_factor,
             factor_cell=None if design.factor_cell is None else design.factor_cell[who],
         )
-        r, s, k = totals.levels.T
-        weight[:, r, s, option, k], rows[r, s, option, k] = totals.weight, totals.rows
-    return AnswerTable(
-        design,
-        answers,
-        roles,
-        stages,
-        role,
-        stage,
-        weight[..., 1],
-        weight.sum(axis=-1),
-        rows[..., 1],
-        rows.sum(axis=-1),
-    )
+        r, s = levels.T
+        cell = np.ravel_multi_index((role[who], stage[who]), shape[:2])
+        for option, total, ticked in zip(options, sums[1:], mine, strict=True):
+            base[:, r, s, option], cited[:, r, s, option] = sums[0].T, total.T
+            n[r, s, option] = rows
+            hits[..., option] = np.bincount(cell[ticked > 0], minlength=shape[0] * shape[1]).reshape(shape[:2])
+    return AnswerTable(design, answers, roles, stages, role, stage, cited, base, hits, n, alike)
+
+
+def _asked_alike(asked: Mask) -> tuple[tuple[int, ...], ...]:
+    """Gather the options (columns) that were put to the same respondents: as a rule, all."""
+    found: dict[bytes, list[int]] = {}
+    for option, who in enumerate(np.ascontiguousarray(asked.T)):
+        found.setdefault(np.packbits(who).tobytes(), []).append(option)
+    return tuple(map(tuple, found.values()))
 
 
 def carries(design: SurveyDesign, n: int, organisations: int) -> bool:
