@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
-from scipy import stats
 
 from fieldwork.figures.grid import GridChart
 from fieldwork.figures.published import (
@@ -266,11 +265,15 @@ def _points(axes: Axes, rows: pd.DataFrame, style: Style, inch: float, *, arrows
 
 
 def _ellipse(row: Mapping[Any, Any], colour: str) -> Ellipse:
-    """95% ellipse of a place, from the errors of its two coordinates and their correlation."""
+    """95% ellipse of a place, from the errors of its two coordinates and their correlation.
+
+    Of chi-squared with two degrees of freedom, which is twice an exponential variable, the quantile is a logarithm.
+    """
     one, two = float(row["std_error"]), float(row["std_error_2"])
     tie = 0.0 if pd.isna(row["correlation"]) else float(row["correlation"])
     values, vectors = np.linalg.eigh(np.array([[one**2, tie * one * two], [tie * one * two, two**2]]))
-    wide, tall = 2.0 * np.sqrt(np.maximum(values, 0.0) * stats.chi2.ppf(0.95, 2))
+    quantile = -2.0 * math.log(0.05)
+    wide, tall = 2.0 * np.sqrt(np.maximum(values, 0.0) * quantile)
     angle = math.degrees(math.atan2(vectors[1, 0], vectors[0, 0]))
     return Ellipse(
         (float(row["estimate"]), float(row["estimate_2"])), wide, tall, angle=angle, facecolor="none", edgecolor=colour,

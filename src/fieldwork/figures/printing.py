@@ -8,6 +8,7 @@ their own; none is a file.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
@@ -29,9 +30,11 @@ __all__ = ["Order", "presses_for", "print_all"]
 
 logger = logging.getLogger(__name__)
 
-_WORTH = 8  # orders that repay the two seconds in which a press loads its libraries
+_WORTH = 8  # orders that repay the second in which a press loads its libraries
 _MOST = 4
 _AHEAD = 2  # orders that a press holds: the one that it draws, and the next
+# seaborn imports scipy where it finds it, for estimates that figures have no use for: half of all that a press would load.
+_START = "import sys; sys.modules['scipy'] = None; from {0} import main; del sys.modules['scipy']; main({1})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class _Press:
         with theirs:
             # -P: a module of a library's name in the folder of the caller is no part of the package.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from {__name__} import main; main({theirs.fileno()})"],
+                [sys.executable, "-P", "-c", _START.format(__name__, theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "MPLBACKEND": "agg"},
                 stdin=subprocess.DEVNULL,
@@ -160,6 +163,8 @@ def main(handle: int) -> None:
     An order that raised is answered by None: the giver raises it.
     """
     door = Connection(handle)
+    # What was loaded stays: the collections of garbage after each drawing need not look at it.
+    gc.freeze()
     while True:
         try:
             order: Order = door.recv()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -34,6 +34,7 @@ NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "conf_level")
 COUNTS = ("n", "n_organisations")
 WITHHELD = ("withheld", "not assessable")
 Row = Mapping[Hashable, Any]
+_Parts = tuple[pd.DataFrame, Mapping[Any, Any]]  # rows of a wave without segments, and where each statistic has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class Published:
     multiverse: pd.DataFrame | None = None
     flow: Mapping[str, Any] | None = None
     history: tuple[tuple[str, pd.DataFrame], ...] = ()
+    _known: dict[tuple[str, str, str], list[dict[Hashable, Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _parts: dict[str, _Parts] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def simulated(self) -> bool:
@@ -66,19 +71,23 @@ class Published:
         return self.provenance == "simulated"
 
     def rows(self, construct: str, statistic: str, *, measure: str = "", wave: str = "") -> list[dict[Hashable, Any]]:
-        """Return the published rows of one statistic, without segments, as records; missing texts are empty."""
-        wave = wave or self.wave
-        source = self.estimates if wave == self.wave else dict(self.history)[wave]
-        known = source[
-            (source["wave"] == wave)
-            & (source["construct"] == construct)
-            & (source["statistic"] == statistic)
-            & (source["segment"].fillna("") == "")
-        ]
-        if measure:
-            known = known[known["measure"] == measure]
+        """Return the published rows of one statistic, without segments, as records; missing texts are empty.
+
+        The table is taken apart once: every figure asks, and some ask for each of their measures.
+        """
+        key = (wave or self.wave, construct, statistic)
+        if key not in self._known:
+            self._known[key] = self._records(*key)
+        return [row for row in self._known[key] if not measure or row["measure"] == measure]
+
+    def _records(self, wave: str, construct: str, statistic: str) -> list[dict[Hashable, Any]]:
+        if wave not in self._parts:
+            source = self.estimates if wave == self.wave else dict(self.history)[wave]
+            whole = source[(source["wave"] == wave) & (source["segment"].fillna("") == "")]
+            self._parts[wave] = (whole, whole.groupby(["construct", "statistic"], sort=False).indices)
+        whole, places = self._parts[wave]
         texts = dict.fromkeys(("role", "role_2", "stage", "item", "reason"), "")
-        return known.fillna(texts).to_dict("records")
+        return whole.take(places.get((construct, statistic), [])).fillna(texts).to_dict("records")
 
     def roles(self, present: Iterable[str]) -> list[str]:
         """Return the roles among some that the instrument knows, in its order."""

@@ -7,28 +7,22 @@ the same. `GREY` is the book without colour, for printers that ask for it.
 
 from __future__ import annotations
 
-import atexit
-import importlib.util
-import logging
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import seaborn as sns
-from fontTools import subset
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 
 from fieldwork.errors import DataError, listed, nearest
+from fieldwork.figures.fonts import family
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -58,12 +52,7 @@ __all__ = [
     "wrap",
 ]
 
-logger = logging.getLogger(__name__)
-
 WIDTH = 4.5
-_FALLBACK = "DejaVu Sans"
-# Latin, Greek and Cyrillic letters; punctuation, currencies, arrows and signs of mathematics.
-_SIGNS = (range(0x20, 0x250), range(0x2B0, 0x530), range(0x1E00, 0x1F00), range(0x2000, 0x2300), range(0x25A0, 0x2600))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,49 +195,6 @@ def style_of(name: str | Style) -> Style:
             hint=f"did you mean {near}?" if near else "book is the one that the run writes",
         )  # fmt: skip
     return STYLES[name]
-
-
-@cache
-def family() -> tuple[str, ...]:
-    """Return the font families in order of choice, Source Sans first when its package is installed.
-
-    >>> family()[-1]
-    'DejaVu Sans'
-    """
-    spec = importlib.util.find_spec("font_source_sans_pro")
-    folder = Path(spec.origin).parent / "files" if spec is not None and spec.origin else Path()
-    files = [folder / f"SourceSansPro-{cut}.ttf" for cut in ("Regular", "Bold")]
-    if not all(file.is_file() for file in files):
-        logger.warning("Source Sans is not installed: figures are set in %s", _FALLBACK)
-        return (_FALLBACK,)
-    reduced = [_reduced(file) for file in files]
-    for file in reduced:
-        font_manager.fontManager.addfont(file)
-    return (font_manager.FontProperties(fname=reduced[0]).get_name(), _FALLBACK)
-
-
-def _reduced(file: Path) -> Path:
-    """Return a copy of a font for this process alone, with the letters, signs and kerning that figures use.
-
-    Every PDF embeds what it needs of each font. To take that out of the whole font, of 1,942 glyphs with small capitals and
-    swashes, costs three times as much as all the drawing.
-    """
-    options = subset.Options(layout_features=["kern"], glyph_names=True, notdef_outline=True, recalc_timestamp=False)
-    options.name_IDs = ["*"]
-    with subset.load_font(file, options) as font:
-        chosen = subset.Subsetter(options)
-        chosen.populate(unicodes=[code for code in font.getBestCmap() if any(code in span for span in _SIGNS)])
-        chosen.subset(font)
-        target = Path(_folder()) / file.name
-        font.save(target)
-    return target
-
-
-@cache
-def _folder() -> str:
-    folder = tempfile.mkdtemp(prefix="fieldwork-fonts-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 @contextmanager

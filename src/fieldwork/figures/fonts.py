@@ -1,0 +1,123 @@
+"""The fonts of the figures: Source Sans, reduced to the letters, signs and kerning that they use, and what stands in for it.
+
+To reduce a font takes half a second of each process that draws, so what was made is kept where matplotlib keeps what it can
+make again. Nothing hangs on it: a kept font is named by all that it is made from, counts only where it is whole, and every
+process draws from a copy of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import fontTools
+import matplotlib as mpl
+from fontTools import subset
+from matplotlib import font_manager
+
+from fieldwork.provenance import write_whole
+
+__all__ = ["FALLBACK", "family"]
+
+logger = logging.getLogger(__name__)
+
+FALLBACK = "DejaVu Sans"
+# Latin, Greek and Cyrillic letters; punctuation, currencies, arrows and signs of mathematics.
+_SIGNS = (range(0x20, 0x250), range(0x2B0, 0x530), range(0x1E00, 0x1F00), range(0x2000, 0x2300), range(0x25A0, 0x2600))
+_OPTIONS = {
+    "layout_features": ["kern"],
+    "glyph_names": True,
+    "notdef_outline": True,
+    "recalc_timestamp": False,
+    "name_IDs": ["*"],
+}
+_DIGEST = hashlib.sha256().digest_size
+
+
+@cache
+def family() -> tuple[str, ...]:
+    """Return the font families in order of choice, Source Sans first when its package is installed.
+
+    >>> family()[-1]
+    'DejaVu Sans'
+    """
+    spec = importlib.util.find_spec("font_source_sans_pro")
+    folder = Path(spec.origin).parent / "files" if spec is not None and spec.origin else Path()
+    files = [folder / f"SourceSansPro-{cut}.ttf" for cut in ("Regular", "Bold")]
+    if not all(file.is_file() for file in files):
+        logger.warning("Source Sans is not installed: figures are set in %s", FALLBACK)
+        return (FALLBACK,)
+    own = [_own_copy(file) for file in files]
+    for file in own:
+        font_manager.fontManager.addfont(file)
+    return (font_manager.FontProperties(fname=own[0]).get_name(), FALLBACK)
+
+
+def _own_copy(file: Path) -> Path:
+    """Return a copy of a font for this process alone, reduced: what other processes keep cannot change under its hands."""
+    target = Path(_folder()) / file.name
+    target.write_bytes(_reduced(file.read_bytes(), Path(mpl.get_cachedir())))
+    return target
+
+
+@cache
+def _folder() -> str:
+    folder = tempfile.mkdtemp(prefix="fieldwork-fonts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _reduced(font: bytes, shelf: Path) -> bytes:
+    """Return a font as figures use it: from the shelf where it lies there whole, else made, and laid there if possible."""
+    kept = shelf / f"fieldwork-{_key(font)}.font"
+    found = _whole(kept)
+    if found is not None:
+        return found
+    made = _made(font)
+    try:
+        write_whole(kept, hashlib.sha256(made).digest() + made)
+    except OSError as error:
+        logger.debug("a reduced font is not kept: %s", error)
+    return made
+
+
+def _key(font: bytes) -> str:
+    """Name all that a reduced font is made from: the font, what is asked of it, and who makes it."""
+    signs = [(span.start, span.stop) for span in _SIGNS]
+    packer = importlib.util.find_spec("uharfbuzz") is not None  # fontTools packs by it where it is
+    asked = json.dumps([fontTools.version, packer, _OPTIONS, signs], sort_keys=True).encode()
+    return hashlib.sha256(asked + b"\0" + font).hexdigest()[:32]
+
+
+def _whole(kept: Path) -> bytes | None:
+    """Return what a file holds behind its digest; None where there is no such file, or it holds anything else."""
+    try:
+        content = kept.read_bytes()
+    except OSError:
+        return None
+    digest, found = content[:_DIGEST], content[_DIGEST:]
+    return found if hashlib.sha256(found).digest() == digest else None
+
+
+def _made(font: bytes) -> bytes:
+    """Reduce a font to its signs that figures use.
+
+    Every PDF embeds what it needs of each font. To take that out of the whole font, of 1,942 glyphs with small capitals and
+    swashes, costs three times as much as all the drawing.
+    """
+    options = subset.Options(**_OPTIONS)
+    target = io.BytesIO()
+    with subset.load_font(io.BytesIO(font), options) as opened:
+        chosen = subset.Subsetter(options)
+        chosen.populate(unicodes=[code for code in opened.getBestCmap() if any(code in span for span in _SIGNS)])
+        chosen.subset(opened)
+        opened.save(target)
+    return target.getvalue()
