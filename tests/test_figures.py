@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from fieldwork.errors import DataError
 from fieldwork.figures import FORMATS, Figure, draw_all, gradient, save, spread
+from fieldwork.figures.published import published
 from fieldwork.figures.style import INK, WIDTH, house
 from fieldwork.schema import ESTIMATES, frame
 from tests.toys import ALLOWED
@@ -269,3 +270,25 @@ def test_it_shows_in_a_notebook_with_its_alternative_text(instruments):
     data, metadata = figure._repr_mimebundle_()
     assert set(data) == {"image/png", "text/plain"}
     assert metadata["image/png"]["alt"] == figure.alt
+
+
+def test_rows_are_those_of_the_whole_table_in_its_order(instruments):
+    study = instruments["quaie"]
+    table = report.estimates(WORLDS["quaie"], measures=("prep", "conf"))
+    table = pd.concat([table[::2], table[1::2], table.assign(segment="sector=public"), table.assign(wave="1999Q1")])
+    source = published(
+        frame(table.to_dict("records"), ESTIMATES), study.instrument(), wave=study.wave, study="A survey"
+    )
+    whole = source.estimates[(source.estimates["wave"] == study.wave) & (source.estimates["segment"].fillna("") == "")]
+    texts = dict.fromkeys(("role", "role_2", "stage", "item", "reason"), "")
+    asked = [("adoption_gradient", "no_such_statistic", "")]
+    for construct, statistic, measure in {
+        tuple(key) for key in whole[["construct", "statistic", "measure"]].to_numpy()
+    }:
+        asked += [(construct, statistic, measure), (construct, statistic, "")]
+    for construct, statistic, measure in asked:
+        mine = (whole["construct"] == construct) & (whole["statistic"] == statistic)
+        mine &= (whole["measure"] == measure) if measure else True
+        found = source.rows(construct, statistic, measure=measure)
+        assert repr(found) == repr(whole[mine].fillna(texts).to_dict("records"))
+    assert len(asked) > 4

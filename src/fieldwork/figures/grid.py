@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -110,7 +111,7 @@ class GridChart:
         return left, head, heights, labels, heads
 
     def _colour(self, style: Style, value: float) -> str:
-        scale = LinearSegmentedColormap.from_list("house", [style.ink.low, style.ink.middle, style.ink.high])
+        scale = _scale(style.ink.low, style.ink.middle, style.ink.high)
         return str(to_hex(scale((min(max(value, self.low), self.high) - self.low) / (self.high - self.low))))
 
     def _cell(self, axes: Axes, style: Style, row: Mapping[Any, Any], column: int, y: float, tall: float) -> None:
@@ -141,6 +142,11 @@ class GridChart:
         for end, at in ((row["conf_low"], y + tall / 2 - step), (row["conf_high"], y + tall / 2 + step)):
             axes.text(column + 0.5, at, number(float(end), self.unit), size=style.size.small, color=style.ink.quiet,
                       ha="center", va="center_baseline")  # fmt: skip
+
+
+@cache
+def _scale(*inks: str) -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list("house", inks)
 
 
 def _leaves_out(row: Mapping[Any, Any], value: float) -> bool:

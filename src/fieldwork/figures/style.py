@@ -241,7 +241,11 @@ def width_of(text: str, size: float, weight: str = "regular") -> float:
     The widths of its words and of the spaces between them: words return from figure to figure, and each measure is taken
     once.
     """
-    face = tuple(mpl.rcParams["font.family"])
+    return _width_of(text, size, weight, tuple(mpl.rcParams["font.family"]))
+
+
+@lru_cache(maxsize=16384)
+def _width_of(text: str, size: float, weight: str, face: tuple[str, ...]) -> float:
     words = text.split(" ")
     return math.fsum(_width_in(word, size, weight, face) for word in words) + (len(words) - 1) * _width_in(
         "\N{NO-BREAK SPACE}", size, weight, face
