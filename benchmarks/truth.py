@@ -174,7 +174,13 @@ def _study_verdicts(world: str, executives: int, replicates: int, seed: int) -> 
     register = Register.load(ROOT / "instruments" / "claims.toml")
     with tempfile.TemporaryDirectory() as place:
         study = write_study(
-            world, organisations=max(executives // 4, 5), waves=1, seed=seed, out=Path(place) / "s", base=ROOT
+            world,
+            organisations=max(executives // 4, 5),
+            waves=1,
+            seed=seed,
+            out=Path(place) / "s",
+            base=ROOT,
+            told=False,
         )
         opened = Study.open(study)
         instrument = opened.instrument()

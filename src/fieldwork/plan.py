@@ -32,6 +32,9 @@ __all__ = ["VERDICTS", "Plan", "organisations_for", "plan", "sentence"]
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_assessable")
 FEWEST_STUDIES = 10
 _LAST = "09_claims"
+# A plan asks what the main analysis would find: the others of each drawn study would take most of its time, as would a truth
+# that nobody reads. The checks of validation change no number, and take seconds.
+_LEFT_OUT = {"02_validate", "08c_designs", "08c_multiverse"}
 Progress = Callable[[str, int, int], None]
 
 
@@ -223,7 +226,7 @@ def _one(task: _Task) -> _Drawn:
     with tempfile.TemporaryDirectory(prefix="fieldwork-plan-") as folder:
         place = write_study(
             task.world, organisations=task.organisations, waves=task.waves, seed=task.seed, out=Path(folder) / "study",
-            base=task.study, settings=dict(task.settings),
+            base=task.study, settings=dict(task.settings), told=False,
         )  # fmt: skip
         names = Study.open(place).waves
         if task.roles:
@@ -278,11 +281,10 @@ def _run(chapters: Path, study: Path, wave: str, replicates: int, *, last: str) 
         "processed": opened.processed, "reports": opened.reports, "wave": wave,
     }  # fmt: skip
     opened.reports.mkdir(parents=True, exist_ok=True)
-    # A plan asks what the main analysis would find: the others of each drawn study would take most of its time.
     frame([], MULTIVERSE).to_parquet(opened.reports / "multiverse.parquet")
     for step in spec.read(chapters, places).wanted([last]):
-        if step.notebook is None or step.name in {"02_validate", "08c_multiverse"}:
-            continue  # the checks of validation change no number, and take seconds
+        if step.notebook is None or (step.chapter or step.name) in _LEFT_OUT:
+            continue
         offered = {parameter.name for parameter in step.offered}
         run_inline(
             step.notebook.path,

@@ -42,6 +42,7 @@ def write_study(
     out: str | PathLike[str],
     base: str | PathLike[str] = "",
     settings: Mapping[str, str | float] | None = None,
+    told: bool = True,
     progress: Progress | None = None,
 ) -> Path:
     """Write a study folder with deliveries of a world whose truth is known, and `truth.json`.
@@ -61,6 +62,8 @@ def write_study(
         Study whose instrument and register of claims are taken; the nearest folder upwards if not given.
     settings : mapping, optional
         Parameters of the world to change, as `--set NAME=VALUE`.
+    told : bool
+        Whether the truth is worked out and written, which takes most of the time.
     progress : callable, optional
         Called with (what, done, total) after each file.
 
@@ -102,9 +105,11 @@ def write_study(
             margins = population_margins(population, instrument)
             if margins:
                 _write(folder / "instruments" / f"{name}.margins.toml", _margins_text(margins, world, name))
-            rows += whole_truth(population, instrument, name, number, before) if instrument.role_ids else []
+            if told and instrument.role_ids:
+                rows += whole_truth(population, instrument, name, number, before)
             before.append(TrueWave(population, instrument, name, number))
-        _write(folder / "truth.json", _records(rows))
+        if told:
+            _write(folder / "truth.json", _records(rows))
         _write(folder / "study.toml", _study_text(study, world, names, command))
         _into_place(folder, final)
     finally:
