@@ -318,6 +318,6 @@ def test_ctrl_c_ends_with_a_line_and_no_kernel(study):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert err == "interrupted: finished chapters are kept, and the next run goes on from there\n"
+    assert err == "interrupted: what was finished is kept, and the next run goes on from there\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int((study / "pid").read_text()), 0)

@@ -1,6 +1,6 @@
-"""Chapters on the workers of a Dask scheduler: the same bytes, a dead worker's chapter made again, clear refusals.
+"""Chapters and studies of a plan on the workers of a Dask scheduler: the same bytes, a dead worker's task done again, clear refusals.
 
-The study is that of `test_run_engine`. Two worker processes with one thread each share its folder, as machines would.
+The studies are those of `test_run_engine` and `toy_plan`. Two worker processes with one thread each share its folder, as machines would.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
+from fieldwork.cli import main
 from fieldwork.errors import RunError
 from fieldwork.run import cluster as dask_crew
 from fieldwork.run.cluster import Cluster
+from tests import toy_plan
 from tests.small_study import book
 from tests.test_run_engine import digests, run, write_study
 
@@ -152,16 +154,15 @@ def alive(pid):
         return False
 
 
-@pytest.mark.slow
-def test_a_lost_scheduler_is_told_and_the_next_run_goes_on(study, tmp_path, monkeypatch):
+@pytest.fixture
+def scheduler(tmp_path, monkeypatch):
+    """A scheduler with one worker, to be killed: its process and its address."""
     monkeypatch.setattr(dask_crew, "_CONNECT", 3.0)
-    book(study, "d", ("code", WAITING_HOME + WAITING.format(enough=2)), ("code", WRITE_D))
-    shutil.copytree(study / "pkg", tmp_path / "pkg")
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
     address = tmp_path / "scheduler.json"
     around = os.environ | {"PYTHONPATH": str(tmp_path / "pkg")}
     with (
-        subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(address)], env=around, stderr=-3) as scheduler,
+        subprocess.Popen([*command, "--no-dashboard", "--scheduler-file", str(address)], env=around, stderr=-3) as process,
         subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(address), "--nthreads", "1",
              "--no-dashboard", "--host", "127.0.0.1", "--death-timeout", "20"],
@@ -171,19 +172,25 @@ def test_a_lost_scheduler_is_told_and_the_next_run_goes_on(study, tmp_path, monk
         try:
             once(address.exists)
             once(lambda: "tcp://" in address.read_text())
-            where = address.read_text().split('"address": "')[1].split('"')[0]
-            crew = Cluster(where, study)
-            made = []
-            thread = threading.Thread(target=lambda: made.append(run(study, crew=crew)))
-            thread.start()
-            once((study / "tries/0").exists)
-            scheduler.kill()
-            thread.join(60)
-            assert made, "the run did not end"
-            crew.end()
+            yield process, address.read_text().split('"address": "')[1].split('"')[0]
         finally:
-            scheduler.kill()
+            process.kill()
             worker.terminate()
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told_and_the_next_run_goes_on(study, tmp_path, scheduler, monkeypatch):
+    book(study, "d", ("code", WAITING_HOME + WAITING.format(enough=2)), ("code", WRITE_D))
+    shutil.copytree(study / "pkg", tmp_path / "pkg")
+    crew = Cluster(scheduler[1], study)
+    made = []
+    thread = threading.Thread(target=lambda: made.append(run(study, crew=crew)))
+    thread.start()
+    once((study / "tries/0").exists)
+    scheduler[0].kill()
+    thread.join(60)
+    assert made, "the run did not end"
+    crew.end()
     failures = {failure.step: failure.error for failure in made[0].failures}
     assert failures["d"].title == "the scheduler was lost"
     assert failures["d"].hint == "start it again and run again: what was done is kept"
@@ -236,3 +243,134 @@ def test_old_content_on_a_worker_is_found_out(study, crew, monkeypatch):
     failure = run(study, crew=crew, only=("a",)).failures[0]
     assert failure.error.title == "the worker reads other files than the coordinator"
     assert failure.error.got == "data/raw/w1/a.csv"
+
+
+# Studies of a plan
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """The table of a plan that was drawn on this machine."""
+    return toy_plan.table(toy_plan.write_toy(tmp_path_factory.mktemp("planned") / "study"), workers=2)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return toy_plan.write_toy(tmp_path / "toy")
+
+
+@pytest.fixture
+def drawers(machines, toy):
+    made = Cluster(machines[1], toy, toy / "notebooks")
+    yield made
+    made.end()
+
+
+def test_the_command_draws_the_same_table_on_two_workers_and_keeps_what_they_drew(toy, machines, planned, capsys):
+    words = ["plan", "--respondents", "60", "--studies", "10", "--seed", "3", "--study", str(toy)]
+    assert main([*words, "--cluster", machines[1], "--out", str(toy / "out")]) == 0
+    assert capsys.readouterr().err.splitlines() == [f"drawing studies: {done} of 10" for done in range(1, 11)]
+    assert (toy / "out/plan.csv").read_text() == planned
+    assert toy_plan.table(toy) == planned
+    assert toy_plan.drawn(toy) == 10
+
+
+STOP = (
+    "import time\nwhile len(list(tries.iterdir())) == {number} and not (tries.parent / 'on').exists(): time.sleep(0.05)"
+)
+
+
+def test_the_study_of_a_killed_worker_is_drawn_by_another_one(toy, drawers, machines, planned):
+    toy_plan.judge(toy, STOP.format(number=3))
+    made = []
+    thread = threading.Thread(target=lambda: made.append(toy_plan.table(toy, crew=drawers)))
+    thread.start()
+    once(lambda: toy_plan.drawn(toy) == 3)
+    victim, *_ = busy(machines[1]).values()
+    os.kill(victim, signal.SIGKILL)
+    (toy / "on").touch()
+    thread.join(120)
+    assert made == [planned]
+    assert toy_plan.drawn(toy) >= 10
+
+
+def test_a_fault_of_a_study_is_told_as_on_one_machine_and_not_tried_again(toy, drawers):
+    toy_plan.judge(toy, "1 / 0")
+    with pytest.raises(RunError, match="a chapter failed") as here:
+        toy_plan.table(toy)
+    assert toy_plan.drawn(toy) == 1
+    with pytest.raises(RunError) as there:
+        toy_plan.table(toy, crew=drawers)
+    assert there.value.as_dict() == here.value.as_dict()
+    drawers.end()
+    time.sleep(1)  # long enough for a second try to be told
+    assert toy_plan.drawn(toy) <= 1 + 10
+
+
+def test_a_study_whose_process_is_killed_is_told(toy, drawers):
+    toy_plan.judge(toy, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RunError, match="a process ended in the midst of its work") as caught:
+        toy_plan.table(toy, crew=drawers)
+    assert caught.value.got == "signal 9"
+
+
+def test_an_interrupted_plan_leaves_no_process_on_a_worker(toy, drawers):
+    toy_plan.judge(toy, "import os, time\n(tries.parent / 'pid').write_text(str(os.getpid()))\ntime.sleep(600)")
+    told = []
+
+    def interrupted():
+        try:
+            toy_plan.table(toy, crew=drawers)
+        except RunError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=interrupted)
+    thread.start()
+    once(lambda: (toy / "pid").exists() and (toy / "pid").read_text())
+    drawers.end()
+    thread.join(30)
+    assert told
+    once(lambda: not alive(int((toy / "pid").read_text())), seconds=10)
+
+
+@pytest.mark.slow
+def test_a_scheduler_lost_while_studies_are_drawn_is_told_and_the_next_plan_goes_on(toy, scheduler, planned):
+    toy_plan.judge(toy, STOP.format(number=3))
+    crew = Cluster(scheduler[1], toy, toy / "notebooks")
+    told = []
+
+    def lost():
+        try:
+            toy_plan.table(toy, crew=crew)
+        except RunError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=lost)
+    thread.start()
+    once(lambda: toy_plan.drawn(toy) == 3)
+    scheduler[0].kill()
+    thread.join(60)
+    assert told, "the plan did not end"
+    crew.end()
+    assert told[0].title == "the scheduler was lost"
+    assert told[0].where.startswith("the study of seed ")
+    assert told[0].hint == "start it again and run again: what was done is kept"
+    assert len(toy_plan.values(toy)) == 2
+    (toy / "on").touch()
+    assert toy_plan.table(toy) == planned
+    assert toy_plan.drawn(toy) == 3 + 8
+
+
+def test_other_chapters_on_a_worker_are_told_before_anything_is_sent(machines, toy, monkeypatch):
+    monkeypatch.setattr(dask_crew, "content", lambda _: "another")
+    monkeypatch.setattr(dask_crew, "installed", dict)
+    with pytest.raises(RunError, match="a worker reads other chapters than this machine") as caught:
+        Cluster(machines[1], toy, toy / "notebooks")
+    assert str(toy / "notebooks") in caught.value.expected
+
+
+def test_old_content_on_a_worker_is_found_out_by_its_study(toy, drawers, monkeypatch):
+    monkeypatch.setattr("fieldwork.plan._ground", lambda *_: "what the coordinator reads")
+    with pytest.raises(RunError, match="what the studies are drawn from has changed meanwhile"):
+        toy_plan.table(toy, crew=drawers)
+    assert toy_plan.values(toy) == []

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,14 @@ import pytest
 from fieldwork.errors import RunError, UsageError
 from fieldwork.figures import planning
 from fieldwork.figures.saving import save
-from fieldwork.plan import VERDICTS, Plan, organisations_for, plan, sentence
+from fieldwork.plan import VERDICTS, Plan, _ground, organisations_for, plan, sentence
+from fieldwork.provenance import Memo
 from fieldwork.run.inline import run_inline
+from fieldwork.run.plan import software_of
+from fieldwork.run.store import Store
 from fieldwork.simulate import EXECUTIVES, Population, simulate_responses, worlds
+from fieldwork.study import Study
+from tests import toy_plan
 from tests.drawn_study import untold
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,6 +147,155 @@ def test_a_plan_by_the_command(tmp_path):
         assert abs(row["accepted"] - 110) < 25
     assert (tmp_path / "plan" / "plan.svg").is_file()
     assert len(pd.read_csv(tmp_path / "plan" / "plan.csv")) == len(rows)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A toy study for which was planned, and the table."""
+    folder = toy_plan.write_toy(tmp_path_factory.mktemp("plan") / "study")
+    return folder, toy_plan.table(folder, workers=2)
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    """A copy of it elsewhere, with a folder of tries of its own that `toy_plan.judge` leads to."""
+    shutil.copytree(finished[0], tmp_path / "study")
+    shutil.rmtree(tmp_path / "study/tries")
+    (tmp_path / "study/tries").mkdir()
+    return tmp_path / "study"
+
+
+class TestDrawing:
+    """Studies as tasks of this machine, with chapters that take no time."""
+
+    def test_one_worker_draws_the_same_table(self, finished, tmp_path):
+        folder = toy_plan.write_toy(tmp_path / "other")
+        assert toy_plan.table(folder, workers=1) == finished[1]
+        assert toy_plan.drawn(folder) == 10
+
+    def test_what_was_drawn_is_kept_and_more_studies_draw_the_new_ones(self, finished, study):
+        before = toy_plan.drawn(finished[0])
+        assert toy_plan.table(study) == finished[1]
+        assert toy_plan.drawn(finished[0]) == before
+        told = []
+        toy_plan.table(study, studies=12, progress=lambda *step: told.append(step))
+        assert toy_plan.drawn(finished[0]) == before + 2
+        assert told == [("60 respondents", done, 12) for done in range(1, 13)]
+
+    def test_a_record_holds_counts_and_verdicts_of_a_simulated_study_and_nothing_else(self, finished):
+        for record in toy_plan.told(finished[0]):
+            assert set(record) == {"key", "value", "sha256"}
+            assert set(record["value"]) == {"accepted", "claims"}
+            for claim in record["value"]["claims"]:
+                assert set(claim) == {"id", "text", "verdict", "conf_low", "conf_high", "unit", "margin"}
+
+    def test_a_torn_a_changed_and_a_foreign_record_are_drawn_again(self, finished, study):
+        before, (torn, changed, foreign, other, *_) = toy_plan.drawn(finished[0]), toy_plan.values(study)
+        whole = {path: path.read_bytes() for path in toy_plan.values(study)}
+        torn.write_bytes(torn.read_bytes()[:-40])
+        changed.write_bytes(changed.read_bytes().replace(b'"accepted":', b'"accepted":1'))
+        foreign.write_bytes(other.read_bytes())
+        assert toy_plan.table(study) == finished[1]
+        assert toy_plan.drawn(finished[0]) == before + 3
+        assert {path: path.read_bytes() for path in toy_plan.values(study)} == whole
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("notebooks/09_claims.ipynb", "1 / n", "2 / n"),
+            ("instruments/claims.toml", "[register]", "# reworded\n[register]"),
+            ("instruments/2026Q1.toml", "", "# reworded\n"),
+            ("study.toml", "smallest_difference = 10 ", "smallest_difference = 11 "),
+        ],
+    )
+    def test_what_studies_are_drawn_from_is_part_of_their_key(self, study, file, old, new):
+        before = self.ground(study)
+        text = (study / file).read_text()
+        assert old in text
+        (study / file).write_text(text.replace(old, new, 1))
+        assert self.ground(study) != before
+        (study / file).write_text(text)
+        assert self.ground(study) == before
+
+    @staticmethod
+    def ground(study):
+        return _ground(Study.open(study), study / "notebooks/chapters.toml", Store(study).memo)
+
+    def test_the_package_is_part_of_it_and_prose_is_not(self, study, tmp_path, monkeypatch):
+        before = self.ground(study)
+        book = study / "notebooks/09_claims.ipynb"
+        book.write_text(book.read_text().replace("# Chapter 09_claims", "# Another title"))
+        assert self.ground(study) == before
+        package = tmp_path / "copy" / "fieldwork"
+        shutil.copytree(ROOT / "src/fieldwork", package, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr("fieldwork.plan._OURS", {"fieldwork": package})
+        # A wheel carries notebooks and the files of the project within the package.
+        shutil.copytree(study / "notebooks", package / "notebooks")
+        assert self.ground(study) == before
+        drawing = package / "simulate" / "world.py"
+        drawing.write_text(drawing.read_text() + "\nMORE = 1\n")
+        assert self.ground(study) != before
+
+    def test_the_lock_is_part_of_the_key(self, finished, study, tmp_path, monkeypatch):
+        before = toy_plan.drawn(finished[0])
+        (tmp_path / "uv.lock").write_text("another")
+        software = software_of({"fieldwork": tmp_path / "fieldwork"}, Memo(None))
+        monkeypatch.setattr("fieldwork.plan.software_of", lambda *_: software)
+        assert toy_plan.table(study) == finished[1]
+        assert toy_plan.drawn(finished[0]) == before + 10
+
+    def test_a_fault_of_a_study_is_told_with_its_cell(self, study):
+        toy_plan.judge(study, "1 / 0")
+        with pytest.raises(RunError, match="a chapter failed") as caught:
+            toy_plan.table(study, workers=2)
+        assert caught.value.where.startswith("09_claims.ipynb, cell ")
+        assert caught.value.got == "ZeroDivisionError: division by zero"
+
+    def test_a_process_that_is_killed_is_told_and_what_was_drawn_is_kept(self, finished, study):
+        """As the system does when memory is short."""
+        toy_plan.judge(
+            study, "import os, signal\nif len(list(tries.iterdir())) == 3: os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        with pytest.raises(RunError, match="a process ended in the midst of its work") as caught:
+            toy_plan.table(study)
+        assert caught.value.where == "the study of seed 5 with 60 respondents"
+        assert caught.value.got == "signal 9"
+        assert "try fewer workers" in caught.value.hint
+        assert toy_plan.table(study) == finished[1]
+        assert toy_plan.drawn(study) == 3 + 8
+
+    def test_a_register_that_changes_meanwhile_is_told_and_nothing_of_it_kept(self, study):
+        register = study / "instruments/claims.toml"
+        toy_plan.judge(study, f"with open({str(register)!r}, 'a') as file: file.write('# more')")
+        before = toy_plan.values(study)
+        with pytest.raises(RunError, match="what the studies are drawn from has changed meanwhile"):
+            toy_plan.table(study)
+        assert toy_plan.values(study) == before
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_an_interrupted_plan_leaves_no_process_and_the_next_draws_what_is_missing(self, finished, study, number):
+        wait = "import os, time\nif len(list(tries.iterdir())) > 2:\n    (tries.parent / 'pid').write_text(str(os.getpid()))\n    "
+        toy_plan.judge(study, wait + "while not (tries.parent / 'on').exists(): time.sleep(0.05)")
+        words = ["plan", "--respondents", "60", "--studies", "10", "--seed", "3", "--workers", "1", "--study", study]
+        with subprocess.Popen(
+            [FIELDWORK, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            end = time.monotonic() + 60
+            while not (study / "pid").is_file() or not (study / "pid").read_text():
+                assert time.monotonic() < end, "it did not come so far"
+                time.sleep(0.05)
+            process.send_signal(number)
+            said = process.stderr.read()
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+        assert number == signal.SIGKILL or "interrupted: what was finished is kept" in said
+        worker = Path("/proc", (study / "pid").read_text(), "stat")
+        end = time.monotonic() + 10
+        while worker.exists() and worker.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < end, "a process draws on for nobody"
+            time.sleep(0.05)
+        (study / "on").touch()
+        assert toy_plan.table(study) == finished[1]
+        assert toy_plan.drawn(study) == 3 + 8
 
 
 class TestInline:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A parameter reaches us by the command's words only; a chapter's own complaint arrives as a failure.
         return 2 if isinstance(error, ParameterError) else error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: finished chapters are kept, and the next run goes on from there", file=sys.stderr)
+        print("interrupted: what was finished is kept, and the next run goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as in `fieldwork explain | head`.
@@ -280,6 +280,7 @@ def _add_plan(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=_positive, metavar="N", help="studies at one time (default: one per core)")
     words = "folder for the table and the figure (default: plan, in the study's folder of reports)"
     sub.add_argument("--out", type=Path, metavar="DIR", help=words)
+    _add_cluster(sub)
 
 
 def _positive(text: str) -> int:
@@ -477,7 +478,7 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
     had = {turn.study.wave for turn, _ in turns if runner.manifest_path(turn.judge.pipeline).is_file()}
     results: dict[str, runner.Result] = {}
     with (
-        _crew(options.cluster, desk.study.folder) as crew,
+        _crew(options.cluster, desk.study.folder, _chapters(desk.study.folder)) as crew,
         progress.follow(_told_by_wave(expected, wave), crew.size if crew else workers, out) as on_event,
     ):
         for turn, names in turns:
@@ -513,14 +514,14 @@ def _run_held(desk: _Desk, options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _crew(address: str, study: Path) -> Iterator[Crew | None]:
+def _crew(address: str, study: Path, chapters: Path) -> Iterator[Crew | None]:
     """Give the workers of a scheduler; None where this machine does the work."""
     if not address:
         yield None
         return
     from fieldwork.run.cluster import Cluster  # noqa: PLC0415 - an optional part
 
-    crew = Cluster(address, study)
+    crew = Cluster(address, study, chapters.parent)
     try:
         yield crew
     finally:
@@ -887,11 +888,17 @@ def _plan(options: argparse.Namespace) -> int:
     from fieldwork.run.progress import counting  # noqa: PLC0415
     from fieldwork.study import Study  # noqa: PLC0415
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     study = Study.open(options.study or Study.find(), options.wave)
-    with counting("drawing studies", tell=True) as progress:
+    chapters = _chapters(study.folder)
+    with (
+        _crew(options.cluster, study.folder, chapters) as crew,
+        counting("drawing studies", tell=True) as progress,
+    ):
         made = plan(
             study.folder,
-            _chapters(study.folder),
+            chapters,
             respondents=options.respondents,
             roles=options.roles,
             world=options.world,
@@ -901,6 +908,7 @@ def _plan(options: argparse.Namespace) -> int:
             replicates=options.replicates,
             seed=options.seed,
             workers=options.workers or os.cpu_count() or 1,
+            crew=crew,
             progress=progress,
         )
     folder = options.out or study.reports.parent / "plan"
@@ -963,7 +971,7 @@ def _organisations(options: argparse.Namespace) -> int:
     before = os.umask(0o077)
     try:
         study = Study.open(options.study or Study.find(), options.wave)
-        store = Store(study.folder)
+        store, chapters = Store(study.folder), _chapters(study.folder)
         workers = options.workers or _cores()
         out = sys.stderr if options.json else sys.stdout
         with contextlib.ExitStack() as stack:
@@ -972,10 +980,10 @@ def _organisations(options: argparse.Namespace) -> int:
                 expected = {step.name: store.seconds(study.wave, step.name) for step in judge.pipeline.steps}
                 return stack.enter_context(progress.follow(expected, crew.size if crew else workers, out))
 
-            crew = stack.enter_context(_crew(options.cluster, study.folder))
+            crew = stack.enter_context(_crew(options.cluster, study.folder, chapters))
             made = organisations.report(
                 study,
-                _chapters(study.folder).parent,
+                chapters.parent,
                 store,
                 only=options.only,
                 workers=workers,
@@ -1227,7 +1235,11 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "plan": (
         "say what planned samples could show: precision and power of each claim, by simulation",
-        "fieldwork plan --respondents 200 400 800\nfieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100",
+        (
+            "fieldwork plan --respondents 200 400 800\n"
+            "fieldwork plan --respondents 300 --roles CEO CFO CTO --studies 100\n"
+            "fieldwork plan --studies 400 --cluster tcp://127.0.0.1:8786"
+        ),
         _plan,
         _add_plan,
     ),

@@ -2,6 +2,9 @@
 
 Own code: power of these verdicts has no formula. Each drawn study goes through the chapters' own cells, so the plan knows
 raking, clustering, the gate and the family of tests as the study of record will.
+
+Each study is a task of its own (`run.crew`), on this machine or on a cluster. What is counted of it - how many were accepted,
+and the verdicts - is kept in the study's `.fieldwork/` by all that it follows from, and drawn again where some of it changes.
 """
 
 from __future__ import annotations
@@ -9,23 +12,32 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from fieldwork.claims import Register
-from fieldwork.errors import UsageError, listed, nearest
+from fieldwork.errors import FieldworkError, RunError, UsageError, listed, nearest
+from fieldwork.provenance import Memo, canonical, sha256_text
 from fieldwork.run import spec
+from fieldwork.run.crew import Local
+from fieldwork.run.fingerprint import CARRIED, Closure
 from fieldwork.run.inline import run_inline
+from fieldwork.run.plan import software_of
+from fieldwork.run.store import Store
 from fieldwork.schema import MULTIVERSE, frame
 from fieldwork.simulate import Population, World, layout_of, worlds, write_study
 from fieldwork.study import Study
+
+if TYPE_CHECKING:
+    from fieldwork.run.crew import Crew
+    from fieldwork.run.spec import Pipeline, Step
 
 __all__ = ["VERDICTS", "Plan", "organisations_for", "plan", "sentence"]
 
@@ -35,6 +47,7 @@ _LAST = "09_claims"
 # A plan asks what the main analysis would find: the others of each drawn study would take most of its time, as would a truth
 # that nobody reads. The checks of validation change no number, and take seconds.
 _LEFT_OUT = {"02_validate", "08c_designs", "08c_multiverse"}
+_OURS = {"fieldwork": Path(__file__).resolve().parent}
 Progress = Callable[[str, int, int], None]
 
 
@@ -73,6 +86,7 @@ def plan(
     replicates: int = 500,
     seed: int = 1,
     workers: int = 1,
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Draw studies of each size from a world, run their chapters up to the claims, and count the verdicts.
@@ -89,10 +103,12 @@ def plan(
     studies : per size, at least 10: with 40, a share of 0.5 is known to within 0.16.
     waves : waves of each study.
     replicates : per study; as many as the adjustment for the primary family needs, or no claim of it can be supported.
-    seed : of the first study; the others follow. workers : processes. progress : called with (what, done, total).
+    seed : of the first study; the others follow. workers : processes. crew : who draws the studies, in place of `workers`
+    processes of this machine. progress : called with (what, done, total).
 
-    The same arguments give the same table, whatever the number of workers. Raises UsageError for an unknown world, role or
-    size, or too few studies.
+    The same arguments give the same table, whoever draws the studies and however many were kept from before. Raises UsageError
+    for an unknown world, role or size, or too few studies; what a study raises; RunError where its process or the scheduler is
+    lost, and where what the studies are drawn from changes meanwhile.
     """
     opened = Study.open(study)
     instrument = opened.instrument()
@@ -124,19 +140,20 @@ def plan(
     given = dict(settings or {})
     population = Population(known[world].with_settings(given), layout_of(instrument))
     sizes = {n: organisations_for(population, n, roles) for n in dict.fromkeys(respondents)}
+    store, graph = Store(opened.folder), chapters.resolve()
+    ground, software = _ground(opened, graph, store.memo), software_of(_OURS, store.memo).key
+    store.save_memo()
     tasks = [
-        _Task(str(Path(study).resolve()), str(chapters), world, tuple(sorted(given.items())), tuple(roles), organisations,
-              waves, replicates, seed + number, n)
+        _Task(str(opened.folder), str(graph), ground, software, world, tuple(sorted(given.items())), tuple(roles),
+              organisations, waves, replicates, seed + number, n)
         for n, organisations in sizes.items()
         for number in range(studies)
     ]  # fmt: skip
     found: dict[_Task, _Drawn] = {}
-    with ProcessPoolExecutor(workers) as pool:
-        waiting = {pool.submit(_one, task): task for task in tasks}
-        for done, future in enumerate(as_completed(waiting), start=1):
-            found[waiting[future]] = future.result()
-            if progress is not None:
-                progress(f"{waiting[future].respondents} respondents", done, len(tasks))
+    for done, (task, made) in enumerate(_found(tasks, store, crew or workers), start=1):
+        found[task] = made
+        if progress is not None:
+            progress(f"{task.respondents} respondents", done, len(tasks))
     rows = []
     for n, organisations in sizes.items():
         rows += _rows(n, organisations, [found[task] for task in tasks if task.respondents == n])
@@ -205,6 +222,8 @@ def _replicates_needed(study: Study) -> int:
 class _Task:
     study: str
     chapters: str
+    ground: str
+    software: str
     world: str
     settings: tuple[tuple[str, str | float], ...]
     roles: tuple[str, ...]
@@ -214,6 +233,16 @@ class _Task:
     seed: int
     respondents: int
 
+    @property
+    def name(self) -> str:
+        """The task to the user."""
+        return f"the study of seed {self.seed} with {self.respondents} respondents"
+
+    @property
+    def key(self) -> str:
+        """One hash for all that the drawn study follows from; where its files lie is no part of it."""
+        return sha256_text(canonical({**asdict(self), "study": "", "chapters": ""}))
+
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
@@ -221,8 +250,63 @@ class _Drawn:
     claims: tuple[Mapping[str, Any], ...]
 
 
+def _ground(study: Study, chapters: Path, memo: Memo) -> str:
+    """Return one hash for what all drawn studies follow from beside the software: instrument, register, chapters, code."""
+    books = {step.name: step.notebook.code for step in _steps(_pipeline(chapters, study), _LAST) if step.notebook}
+    sources = [cell.source for code in books.values() for cell in code]
+    reached = Closure(_OURS, memo).of([*sources, f"import {__name__}"])
+    carried = tuple(f"{name}/{folder}/" for name in _OURS for folder in CARRIED)
+    code = {name: digest for name, digest in reached.items() if not name.startswith(carried)}
+    cells = [[name, [cell.key for cell in code]] for name, code in books.items()]
+    declared = {"study.toml": memo.sha256(study.folder / "study.toml"), **memo.folder(study.instruments)}
+    return sha256_text(canonical([code, cells, declared]))
+
+
+def _found(tasks: Sequence[_Task], store: Store, given: Crew | int) -> Iterator[tuple[_Task, _Drawn]]:
+    """Yield what each drawn study came to: those that are kept, then the others as they are drawn."""
+    missing = []
+    for task in tasks:
+        kept = store.value(task.key)
+        if kept is None:
+            missing.append(task)
+        else:
+            yield task, _Drawn(**kept)
+    if not missing:
+        return
+    crew = Local(store, given) if isinstance(given, int) else given
+    try:
+        waiting = {crew.call(task.name, f"{__name__}:draw", asdict(task)): task for task in missing}
+        for future in as_completed(waiting):
+            made = future.result()
+            if isinstance(made, FieldworkError):
+                raise made
+            store.keep_value(waiting[future].key, made)
+            yield waiting[future], _Drawn(**made)
+    finally:
+        if isinstance(given, int):
+            crew.end()
+
+
+def draw(**given: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of a task, as JSON has them
+    """Draw one study, run its chapters up to the claims in this process, and return what was judged.
+
+    Raises RunError where what it was drawn from is not, or no longer, what the plan began with.
+    """
+    task = _Task(**given)
+    made = _one(task)
+    opened = Study.open(task.study)
+    if _ground(opened, Path(task.chapters), Store(opened.folder).memo) != task.ground:
+        raise RunError(
+            "what the studies are drawn from has changed meanwhile",
+            where=task.name,
+            expected="the same instrument, register, chapters and package as when the plan began",
+            got="others",
+            hint="run again; if it stays, the shared file system serves old content",
+        )
+    return asdict(made)
+
+
 def _one(task: _Task) -> _Drawn:
-    """Draw one study, run its chapters up to the claims in this process, and return what was judged."""
     with tempfile.TemporaryDirectory(prefix="fieldwork-plan-") as folder:
         place = write_study(
             task.world, organisations=task.organisations, waves=task.waves, seed=task.seed, out=Path(folder) / "study",
@@ -274,16 +358,24 @@ def _adding_to_one(values: np.ndarray) -> list[float]:
     return [*rounded[:-1], 1.0 - sum(rounded[:-1])]
 
 
+def _pipeline(chapters: Path, study: Study) -> Pipeline:
+    places: dict[str, str | Path] = {
+        "study": study.folder, "raw": study.raw / study.wave, "instruments": study.instruments,
+        "processed": study.processed, "reports": study.reports, "wave": study.wave,
+    }  # fmt: skip
+    return spec.read(chapters, places)
+
+
+def _steps(pipeline: Pipeline, last: str) -> list[Step]:
+    return [step for step in pipeline.wanted([last]) if (step.chapter or step.name) not in _LEFT_OUT]
+
+
 def _run(chapters: Path, study: Path, wave: str, replicates: int, *, last: str) -> None:
     opened = Study.open(study, wave)
-    places: dict[str, str | Path] = {
-        "study": opened.folder, "raw": opened.raw / wave, "instruments": opened.instruments,
-        "processed": opened.processed, "reports": opened.reports, "wave": wave,
-    }  # fmt: skip
     opened.reports.mkdir(parents=True, exist_ok=True)
     frame([], MULTIVERSE).to_parquet(opened.reports / "multiverse.parquet")
-    for step in spec.read(chapters, places).wanted([last]):
-        if step.notebook is None or (step.chapter or step.name) in _LEFT_OUT:
+    for step in _steps(_pipeline(chapters, opened), last):
+        if step.notebook is None:
             continue
         offered = {parameter.name for parameter in step.offered}
         run_inline(

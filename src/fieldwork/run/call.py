@@ -2,6 +2,9 @@
 
 ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. When the function raises, REPORT
 receives the error as JSON and the exit code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
+
+With LINE alone it calls one function after another (`caller`): a line of standard input is a JSON list of function and
+arguments, a line of standard output the JSON of what came of it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fieldwork.errors import FieldworkError
 from fieldwork.run import lifeline
@@ -26,23 +31,51 @@ _LOOK = 0.5  # seconds between two looks at the parent
 
 def main(arguments: list[str]) -> int:
     """Call the function; return the exit code. The process ends with the run that started it, however that ends."""
-    target, given, report, line = arguments
+    *once, line = arguments
     lifeline.tie(int(line))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    module, _, function = target.partition(":")
+    if not once:
+        return _serve()
+    target, given, report = once
     try:
-        getattr(importlib.import_module(module), function)(**json.loads(given))
+        _function(target)(**json.loads(given))
     except Exception as error:  # noqa: BLE001 - every error of the function is handed to the parent, which reports it
-        told = {"error": type(error).__name__, "title": str(error)}
-        told |= error.as_dict() if isinstance(error, FieldworkError) else {}
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-        last = frames[-1] if frames else None
-        told["place"] = f"{Path(last.filename).name}, line {last.lineno}" if last else target
-        told["source"] = (last.line or "") if last else ""
-        told["traceback"] = traceback.format_exc()
-        Path(report).write_text(json.dumps(told), encoding="utf-8")
+        Path(report).write_text(json.dumps(_told(error, target)), encoding="utf-8")
         return 1
     return 0
+
+
+def _serve() -> int:
+    """Answer lines until there are no more."""
+    # What a function prints must not come between the answers.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            target, given = json.loads(line)
+            try:
+                answer = json.dumps({"made": _function(target)(**given)})
+            except Exception as error:  # noqa: BLE001 - as above
+                answer = json.dumps(_told(error, target))
+            answers.write(f"{answer}\n")
+            answers.flush()
+    return 0
+
+
+def _function(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _told(error: Exception, target: str) -> dict[str, str]:
+    told = {"error": type(error).__name__, "title": str(error)}
+    told |= error.as_dict() if isinstance(error, FieldworkError) else {}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    last = frames[-1] if frames else None
+    told["place"] = f"{Path(last.filename).name}, line {last.lineno}" if last else target
+    told["source"] = (last.line or "") if last else ""
+    told["traceback"] = "".join(traceback.format_exception(error))
+    return told
 
 
 def _end_with(parent: int) -> None:

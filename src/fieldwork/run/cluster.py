@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwork.errors import FieldworkError, RunError, listed, refused
 from fieldwork.provenance import Memo, canonical, environment, sha256_file, sha256_text
+from fieldwork.run.caller import Caller
+from fieldwork.run.fingerprint import CARRIED
 from fieldwork.run.processes import Processes
 from fieldwork.run.store import Store
 from fieldwork.run.worker import Failure, Made, Task, work
@@ -28,7 +30,7 @@ from fieldwork.run.worker import Failure, Made, Task, work
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Cluster", "installed"]
+__all__ = ["Cluster", "content", "installed"]
 
 _CONNECT = 10.0  # seconds to reach the scheduler
 _ARRIVE = 30.0  # seconds for a first worker to be there: it starts a Python with many imports
@@ -44,17 +46,18 @@ class Cluster:
     address : str    Of the scheduler, as `tcp://host:8786` or `tls://host:8786`; for the latter the certificates that the
                      settings of Dask name (`distributed.comm.tls`).
     study : Path     Folder of the study, which the workers must see at the same path.
+    chapters : Path or None    Folder of the chapters, whose files must be the same on every worker; None: not looked at.
 
     Raises RunError where Dask is not installed, the scheduler does not answer, no worker is there, or a worker has other
-    code, other software or no sight of the study.
+    code, other software, other chapters or no sight of the study.
     """
 
-    def __init__(self, address: str, study: Path) -> None:
+    def __init__(self, address: str, study: Path, chapters: Path | None = None) -> None:
         self.address = address
         self._client = _connected(address)
         self._size = 1
         try:
-            self._look(study)
+            self._look(study, chapters)
         except BaseException:
             self._client.close()
             raise
@@ -77,18 +80,33 @@ class Cluster:
         on_cell: Callable[[int, int], None],  # noqa: ARG002 - cells are not told across machines
     ) -> Future[Made | Failure]:
         """Send a task; what becomes of it is the future's result, a lost worker or scheduler included."""
-        outcome: Future[Made | Failure] = Future()
+        name = task.step.name
+
+        def lost(error: RunError) -> Failure:
+            return Failure(name, error, values=task.values)
+
+        return self._sent(f"chapter {name}", lost, _attempt, (task, dict(inputs)))
+
+    def call(self, what: str, target: str, given: Mapping[str, Any]) -> Future[Any | FieldworkError]:
+        """Have a worker call a function in a process of its own."""
+        return self._sent(what, lambda error: error, _called, (what, target, dict(given)))
+
+    def _sent(
+        self, what: str, lost: Callable[[RunError], Any], function: Callable[..., Any], given: tuple[Any, ...]
+    ) -> Future[Any]:
+        """Send a call; where worker or scheduler is lost, the future's result is what `lost` makes of the error."""
+        outcome: Future[Any] = Future()
         try:
-            sent = self._executor.submit(_attempt, task, dict(inputs))
+            sent = self._executor.submit(function, *given)
         except Exception as error:  # noqa: BLE001 - a connection can be lost in any of Dask's ways
-            outcome.set_result(self._not_done(task, error))
+            outcome.set_result(lost(self._lost(what, error)))
             return outcome
 
-        def told(ended: Future[Made | Failure]) -> None:
+        def told(ended: Future[Any]) -> None:
             try:
                 outcome.set_result(ended.result())
             except (Exception, CancelledError) as error:  # noqa: BLE001 - Dask's own ways to say that a task was lost
-                outcome.set_result(self._not_done(task, error))
+                outcome.set_result(lost(self._lost(what, error)))
 
         sent.add_done_callback(told)
         return outcome
@@ -101,53 +119,57 @@ class Cluster:
         with contextlib.suppress(Exception):
             self._client.close(timeout=_CONNECT)
 
-    def _not_done(self, task: Task, error: BaseException) -> Failure:
-        name = task.step.name
+    def _lost(self, what: str, error: BaseException) -> RunError:
+        where = f"{what}, scheduler {self.address}"
         if type(error).__name__ == "KilledWorker":
-            cause = RunError(
-                "the chapter's worker was lost, and those on which it was tried again",
-                where=f"chapter {name}, scheduler {self.address}",
-                expected="a worker that lives until the chapter ends",
+            return RunError(
+                "the task's worker was lost, and those on which it was tried again",
+                where=where,
+                expected="a worker that lives until its task ends",
                 got=str(error).splitlines()[0][:200],
-                hint="the usual cause is memory; give the workers more, or run the chapter without --cluster",
+                hint="the usual cause is memory; give the workers more, or run it without --cluster",
             )
-        else:
-            cause = RunError(
-                "the scheduler was lost",
-                where=f"chapter {name}, scheduler {self.address}",
-                expected="a scheduler that answers until the run has ended",
-                got=(f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200],
-                hint="start it again and run again: what was done is kept",
-            )
-        return Failure(name, cause, values=task.values)
+        return RunError(
+            "the scheduler was lost",
+            where=where,
+            expected="a scheduler that answers until the run has ended",
+            got=(f"{type(error).__name__}: {error}".splitlines() or [""])[0][:200],
+            hint="start it again and run again: what was done is kept",
+        )
 
-    def _look(self, study: Path) -> None:
-        """Hold every worker's code, software and sight of the study against ours."""
+    def _look(self, study: Path, chapters: Path | None) -> None:
+        """Hold every worker's code, software, chapters and sight of the study against ours."""
         stage = Store(study).folder / "stage"
         stage.mkdir(parents=True, exist_ok=True)
         token = secrets.token_hex(8)
         mark = stage / f"seen-{token}"
         mark.write_text(token, encoding="utf-8")
+        folder = str(chapters or "")
         try:
             with _by_value():
-                told = self._client.run(_probe, str(mark), on_error="return")
+                told = self._client.run(_probe, str(mark), folder, on_error="return")
         finally:
             mark.unlink(missing_ok=True)
-        own = installed()
+        own = {**installed(), "chapters": content(folder)}
         for worker, answer in sorted(told.items()):
-            _refuse(worker, answer, own, token, study)
+            _refuse(worker, answer, own, token, study, folder)
 
 
 def installed() -> dict[str, str]:
-    """Return what must be the same on every worker: Python, the installed distributions, and this package's code."""
-    memo = Memo(None)
-    software = environment(memo)
-    code = sorted((str(path.relative_to(_PACKAGE)), sha256_file(path)) for path in _PACKAGE.rglob("*.py"))
+    """Return what must be the same on every worker: Python, the installed distributions, and this package's files."""
+    software = environment(Memo(None))
     return {
         "Python": software.python,
         "the installed packages": software.installed,
-        "the code of fieldwork": sha256_text(canonical(code)),
+        "the code of fieldwork": content(str(_PACKAGE), without=CARRIED),
     }
+
+
+def content(folder: str, *, without: Sequence[str] = ()) -> str:
+    """Return one hash for all files of a folder, but for those in some folders of it; empty for no folder."""
+    files = Memo(None).folder(Path(folder)) if folder else {}
+    kept = {name: digest for name, digest in files.items() if name.partition("/")[0] not in without}
+    return sha256_text(canonical(kept)) if folder else ""
 
 
 def _connected(address: str) -> Client:
@@ -198,20 +220,29 @@ def _by_value() -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _probe(mark: str) -> dict[str, str]:
+def _probe(mark: str, chapters: str) -> dict[str, str]:
     """Say what a worker has; it names nothing of ours but by import, for a worker may have nothing of ours."""
     try:
         from fieldwork.run import cluster  # noqa: PLC0415, PLW0406 - sent as code: there it is no part of the module
-    except ImportError as error:
+
+        told = {**cluster.installed(), "chapters": cluster.content(chapters)}
+    except (ImportError, AttributeError) as error:
         return {"missing": str(error)}
     try:
         seen = Path(mark).read_text(encoding="utf-8")
     except OSError as error:
         seen = str(error)
-    return {**cluster.installed(), "seen": seen}
+    return {**told, "seen": seen}
 
 
-def _refuse(worker: str, answer: Any, own: Mapping[str, str], token: str, study: Path) -> None:  # noqa: ANN401 - as told
+def _refuse(
+    worker: str,
+    answer: Any,  # noqa: ANN401 - as told
+    own: Mapping[str, str],
+    token: str,
+    study: Path,
+    chapters: str,
+) -> None:
     if not isinstance(answer, dict):
         raise RunError(
             "a worker cannot say what it has", where=worker, expected="fieldwork, installed", got=f"{answer}"[:200],
@@ -222,7 +253,7 @@ def _refuse(worker: str, answer: Any, own: Mapping[str, str], token: str, study:
             "a worker has no fieldwork of this kind", where=worker, expected="the package, installed",
             got=answer["missing"][:200], hint="install the same fieldwork there, from the same lock file",
         )  # fmt: skip
-    if differs := [name for name in own if answer.get(name) != own[name]]:
+    if differs := [name for name in own if name != "chapters" and answer.get(name) != own[name]]:
         raise RunError(
             "a worker differs from this machine, so its results could",
             where=worker,
@@ -237,6 +268,14 @@ def _refuse(worker: str, answer: Any, own: Mapping[str, str], token: str, study:
             expected=f"the folder {study}, shared between all machines",
             got=answer.get("seen", "")[:200],
             hint="put the study on a file system that all machines mount at the same path",
+        )
+    if answer.get("chapters") != own["chapters"]:
+        raise RunError(
+            "a worker reads other chapters than this machine",
+            where=worker,
+            expected=f"the files of {chapters}, the same on every machine",
+            got="other files, or none",
+            hint="install the same fieldwork there at the same path, or share the folder",
         )
 
 
@@ -267,6 +306,21 @@ def _attempt(task: Task, inputs: Mapping[str, str]) -> Made | Failure:
     except OSError as error:
         return Failure(name, refused(error), values=task.values)
     return replace(outcome, stage=own) if isinstance(outcome, Made) else outcome
+
+
+def _called(what: str, target: str, given: Mapping[str, Any]) -> Any | FieldworkError:  # noqa: ANN401 - any JSON
+    """Call a function on a worker, in a process that ends when nobody wants its result any more."""
+    from distributed import get_worker  # noqa: PLC0415 - on a worker it is there
+
+    processes = Processes()
+    worker, caller = get_worker(), Caller(processes)
+    try:
+        with _watched(worker, worker.get_current_task(), processes):
+            return caller.call(what, target, given)
+    except OSError as error:
+        return refused(error)
+    finally:
+        caller.end()
 
 
 def _same(path: Path, digest: str) -> bool:

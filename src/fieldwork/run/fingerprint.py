@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from fieldwork.run.notebook import Value
     from fieldwork.run.spec import Step
 
-__all__ = ["FORMAT", "Closure", "Fingerprint", "reasons", "take"]
+__all__ = ["CARRIED", "FORMAT", "Closure", "Fingerprint", "reasons", "take"]
 
 FORMAT = 1
 """Raised when the meaning of a key, or the way in which chapters are executed, changes."""
+
+CARRIED = ("notebooks", "project")
+"""Folders of the package in a wheel; a repository has what they hold elsewhere, and neither of the two is other code."""
 
 _SEVERAL = 3
 

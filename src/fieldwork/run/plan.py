@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwork.errors import RunError, nearest
-from fieldwork.provenance import Environment, environment
+from fieldwork.provenance import Environment, Memo, environment
 from fieldwork.run.fingerprint import Closure, Fingerprint, reasons, take
 from fieldwork.run.notebook import Value, chosen, read
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fieldwork.run.spec import Input, Pipeline, Step
     from fieldwork.run.store import Record, Store
 
-__all__ = ["BLOCKED", "CURRENT", "RESTORABLE", "STALE", "WAITING", "Judge", "Unit", "plan"]
+__all__ = ["BLOCKED", "CURRENT", "RESTORABLE", "STALE", "WAITING", "Judge", "Unit", "plan", "software_of"]
 
 CURRENT = "current"
 RESTORABLE = "restorable"
@@ -76,12 +76,8 @@ class Judge:
         steps = self.pipeline.steps
         given = chosen(self.given, {step.name: step.offered for step in steps})
         self.values = {step.name: {**dict(step.fixed), **given[step.name]} for step in steps}
-        lock = next((path for path in self._locks() if path.is_file()), None)
-        self.software = environment(self.store.memo, lock)
+        self.software = software_of(self.packages, self.store.memo)
         self._closure = Closure(self.packages, self.store.memo)
-
-    def _locks(self) -> list[Path]:
-        return [parent / "uv.lock" for package in self.packages.values() for parent in package.parents[:2]]
 
     def contents(self, step: Step, known: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the SHA-256 of every input file of a step; RunError when an input is missing.
@@ -185,6 +181,12 @@ def _missing(step: Step, entry: Input) -> RunError:
         got="no such file or folder",
         hint=f"did you mean {near}?" if near else "put the file there, or correct `inputs` in notebooks/chapters.toml",
     )
+
+
+def software_of(packages: Mapping[str, Path], memo: Memo) -> Environment:
+    """Return the software that packages run on: with the lock file that lies beside them, where there is one."""
+    locks = [parent / "uv.lock" for package in packages.values() for parent in package.parents[:2]]
+    return environment(memo, next((path for path in locks if path.is_file()), None))
 
 
 def plan(

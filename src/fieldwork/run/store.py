@@ -3,7 +3,7 @@
 `actions/` holds one record per key, `objects/` the content of every output by its hash, `journal.jsonl` one line per
 finished step (flushed to the disk), `stat.json` the memo of file hashes, `lock` the lock of a running run (it goes
 with its process, whatever ends that process), `stage/` the folder in which a chapter writes before its outputs are
-published, and `failed/` the executed notebook of a chapter's last failure.
+published, `failed/` the executed notebook of a chapter's last failure, and `values/` what functions have returned, by key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldwork.errors import RunError
-from fieldwork.provenance import Memo, abandoned, canonical, copy_whole, make_folders, naming, write_atomic
+from fieldwork.provenance import Memo, abandoned, canonical, copy_whole, make_folders, naming, sha256_text, write_atomic
 from fieldwork.run.fingerprint import Fingerprint
 
 __all__ = ["Record", "Store"]
@@ -158,9 +158,11 @@ class Store:
 
     def save_memo(self) -> None:
         """Save the memo of file hashes where the study can be written; elsewhere files are hashed again next time."""
-        folder = self.folder if self.folder.is_dir() else self.study
-        if os.access(folder, os.W_OK):
+        if self._writable():
             self.memo.save()
+
+    def _writable(self) -> bool:
+        return os.access(self.folder if self.folder.is_dir() else self.study, os.W_OK)
 
     def clear_stage(self, results: Iterable[Path] = ()) -> None:
         """Remove what interrupted runs left: staging folders, folders of sockets, files begun beside their place.
@@ -310,6 +312,26 @@ class Store:
                 where=f".fieldwork/objects/{digest[:2]}/{digest[2:]}",
                 hint="run again with --force for the chapter",
             )
+
+    def keep_value(self, key: str, value: object) -> None:
+        """Keep a JSON value under the hash of all that it follows from, where the study can be written."""
+        if not self._writable():
+            return
+        whole = {"key": key, "value": value, "sha256": sha256_text(canonical(value))}
+        write_atomic(self._value(key), canonical(whole) + "\n")
+
+    def value(self, key: str) -> Any | None:  # noqa: ANN401 - any JSON
+        """Return the value that was kept under a key; None when there is none, or none that is whole and of this key."""
+        try:
+            kept = json.loads(self._value(key).read_bytes())
+            whole = kept["key"] == key and kept["sha256"] == sha256_text(canonical(kept["value"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            # As a damaged record: it is made again.
+            return None
+        return kept["value"] if whole else None
+
+    def _value(self, key: str) -> Path:
+        return self.folder / "values" / f"{key}.json"
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest[2:]

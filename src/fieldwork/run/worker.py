@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fieldwork.run.processes import Processes
     from fieldwork.run.spec import Step
 
-__all__ = ["Failure", "Made", "Task", "hidden_paths", "renew", "surroundings", "view", "work"]
+__all__ = ["Failure", "Made", "Task", "hidden_paths", "raised", "renew", "surroundings", "view", "work"]
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
@@ -400,16 +400,19 @@ def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: P
         )
         return Failure(task.step.name, cause, values={"wave": task.wave}, traceback=said)
     told = json.loads(report.read_text(encoding="utf-8"))
+    cause = raised(told, f"step {task.step.name}")
+    place = f"{task.step.call} ({told['place']})"
+    return Failure(task.step.name, cause, place, told["source"], {"wave": task.wave}, "", told["traceback"])
+
+
+def raised(told: Mapping[str, str], what: str) -> FieldworkError:
+    """Return the error that the process of a call has told: ours as it was, another's with what it stopped."""
     fields = {name: told.get(name, "") for name in ("where", "expected", "got", "hint")}
     kind = getattr(errors, told["error"], None)
     if isinstance(kind, type) and issubclass(kind, FieldworkError):
-        cause = kind(told["title"], **fields)
-    elif full := _no_room(told["error"], told["title"]):
-        cause = full
-    else:
-        cause = RunError(f"step {task.step.name} stopped at {told['error']}: {told['title']}".rstrip(": "), **fields)
-    place = f"{task.step.call} ({told['place']})"
-    return Failure(task.step.name, cause, place, told["source"], {"wave": task.wave}, "", told["traceback"])
+        return kind(told["title"], **fields)
+    stopped = f"{what} stopped at {told['error']}: {told['title']}".rstrip(": ")
+    return _no_room(told["error"], told["title"]) or RunError(stopped, **fields)
 
 
 def _declared(task: Task) -> dict[str, str]:
