@@ -16,7 +16,7 @@ import pytest
 from fieldwork.errors import RunError, UsageError
 from fieldwork.figures import planning
 from fieldwork.figures.saving import save
-from fieldwork.plan import VERDICTS, Plan, _ground, organisations_for, plan, sentence
+from fieldwork.plan import VERDICTS, Plan, _ground, _pipeline, _steps, organisations_for, plan, sentence
 from fieldwork.provenance import Memo
 from fieldwork.run.inline import run_inline
 from fieldwork.run.plan import software_of
@@ -91,6 +91,12 @@ def test_refused_before_a_study_is_drawn(options, told):
     with pytest.raises(UsageError) as caught:
         plan(ROOT, CHAPTERS, **options)
     assert told in str(caught.value)
+
+
+def test_of_a_drawn_study_runs_what_the_main_analysis_reads():
+    names = [step.name for step in _steps(_pipeline(CHAPTERS, Study.open(ROOT)), "09_claims")]
+    assert {"01_clean", "03_weight", "04_gradient", "09_claims"} <= set(names)
+    assert not [name for name in names if name.startswith(("02_validate", "08c_"))]
 
 
 def test_the_sentence_for_a_proposal():

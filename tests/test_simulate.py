@@ -652,6 +652,21 @@ def test_another_survey_is_simulated_without_code(newsrooms, world):
 # --------------------------------------------------------------------------------------------------------- the folder
 
 
+def test_a_study_without_its_truth_is_the_same_study(tmp_path):
+    for told in (True, False):
+        write_study("null", organisations=6, waves=1, seed=3, out=tmp_path / str(told), base=ROOT, told=told)
+    files = {
+        told: {
+            path.relative_to(tmp_path / told): path.read_bytes()
+            for path in (tmp_path / told).rglob("*")
+            if path.is_file()
+        }
+        for told in ("True", "False")
+    }
+    assert files["True"].pop(Path("truth.json"))
+    assert files["True"] == files["False"]
+
+
 def test_a_study_folder_opens_and_says_what_it_is(tmp_path):
     seen = []
     folder = write_study(
