@@ -1,7 +1,8 @@
 """Entry of the process in which a `call` step runs: `python -m fieldwork.run.call MODULE:FUNCTION ARGUMENTS REPORT LINE`.
 
-ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. When the function raises, REPORT
-receives the error as JSON and the exit code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
+ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. REPORT receives a JSON object when the
+function has ended: empty, or the error that it raised, so that the starter shows a sentence and keeps the traceback for
+`--debug`. A process that was forked (`forking`) has a lifeline already, and makes the call alone (`answer`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from fieldwork.errors import FieldworkError
 from fieldwork.run import lifeline
 
-__all__ = ["main"]
+__all__ = ["answer", "main"]
 
 
 _LOOK = 0.5  # seconds between two looks at the parent
@@ -26,23 +27,28 @@ _LOOK = 0.5  # seconds between two looks at the parent
 
 def main(arguments: list[str]) -> int:
     """Call the function; return the exit code. The process ends with the run that started it, however that ends."""
-    target, given, report, line = arguments
+    *call, line = arguments
     lifeline.tie(int(line))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    return answer(*call)
+
+
+def answer(target: str, given: str, report: str) -> int:
+    """Call the function and write the report; return the exit code."""
+    told: dict[str, object] = {}
     module, _, function = target.partition(":")
     try:
         getattr(importlib.import_module(module), function)(**json.loads(given))
     except Exception as error:  # noqa: BLE001 - every error of the function is handed to the parent, which reports it
-        told = {"error": type(error).__name__, "title": str(error)}
+        told |= {"error": type(error).__name__, "title": str(error)}
         told |= error.as_dict() if isinstance(error, FieldworkError) else {}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
         last = frames[-1] if frames else None
         told["place"] = f"{Path(last.filename).name}, line {last.lineno}" if last else target
         told["source"] = (last.line or "") if last else ""
         told["traceback"] = traceback.format_exc()
-        Path(report).write_text(json.dumps(told), encoding="utf-8")
-        return 1
-    return 0
+    Path(report).write_text(json.dumps(told), encoding="utf-8")
+    return 1 if told else 0
 
 
 def _end_with(parent: int) -> None:

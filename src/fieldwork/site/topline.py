@@ -13,8 +13,8 @@ import pandas as pd
 
 from fieldwork.instrument.bands import bands
 from fieldwork.site.codebook import entry
-from fieldwork.site.material import slug
-from fieldwork.tables import Table, grid_table, named, statistic_label
+from fieldwork.site.material import plain, slug
+from fieldwork.tables import Table, grid_table, named, records_of, statistic_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ class Question:
 
 def questions(material: Material) -> list[Question]:
     """Return every question in order; a family of items is one question."""
-    of = _by_question(material.instrument, material.estimates)
+    of = _by_question(material.instrument, material.plain_estimates)
     made = []
     for found in _entries(material.instrument):
         name = str(found["name"])
@@ -163,7 +163,7 @@ def _tables(material: Material, label: str, rows: pd.DataFrame) -> tuple[Table, 
         made = []
     heading = rows["statistic"].map(DESCRIPTIVE)
     for (measure, statistic), group in rows.groupby([rows["measure"], heading], sort=False):
-        first = group.to_dict("records")[0]
+        first = records_of(group.head(1))[0]
         about = named(material.instrument, "measure", first) if str(measure) else label
         title = f"{about}: {str(statistic)[:1].lower()}{str(statistic)[1:]}"
         filled = [key for key in ("item", "role", "stage", "segment") if (group[key].fillna("") != "").any()]
@@ -188,7 +188,7 @@ def _answer_tables(material: Material, label: str, shares: pd.DataFrame, ready: 
         by_role = pd.concat([by_role, top]) if len(by_role) else by_role
         for axis, mine in (("role", by_role), ("stage", group[group["stage"] != ""])):
             if not mine.empty:
-                title = f"{named(instrument, 'measure', mine.to_dict('records')[0])}: answers by {axis}"
+                title = f"{named(instrument, 'measure', records_of(mine.head(1))[0])}: answers by {axis}"
                 note = "Neighbouring points of the scale are taken together, so that no cell is of a few people."
                 made.append(grid_table(mine, instrument, rows=[axis], across=["item"], title=title, notes=[note]))
     return made
@@ -205,7 +205,7 @@ def topline_frame(instruments: Sequence[tuple[str, Instrument, pd.DataFrame]]) -
     """
     lines: list[dict[str, Any]] = []
     for wave, instrument, estimates in instruments:
-        of = _by_question(instrument, estimates)
+        of = _by_question(instrument, plain(estimates))
         for found in _entries(instrument):
             lines += _lines(wave, instrument, found, of.get(str(found["name"])))
     return pd.DataFrame(lines, columns=list(TOPLINE_COLUMNS))
@@ -228,7 +228,7 @@ def _lines(
     if rows is None:
         return [{**question, "status": "not_published", "reason": _withheld(found)}]
     lines = []
-    for row in rows.to_dict("records"):
+    for row in records_of(rows):
         keys = {"role": "role", "stage": "stage", "segment": "segment", "answer": "item"}
         lines.append(
             {
