@@ -8,6 +8,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -208,8 +210,12 @@ def curved(estimates: pd.DataFrame, held: Flags, count: Floats, thinnest: Floats
     return found
 
 
-def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: Flags, cell: int) -> tuple[float, float]:
+def feasible(
+    lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: Flags, cell: int, *, least_from: float = 0.0
+) -> tuple[float, float]:
     """Return the least and the largest count of one hidden cell that the shown counts allow.
+
+    Where the largest is below `least_from`, the least is not looked for and nan.
 
     Parameters
     ----------
@@ -231,12 +237,14 @@ def feasible(lines: Lines, count: Floats, hidden_cells: Flags, hidden_margins: F
         mine = bool(A[0, unknown == cell].any())
         return (float(b[0]) if A.sum() == 1 and mine else 0.0), (float(b[0]) if mine else np.inf)
     aim = (unknown == cell).astype(np.float64)
-    ends = []
-    for sign in (1.0, -1.0):
+
+    def end(sign: float) -> float:
         found = linprog(sign * aim, A_eq=A, b_eq=b, bounds=(0, None), method="highs")
         # Status 3: no end in that direction, which only the larger one can lack.
-        ends.append(sign * float(found.fun) if found.fun is not None else np.inf)
-    return ends[0], ends[1]
+        return sign * float(found.fun) if found.fun is not None else np.inf
+
+    largest = end(-1.0)
+    return (end(1.0) if largest >= least_from else np.nan), largest
 
 
 def protect(
@@ -267,11 +275,32 @@ def protect(
     Research 49, 819-829 (the interval that an attacker can work out); Kelly, Golden and Assad (1992), Networks 22, 397-417
     (paths).
     """
-    cells, margins = held_cells.copy(), held_margins.copy()
     lost = count if cost is None else cost
-    free = np.ones(len(cells), dtype=bool) if stays is None else ~stays
+    free = np.ones(len(held_cells), dtype=bool) if stays is None else ~stays
+    given = zip(_KINDS, (lines.member, lines.axis, count, held_cells, held_margins, lost, free), strict=True)
+    return _protected(tuple(np.asarray(each, kind).tobytes() for kind, each in given), threshold)
+
+
+_KINDS = ("bool", "int64", "float64", "bool", "bool", "float64", "bool")
+
+
+@lru_cache(maxsize=4096)
+def _protected(given: tuple[bytes, ...], threshold: float) -> tuple[Flags, Flags]:
+    """Return what `protect` does, once for the same table: most stand as they are from one round of closing to the next.
+
+    A chapter that passes its estimates through the gate twice, once with what it has tested, has most tables twice as well.
+    """
+    arrays: list[Any] = [np.frombuffer(each, kind) for kind, each in zip(_KINDS, given, strict=True)]
+    member, axis, count, held_cells, held_margins, lost, free = arrays
+    none = np.empty(0, dtype=np.int64)
+    lines = Lines(none, none, member.reshape(len(axis), len(count)), axis)
+    cells, margins = held_cells.copy(), held_margins.copy()
+    safe: set[int] = set()
     while True:
-        bare = [cell for cell in np.flatnonzero(cells) if not _safe(lines, count, cells, margins, int(cell), threshold)]
+        # What more is held leaves more possible: a cell that is safe stays so.
+        asked = set(np.flatnonzero(cells).tolist()) - safe
+        safe |= {cell for cell in asked if _safe(lines, count, cells, margins, cell, threshold)}
+        bare = sorted(asked - safe)
         if not bare:
             break
         cell = int(min(bare, key=lambda each: (count[each], each)))
@@ -293,7 +322,10 @@ def protect(
         cells[cell] = False
         if not all(_safe(lines, count, cells, margins, int(each), threshold) for each in np.flatnonzero(cells)):
             cells[cell] = True
-    return cells & ~held_cells, margins & ~held_margins
+    further = cells & ~held_cells, margins & ~held_margins
+    for flags in further:
+        flags.setflags(write=False)
+    return further
 
 
 def _path(lines: Lines, cost: Floats, held: Flags, held_margins: Flags, cell: int) -> list[int]:
@@ -341,7 +373,9 @@ def _safe(lines: Lines, count: Floats, held: Flags, held_margins: Flags, cell: i
         return high >= threshold and high - low >= threshold / 2
 
     inner = _exchanges(lines, count, held, held_margins, cell)
-    return any(enough(*ends) for ends in inner) or enough(*feasible(lines, count, held, held_margins, cell))
+    if any(enough(*ends) for ends in inner):
+        return True
+    return enough(*feasible(lines, count, held, held_margins, cell, least_from=threshold))
 
 
 def _exchanges(

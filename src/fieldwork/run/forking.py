@@ -375,8 +375,10 @@ def _settle_in(request: Mapping[str, Any], log: int, watched: int, line: int) ->
     os.dup2(log, 2)
     os.close(log)
     os.environ.clear()
-    # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
-    os.environ.update(request["surroundings"], JPY_PARENT_PID=str(os.getppid()))
+    os.environ.update(request["surroundings"])
+    if request["kernel"]:
+        # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
+        os.environ["JPY_PARENT_PID"] = str(os.getppid())
     time.tzset()
     os.chdir(request["folder"])
     # A kernel imports our package as it is now, and draws its own entropy.
