@@ -582,7 +582,7 @@ def estimates_table(estimates: pd.DataFrame, instrument: Instrument, *, title: s
 
 
 def grid_table(
-    estimates: pd.DataFrame,
+    estimates: pd.DataFrame | Sequence[Mapping[Hashable, Any]],
     instrument: Instrument,
     *,
     rows: Sequence[str],
@@ -598,14 +598,14 @@ def grid_table(
 
     Parameters
     ----------
-    estimates : pd.DataFrame       Rows of `schema.ESTIMATES`, at most one per cell of the grid.
+    estimates : rows of `schema.ESTIMATES`, at most one per cell of the grid, as a frame or as `records_of` returns them.
     rows, across : columns of the key that make the rows and the columns, as `["role"]` and `["measure", "statistic"]`;
         with none across, one column of estimates.
     title : str                    Caption.
     compact : bool                 Estimates alone, and roles across by the shorter of id and label, for grids of many columns;
                                    a note says how long half of an interval is as a rule.
     """
-    records = records_of(estimates)
+    records = records_of(estimates) if isinstance(estimates, pd.DataFrame) else estimates
     order = _order(instrument)
     places = _places(records)
     found: dict[tuple[str, ...], dict[tuple[str, ...], Mapping[Hashable, Any]]] = {}
@@ -635,7 +635,10 @@ def grid_table(
     levels = sorted({round(float(row["conf_level"]) * 100) for row in records if not pd.isna(row["conf_level"])})
     said = [f"Under each estimate stands its {levels[0]}% interval."] if len(levels) == 1 else []
     if compact and said:
-        half = (estimates["conf_high"].astype("Float64") - estimates["conf_low"].astype("Float64")).median() / 2
+        ends = pd.DataFrame(
+            {name: [row[name] for row in records] for name in ("conf_low", "conf_high")}, dtype="Float64"
+        )
+        half = (ends["conf_high"] - ends["conf_low"]).median() / 2
         said = [f"Half of a {levels[0]}% interval is {half:.2f} as a rule."]
     return Table(title, columns, tuple(lines), (*said, *notes))
 
