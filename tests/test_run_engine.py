@@ -344,7 +344,9 @@ def test_a_call_that_is_killed_is_a_failure_and_a_forked_one_too(study, isolated
 def test_a_call_is_forked_from_the_server_of_kernels_unless_it_is_to_be_isolated(study):
     said = "import os\n    raise KeyError(os.getppid())\n    text = ("
     edit(study / "pkg/toypkg/site.py", "text = (", said)
-    parents = [run(study, isolated=isolated, force=True).failures[0].error.title.split()[-1] for isolated in (False, True)]
+    parents = [
+        run(study, isolated=isolated, force=True).failures[0].error.title.split()[-1] for isolated in (False, True)
+    ]
     assert parents == [str(forking._running.pid), str(os.getpid())]
 
 
