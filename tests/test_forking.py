@@ -71,6 +71,55 @@ def test_a_forked_kernel_is_like_one_started_from_nothing(tmp_path):
     assert "image/png" in forked[1][0]["data"]
 
 
+def called(tmp_path, name, target, given, *, forked):
+    """Call a function in a process of its own; return its report and what it printed."""
+    folder = tmp_path / name
+    folder.mkdir()
+    around = {**SURROUNDINGS, "IPYTHONDIR": str(folder / "ipython")}
+    call, log = [target, json.dumps(given), str(folder / "report.json")], folder / "call.log"
+    with log.open("wb") as file:
+        if forked:
+            process = forking.server(around).fork(call, str(folder), around, file.fileno(), kernel=False)
+        else:
+            command = [sys.executable, "-m", "fieldwork.run.call", *call, str(lifeline.handle())]
+            process = subprocess.Popen(command, cwd=folder, env=around, stdin=subprocess.DEVNULL, stdout=file,
+                                       pass_fds=[lifeline.handle()], start_new_session=True)  # fmt: skip
+    process.wait()
+    report = folder / "report.json"
+    return json.loads(report.read_text()) if report.is_file() else None, log.read_text()
+
+
+def test_a_forked_call_is_like_one_started_from_nothing(tmp_path):
+    script = tmp_path / "about.py"
+    script.write_text(ABOUT)
+    given = {"path_name": str(script)}
+    forked, plain = (called(tmp_path, f"is{way}", "runpy:run_path", given, forked=way) for way in (True, False))
+    assert forked[0] == plain[0] == {}
+    told, of_plain = json.loads(forked[1]), json.loads(plain[1])
+    # `python -m` looks for modules in the folder it is started in: that of the call, which is empty.
+    assert of_plain.pop("path")[1:] == told.pop("path")
+    assert set(told.pop("ours")) - set(of_plain.pop("ours")) == {"fieldwork.run.call"}, "which is the main module there"
+    assert told == of_plain
+
+
+def test_a_call_says_how_it_ended_whether_forked_or_not(tmp_path):
+    for way in (True, False):
+        report, _ = called(tmp_path, f"raised{way}", "os:rmdir", {"path": "not there"}, forked=way)
+        assert (report["error"], report["place"]) == ("FileNotFoundError", "os:rmdir")
+        assert called(tmp_path, f"made{way}", "os:mkdir", {"path": "made"}, forked=way) == ({}, "")
+        assert (tmp_path / f"made{way}" / "made").is_dir()
+        assert called(tmp_path, f"gone{way}", "os:abort", {}, forked=way)[0] is None
+
+
+def test_only_a_server_that_runs_already_is_asked_for_a_call(tmp_path):
+    forking._forget()
+    assert forking.running(SURROUNDINGS) is None
+    server = forking.server(SURROUNDINGS)
+    assert forking.running({**SURROUNDINGS, "IPYTHONDIR": str(tmp_path)}) is server
+    assert forking.running({**SURROUNDINGS, "OTHER": "1"}) is None
+    assert forking.running(SURROUNDINGS) is server, "it is kept"
+
+
 def test_kernels_share_no_state_and_draw_their_own_numbers(tmp_path):
     draw = (
         "import random, numpy as np, json, pandas as pd, os\n"

@@ -22,7 +22,7 @@ import pytest
 
 from fieldwork.errors import ParameterError, RunError
 from fieldwork.provenance import sha256_file
-from fieldwork.run import memory, runner, spec
+from fieldwork.run import forking, memory, runner, spec
 from fieldwork.run.plan import Judge, plan
 from fieldwork.run.store import Store
 from tests.small_study import book
@@ -329,6 +329,25 @@ def test_a_failing_call_is_told_by_its_place(study):
     assert failure.error.title == "step site stopped at KeyError: 'x'"
     assert failure.place == "toypkg.site:build (site.py, line 5)"
     assert failure.source == "raise KeyError('x')"
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_call_that_is_killed_is_a_failure_and_a_forked_one_too(study, isolated):
+    said = "import os, signal\n    print('the last words', flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n    text = ("
+    edit(study / "pkg/toypkg/site.py", "text = (", said)
+    (failure,) = run(study, isolated=isolated).failures
+    assert failure.error.title == "the step's process ended before its function did"
+    assert failure.error.hint == "the last words"
+
+
+@pytest.mark.skipif(not forking.possible(), reason="forks on Linux only")
+def test_a_call_is_forked_from_the_server_of_kernels_unless_it_is_to_be_isolated(study):
+    said = "import os\n    raise KeyError(os.getppid())\n    text = ("
+    edit(study / "pkg/toypkg/site.py", "text = (", said)
+    parents = [
+        run(study, isolated=isolated, force=True).failures[0].error.title.split()[-1] for isolated in (False, True)
+    ]
+    assert parents == [str(forking._running.pid), str(os.getpid())]
 
 
 @pytest.mark.parametrize(

@@ -291,3 +291,39 @@ def test_a_respondent_without_a_role_counts_with_everybody_only(cleaned, validat
     before = data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, cleaned.missing, INSTRUMENT)
     total = {f["item"]: f["base"] for f in facts["item_nonresponse"] if not f["role"]}
     assert total == {f["item"]: f["base"] for f in before["item_nonresponse"] if not f["role"]}
+
+
+def test_columns_put_together_give_what_each_gives_by_itself(cleaned, monkeypatch):
+    responses = cleaned.responses.copy()
+    for row, (column, value) in enumerate(SPOILS.values()):
+        responses.loc[row, column] = value
+    responses.loc[[4, 9], "blk_roi"] = 7
+    responses.loc[9, "pri_a"] = 9
+    assert any(len(members) > 2 for members, _ in grouped(responses))
+    together = validate(responses, cleaned.missing, INSTRUMENT)
+    assert set(SPOILS) <= set(together.errors["expectation"])
+    monkeypatch.setattr(validating, "_VALUES", 0)
+    assert all(len(members) == 1 for members, _ in grouped(responses))
+    alone = validate(responses, cleaned.missing, INSTRUMENT)
+    pd.testing.assert_frame_equal(together.results, alone.results)
+    pd.testing.assert_frame_equal(together.failing, alone.failing)
+
+
+def grouped(responses):
+    return list(validating._alike(expectations(INSTRUMENT), responses, pd.DataFrame()))
+
+
+def test_columns_that_cannot_be_checked_together_are_checked_alone(cleaned, validation, monkeypatch):
+    together = validating._together
+    # The shares of items are a table of one row.
+    monkeypatch.setattr(
+        validating, "_together", lambda members, table, run: {} if len(table) > 1 else together(members, table, run)
+    )
+    pd.testing.assert_frame_equal(validate(cleaned.responses, cleaned.missing, INSTRUMENT).results, validation.results)
+
+
+def test_an_item_that_nobody_was_asked_has_no_share_to_be_judged(cleaned):
+    not_put = cleaned.responses[["resp_id"]].assign(item="prep", reason="not_delivered")
+    found = validate(cleaned.responses.assign(prep=pd.NA), not_put, INSTRUMENT).results.set_index("expectation")
+    prep = found.loc["at most 20% of those asked left Preparedness without an answer"]
+    assert prep[["success", "n_checked", "n_unexpected", "share"]].tolist() == [True, 0, 0, 0.0]

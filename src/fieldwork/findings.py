@@ -270,7 +270,8 @@ def _unfounded(record: Mapping[str, Any], got: str) -> ClaimError:
 
 def _held_back(record: Mapping[str, Any], published: pd.DataFrame) -> list[str]:
     """Name the deciding estimates of a record that are not among the published ones; a field left out matches any."""
-    rows = published[published["status"].isin(["ok", "flagged"]) & (published["wave"] == record["wave"])]
+    shown = published["status"].isin(["ok", "flagged"]) & (published["wave"] == record["wave"])
+    rows = published.loc[shown, list(KEY)]
     deciding = [entry for entry in record["table"] if entry.get("decides", True)]
     held = []
     for entry in deciding:

@@ -47,7 +47,9 @@ Missing = pd.DataFrame | Callable[[], Iterable[pd.DataFrame]]
 
 _NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
 _SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
-_PART = 16  # expectations checked at a time
+_PART = 8  # expectations checked at a time
+_VALUES = 4_000_000  # of columns set under one another, at the most: of a large study there are few at a time
+_UNDER = "columns, one under another"
 
 Expectation = dict[str, Any]
 
@@ -193,11 +195,10 @@ def _worth_a_warning(derived: list[Expectation], item: Item, instrument: Instrum
             derived,
             item.name,
             f"at most {NON_RESPONSE:.0%} of those asked left {item.label} without an answer",
-            "column_values_to_be_in_set",
+            "column_values_to_be_between",
             severity=_WARNING,
-            column=_unanswered(item),
-            value_set=[0],
-            mostly=1 - NON_RESPONSE,
+            column=_answered(item.name),
+            min_value=1 - NON_RESPONSE,
         )
 
 
@@ -317,8 +318,8 @@ def _ticked(item: Item) -> str:
     return f"{item.name}: options chosen"
 
 
-def _unanswered(item: Item) -> str:
-    return f"{item.name}: no answer"
+def _answered(name: str) -> str:
+    return f"{name}: share that answered"
 
 
 def non_response(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> pd.DataFrame:
@@ -378,18 +379,23 @@ def validate(responses: pd.DataFrame, missing: Missing, instrument: Instrument) 
     derived = expectations(instrument)
     facts = responses.reset_index(drop=True)
     lacking = non_response(facts, missing, instrument)
-    extra = {_unanswered(instrument.item(name)): lacking[name] for name in lacking.columns}
-    for item in instrument.items:
-        if item.kind == "multi":
-            extra[_ticked(item)] = facts[item.native_columns()].sum(axis="columns", min_count=1)
-    found = _checked(derived, pd.concat([facts, pd.DataFrame(extra)], axis="columns"))
+    ticked = {
+        _ticked(item): facts[item.native_columns()].sum(axis="columns", min_count=1)
+        for item in instrument.items
+        if item.kind == "multi"
+    }
+    asked, unanswered = lacking.notna().sum().astype("int64"), lacking.eq(1).sum().astype("int64")
+    # Of an item that nobody was asked there is no share, and nothing to expect of it.
+    shares = ((asked - unanswered) / asked.where(asked > 0)).rename(_answered).to_frame().T
+    found = _checked(derived, pd.concat([facts, pd.DataFrame(ticked)], axis="columns"), shares)
+    # A share is checked as one number; what it is a share of is told with it.
+    of_shares = {_answered(name): _of_those(asked[name], unanswered[name]) for name in lacking.columns}
     rows: list[dict[str, object]] = []
     failing: list[pd.DataFrame] = []
     for expectation, outcome in zip(derived, found, strict=True):
         meta = expectation["meta"]
-        rows.append(
-            {"expectation": meta["wording"], "item": meta["item"], "severity": meta["severity"]} | outcome.counts
-        )
+        counts = outcome.counts | of_shares.get(expectation["kwargs"].get("column", ""), {})
+        rows.append({"expectation": meta["wording"], "item": meta["item"], "severity": meta["severity"]} | counts)
         if outcome.rows and meta["severity"] == "error":
             failing.append(
                 pd.DataFrame(
@@ -418,12 +424,29 @@ class _Outcome:
     rows: list[int]
 
 
-def _checked(derived: Sequence[Expectation], facts: pd.DataFrame) -> list[_Outcome]:
+_Run = Callable[[Sequence[Expectation], pd.DataFrame, Mapping[str, object]], dict[int, Any]]
+_COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_ROWS = {"result_format": "COMPLETE", "exclude_unexpected_values": True}
+
+
+def _checked(derived: Sequence[Expectation], facts: pd.DataFrame, shares: pd.DataFrame) -> list[_Outcome]:
     """Check expectations with great-expectations in memory; results in the order of `derived`.
 
-    The engine copies every column of a table once per expectation, so it gets the expectations in parts, each with the
-    columns that it needs. Rows are asked for only where an expectation of severity error fails.
+    The engine takes a hundredth of a second for each expectation, however few the rows are. Expectations that differ in their
+    column alone are therefore put to it as one, about these columns one under another; the positions of what it finds tell
+    them apart. Rows are asked for only where an expectation is not met that is of severity error, or one of several.
     """
+    outcomes: dict[int, _Outcome] = {}
+    with _quiet("great_expectations.core.expectation_suite"):
+        run = _engine()
+        for members, table in _alike(derived, facts, shares):
+            outcomes |= _together(members, table, run)
+        outcomes |= _one_by_one([each for each in derived if _number(each) not in outcomes], facts, run)
+    return [outcomes[_number(expectation)] for expectation in derived]
+
+
+def _engine() -> _Run:
+    """Return the function that checks expectations about a table; it returns results by number."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx  # noqa: PLC0415 - two seconds to import, needed here only
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
@@ -433,27 +456,84 @@ def _checked(derived: Sequence[Expectation], facts: pd.DataFrame) -> list[_Outco
     asset = context.data_sources.add_pandas("responses").add_dataframe_asset("responses")
     whole = asset.add_batch_definition_whole_dataframe("wave")
 
-    def run(part: Sequence[Expectation], form: Mapping[str, object]) -> dict[int, Mapping[str, Any]]:
+    def run(part: Sequence[Expectation], table: pd.DataFrame, form: Mapping[str, object]) -> dict[int, Any]:
         suite = gx.ExpectationSuite(name="instrument", expectations=[dict(expectation) for expectation in part])
         _refuse_lost(part, [dict(expectation.meta or {}) for expectation in suite.expectations])
-        needed = [column for column in facts.columns if column in {name for each in part for name in _columns(each)}]
-        validated: Any = whole.get_batch({"dataframe": facts[needed]}).validate(suite, result_format=dict(form))
-        results = validated.to_json_dict()["results"]
-        return {result["expectation_config"]["meta"]["number"]: result for result in results}
+        validated: Any = whole.get_batch({"dataframe": table}).validate(suite, result_format=dict(form))
+        return {result.expectation_config.meta["number"]: result for result in validated.results}
 
-    with _quiet("great_expectations.core.expectation_suite"):
-        by_number: dict[int, Mapping[str, Any]] = {}
-        for first in range(0, len(derived), _PART):
-            by_number |= run(derived[first : first + _PART], {"result_format": "BASIC", "partial_unexpected_count": 0})
-        _refuse_unchecked(derived, by_number)
-        failed = [each for each in derived if each["severity"] == _ERROR and not _of(each, by_number)["success"]]
-        for expectation in failed:
-            by_number |= run([expectation], {"result_format": "COMPLETE", "exclude_unexpected_values": True})
-    return [_outcome(expectation, _of(expectation, by_number)) for expectation in derived]
+    return run
 
 
-def _of(expectation: Expectation, by_number: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
-    return by_number[expectation["meta"]["number"]]
+def _alike(
+    derived: Sequence[Expectation], facts: pd.DataFrame, shares: pd.DataFrame
+) -> Iterator[tuple[list[Expectation], pd.DataFrame]]:
+    """Yield expectations that differ in their column alone, with the table that holds these columns.
+
+    In a group of several, a share of unexpected answers would be one of them all, so only what holds without exception is
+    put together: errors, and shares that are numbers already. A condition on rows goes with what has to be empty, where
+    every column has as many rows.
+    """
+    groups: dict[tuple[bool, str, object, str], list[Expectation]] = {}
+    there, of_items = set(facts.columns), set(shares.columns)
+    for each in derived:
+        kwargs = each["kwargs"]
+        share = kwargs.get("column") in of_items
+        without_exception = each["severity"] == _ERROR and (_counts_nulls(each) or "row_condition" not in kwargs)
+        if "column" in kwargs and (share or (without_exception and _columns(each) <= there)):
+            kind = (shares if share else facts)[kwargs["column"]].dtype
+            groups.setdefault((share, each["type"], kind, repr({**kwargs, "column": ""})), []).append(each)
+    size = max(1, _VALUES // len(facts))
+    for (share, *_), group in groups.items():
+        for first in range(0, len(group), size):
+            members = group[first : first + size]
+            if share or len(members) > 1:
+                yield members, shares if share else facts
+
+
+def _together(members: Sequence[Expectation], table: pd.DataFrame, run: _Run) -> dict[int, _Outcome]:
+    """Check expectations that differ in their column alone as one; return nothing where that raises an error."""
+    columns = [each["kwargs"]["column"] for each in members]
+    under = {_UNDER: pd.concat([table[column] for column in columns], ignore_index=True)}
+    for column in _columns_of(members[0]["kwargs"].get("row_condition", {})):
+        under[column] = pd.concat([table[column]] * len(columns), ignore_index=True)
+    one = {**members[0], "kwargs": {**members[0]["kwargs"], "column": _UNDER}}
+    for form in (_COUNTS, _ROWS):
+        result = run([one], pd.DataFrame(under), form)[_number(one)]
+        if _raised(result):
+            return {}
+        if result.success:
+            break
+    which, row = np.divmod(np.array(result.result.get("unexpected_index_list") or [], dtype="int64"), len(table))
+    nulls = int(result.result["element_count"]) // len(members) if _counts_nulls(one) else None
+    outcomes: dict[int, _Outcome] = {}
+    for place, (each, column) in enumerate(zip(members, columns, strict=True)):
+        own = row[which == place].tolist()
+        checked = int(table[column].notna().sum()) if nulls is None else nulls
+        outcomes[_number(each)] = _Outcome({"success": not own} | _of_those(checked, len(own)), own)
+    return outcomes
+
+
+def _one_by_one(alone: Sequence[Expectation], table: pd.DataFrame, run: _Run) -> dict[int, _Outcome]:
+    """Check expectations each by itself; in parts, for the engine copies every column of a table once per expectation."""
+
+    def some(part: Sequence[Expectation], form: Mapping[str, object]) -> dict[int, Any]:
+        needed = {column for each in part for column in _columns(each)}
+        return run(part, table[[column for column in table.columns if column in needed]], form)
+
+    results: dict[int, Any] = {}
+    for first in range(0, len(alone), _PART):
+        results |= some(alone[first : first + _PART], _COUNTS)
+    _refuse_unchecked(alone, results)
+    for each in alone:
+        if each["severity"] == _ERROR and not results[_number(each)].success:
+            results |= some([each], _ROWS)
+    return {_number(each): _outcome(each, results[_number(each)]) for each in alone}
+
+
+def _number(expectation: Expectation) -> int:
+    number: int = expectation["meta"]["number"]
+    return number
 
 
 def _columns(expectation: Expectation) -> set[str]:
@@ -494,12 +574,12 @@ def _refuse_lost(derived: Sequence[Expectation], kept: Sequence[Mapping[str, Any
         )
 
 
-def _refuse_unchecked(derived: Sequence[Expectation], by_number: Mapping[int, Mapping[str, Any]]) -> None:
+def _refuse_unchecked(derived: Sequence[Expectation], results: Mapping[int, Any]) -> None:
     """Refuse results of which one could not be checked: that is no failure of the data, and no success."""
     unchecked = [
         expectation
         for expectation in derived
-        if expectation["meta"]["number"] not in by_number or _raised(by_number[expectation["meta"]["number"]])
+        if _number(expectation) not in results or _raised(results[_number(expectation)])
     ]
     if unchecked:
         first = unchecked[0]["meta"]
@@ -512,29 +592,36 @@ def _refuse_unchecked(derived: Sequence[Expectation], by_number: Mapping[int, Ma
         )
 
 
-def _raised(result: Mapping[str, Any]) -> bool:
-    told = result["exception_info"]
+def _raised(result: Any) -> bool:  # noqa: ANN401 - the engine's
+    told = result.exception_info
     if "raised_exception" in told:
         return bool(told["raised_exception"])
     return any(bool(entry.get("raised_exception")) for entry in told.values())
 
 
-def _outcome(expectation: Expectation, result: Mapping[str, Any]) -> _Outcome:
-    told = result["result"]
+def _counts_nulls(expectation: Expectation) -> bool:
+    """Tell whether an empty answer counts as one that was checked."""
+    kind: str = expectation["type"]
+    return "not_be_null" in kind or kind.endswith("_to_be_null")
+
+
+def _outcome(expectation: Expectation, result: Any) -> _Outcome:  # noqa: ANN401 - the engine's
+    told, success = result.result, bool(result.success)
     if "observed_value" in told:  # a count of rows: nothing is right or wrong row by row
         return _Outcome(
-            {"success": result["success"], "n_checked": told["observed_value"], "n_unexpected": 0, "share": None}, []
+            {"success": success, "n_checked": int(told["observed_value"]), "n_unexpected": 0, "share": None}, []
         )
-    nulls_count = "not_be_null" in expectation["type"] or expectation["type"].endswith("_to_be_null")
-    checked = int(told["element_count"]) - (0 if nulls_count else int(told.get("missing_count", 0)))
-    unexpected = int(told["unexpected_count"])
-    counts: dict[str, object] = {
-        "success": bool(result["success"]),
+    missing = 0 if _counts_nulls(expectation) else int(told.get("missing_count", 0))
+    counts = _of_those(int(told["element_count"]) - missing, int(told["unexpected_count"]))
+    return _Outcome({"success": success} | counts, [int(row) for row in told.get("unexpected_index_list") or []])
+
+
+def _of_those(checked: int, unexpected: int) -> dict[str, object]:
+    return {
         "n_checked": checked,
         "n_unexpected": unexpected,
         "share": unexpected / checked if checked else 0.0,
     }
-    return _Outcome(counts, [int(row) for row in told.get("unexpected_index_list") or []])
 
 
 def data_quality(
@@ -605,17 +692,23 @@ def non_response_table(facts: Mapping[str, Any], instrument: Instrument, *, at_l
 
 def _nonresponse_by_role(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> list[dict[str, object]]:
     lacking = non_response(responses, missing, instrument)
-    role = responses[instrument.keys.role] if instrument.keys.role else None
+    roles = instrument.role_ids if instrument.keys.role else []
+    role = pd.Categorical(responses[instrument.keys.role], categories=roles).codes if instrument.keys.role else None
     facts: list[dict[str, object]] = []
     for name in lacking.columns:
         item = instrument.item(name)
-        asked, empty = lacking[name].notna(), lacking[name].eq(1).fillna(value=False)
+        left_out = lacking[name].to_numpy(dtype="int8", na_value=-1)
+        asked, empty = left_out >= 0, left_out == 1
         cells = [("", int(asked.sum()), int(empty.sum()))]
         if role is not None:
-            named = {r: role.eq(r).fillna(value=False) for r in instrument.role_ids}
-            parts = [(r, int((asked & own).sum()), int((empty & own).sum())) for r, own in named.items()]
-            hidden = _hidden([base for _, base, _ in parts])
-            cells += [(r, 0 if hide else base, n) for (r, base, n), hide in zip(parts, hidden, strict=True)]
+            # One more place, for who has no role: nobody's.
+            bases, unanswered = (
+                np.bincount(role[of] + 1, minlength=len(roles) + 1)[1:].tolist() for of in (asked, empty)
+            )
+            hidden = _hidden(bases)
+            cells += [
+                (r, 0 if hide else base, n) for r, base, n, hide in zip(roles, bases, unanswered, hidden, strict=True)
+            ]
         facts += [
             {
                 "item": name,

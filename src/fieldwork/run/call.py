@@ -1,7 +1,8 @@
 """Entry of the process in which a `call` step runs: `python -m fieldwork.run.call MODULE:FUNCTION ARGUMENTS REPORT LINE`.
 
-ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. When the function raises, REPORT
-receives the error as JSON and the exit code is 1, so that the parent shows a sentence and keeps the traceback for `--debug`.
+ARGUMENTS is a JSON object, passed by name; LINE is the handle of the starter's lifeline. REPORT receives a JSON object when the
+function has ended: empty, or the error that it raised, so that the starter shows a sentence and keeps the traceback for
+`--debug`. A process that was forked (`forking`) has a lifeline already, and makes the call alone (`answer`).
 
 With LINE alone it calls one function after another (`caller`): a line of standard input is a JSON list of function and
 arguments, a line of standard output the JSON of what came of it.
@@ -23,7 +24,7 @@ from typing import Any
 from fieldwork.errors import FieldworkError
 from fieldwork.run import lifeline
 
-__all__ = ["main"]
+__all__ = ["answer", "main"]
 
 
 _LOOK = 0.5  # seconds between two looks at the parent
@@ -34,15 +35,18 @@ def main(arguments: list[str]) -> int:
     *once, line = arguments
     lifeline.tie(int(line))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    if not once:
-        return _serve()
-    target, given, report = once
+    return answer(*once) if once else _serve()
+
+
+def answer(target: str, given: str, report: str) -> int:
+    """Call the function and write the report; return the exit code."""
+    told: dict[str, str] = {}
     try:
         _function(target)(**json.loads(given))
     except Exception as error:  # noqa: BLE001 - every error of the function is handed to the parent, which reports it
-        Path(report).write_text(json.dumps(_told(error, target)), encoding="utf-8")
-        return 1
-    return 0
+        told = _told(error, target)
+    Path(report).write_text(json.dumps(told), encoding="utf-8")
+    return 1 if told else 0
 
 
 def _serve() -> int:

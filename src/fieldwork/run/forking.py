@@ -1,4 +1,4 @@
-"""A server that imports the heavy libraries once and forks a kernel from itself for every chapter.
+"""A server that imports the heavy libraries once and forks a kernel from itself for every chapter, and the process of a call.
 
 Own code, for no kernel provisioner on PyPI forks: starting a kernel and importing pandas and scipy costs two CPU seconds
 a chapter, most of what a chapter costs. Jupyter finds `ForkedProvisioner` by its entry point; papermill and nbclient
@@ -35,7 +35,7 @@ from typing import Any, NoReturn
 
 from fieldwork.run import lifeline
 
-__all__ = ["NAME", "PRELOADED", "PRELOADED_LATER", "Forked", "Server", "possible", "server"]
+__all__ = ["NAME", "PRELOADED", "PRELOADED_LATER", "Forked", "Server", "possible", "running", "server"]
 
 logger = logging.getLogger(__name__)
 
@@ -152,21 +152,24 @@ class Server:
         """Tell whether the server still runs."""
         return not self._lost and self._process.poll() is None
 
-    def fork(self, arguments: Sequence[str], folder: str, surroundings: Mapping[str, str], log: int) -> Forked:
-        """Fork a kernel with the arguments of `ipykernel_launcher`, in a folder, with these environment variables alone.
+    def fork(
+        self, arguments: Sequence[str], folder: str, surroundings: Mapping[str, str], log: int, *, kernel: bool = True
+    ) -> Forked:
+        """Fork a kernel, or a process that calls a function, in a folder, with these environment variables alone.
 
         Parameters
         ----------
-        arguments : sequence    What follows `python -m ipykernel_launcher`: its connection file, written, and options.
-        folder : str            Working folder of the kernel.
+        arguments : sequence    What follows `python -m ipykernel_launcher`: its connection file, written, and options. Of a
+                                call: function, arguments and report, as `call.answer` takes them.
+        folder : str            Working folder of the process.
         surroundings : mapping  Environment variables.
-        log : int               Open file for what the kernel prints outside of its cells.
+        log : int               Open file for what the process prints, a kernel outside of its cells.
+        kernel : bool           Whether it is a kernel.
 
         Raises ConnectionError when the server has gone, OSError when it cannot fork.
         """
-        request = json.dumps(
-            {"arguments": list(arguments), "folder": folder, "surroundings": dict(surroundings)}
-        ).encode()
+        asked = {"arguments": list(arguments), "folder": folder, "surroundings": dict(surroundings), "kernel": kernel}
+        request = json.dumps(asked).encode()
         try:
             with self._lock:
                 socket.send_fds(self._socket, [request], [log])
@@ -204,7 +207,7 @@ def server(surroundings: Mapping[str, str]) -> Server | None:
     global _running  # noqa: PLW0603 - one server a process, for all runs that it makes
     if not possible():
         return None
-    shared = {name: value for name, value in surroundings.items() if name not in _ITS_OWN}
+    shared = _shared(surroundings)
     with _starting:
         if _running is not None and not (_running.alive() and _running.surroundings == shared):
             _forget()
@@ -216,6 +219,17 @@ def server(surroundings: Mapping[str, str]) -> Server | None:
                 return None
             atexit.register(_forget)
         return _running
+
+
+def running(surroundings: Mapping[str, str]) -> Server | None:
+    """Return the server of this process if it runs in this environment; what needs little of it does not start one."""
+    with _starting:
+        fits = _running is not None and _running.alive() and _running.surroundings == _shared(surroundings)
+        return _running if fits else None
+
+
+def _shared(surroundings: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in surroundings.items() if name not in _ITS_OWN}
 
 
 def _forget() -> None:
@@ -249,8 +263,11 @@ def main(arguments: list[str]) -> None:
     request = _serve(door, watched, line)
     if request is None:
         _leave()
-    sys.argv = ["ipykernel_launcher", *request["arguments"]]
-    _be_the_kernel()
+    if request["kernel"]:
+        sys.argv = ["ipykernel_launcher", *request["arguments"]]
+        _be_the_kernel()
+    else:
+        _be_the_call(request["arguments"])
 
 
 def _leave(*_: object) -> NoReturn:
@@ -273,6 +290,16 @@ def _be_the_kernel() -> None:
     # of its sockets by itself, and what chapters registered for the end still runs.
     atexit.unregister(app.close)
     app.start()  # type: ignore[no-untyped-call]
+
+
+def _be_the_call(arguments: list[str]) -> None:
+    import pandas as pd  # noqa: PLC0415 - loaded already; the server itself must start without
+
+    from fieldwork.run import call  # noqa: PLC0415 - ours, as it is now
+
+    # As many columns as pandas displays outside of a kernel.
+    pd.set_option("display.max_columns", 0)
+    call.answer(*arguments)
 
 
 _kernel = 0
@@ -358,8 +385,10 @@ def _settle_in(request: Mapping[str, Any], log: int, watched: int, line: int) ->
     os.dup2(log, 2)
     os.close(log)
     os.environ.clear()
-    # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
-    os.environ.update(request["surroundings"], JPY_PARENT_PID=str(os.getppid()))
+    os.environ.update(request["surroundings"])
+    if request["kernel"]:
+        # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
+        os.environ["JPY_PARENT_PID"] = str(os.getppid())
     time.tzset()
     os.chdir(request["folder"])
     # A kernel imports our package as it is now, and draws its own entropy.

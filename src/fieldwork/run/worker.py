@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import logging
 import os
 import re
 import sys
@@ -25,13 +26,17 @@ from fieldwork.run import lifeline
 from fieldwork.run.page import compose
 
 if TYPE_CHECKING:
+    import subprocess
     from contextlib import AbstractContextManager
 
+    from fieldwork.run.forking import Forked
     from fieldwork.run.notebook import Notebook, Value
     from fieldwork.run.processes import Processes
     from fieldwork.run.spec import Step
 
 __all__ = ["Failure", "Made", "Task", "hidden_paths", "raised", "renew", "surroundings", "view", "work"]
+
+logger = logging.getLogger(__name__)
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
@@ -370,36 +375,26 @@ def _no_room(name: str, text: str) -> RunError | None:
 
 
 def _run_call(task: Task, private: Path, around: Mapping[str, str], processes: Processes) -> Failure | int:
-    import subprocess  # noqa: PLC0415 - a run with nothing to do starts no process
-
-    report = private / "error.json"
+    report, log = private / "error.json", private / "call.log"
     given = json.dumps({"study": str(task.study), "wave": task.wave, "out": str(task.stage)})
     processes.refuse_when_stopped()
-    with subprocess.Popen(
-        [sys.executable, "-m", "fieldwork.run.call", task.step.call, given, str(report), str(lifeline.handle())],
-        pass_fds=[lifeline.handle()],
-        cwd=task.stage,
-        env={**around, "MPLBACKEND": "agg"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        processes.add(process.pid)
-        said, _ = process.communicate()
-        processes.discard(process.pid)
-    if process.returncode == 0:
+    with log.open("wb") as said:
+        process = _start([task.step.call, given, str(report)], task, around, said.fileno())
+    processes.add(process.pid)
+    code = process.wait()
+    processes.discard(process.pid)
+    told = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else None
+    if told == {}:
         return 0
-    if not report.is_file():
+    if told is None:
+        text = log.read_text(encoding="utf-8", errors="replace")
         cause: FieldworkError = RunError(
             "the step's process ended before its function did",
             where=task.step.call,
-            got=f"exit code {process.returncode}",
-            hint=said.strip()[-500:],
+            got=f"exit code {code}" if code else "no report of how the function ended",
+            hint=text.strip()[-500:],
         )
-        return Failure(task.step.name, cause, values={"wave": task.wave}, traceback=said)
-    told = json.loads(report.read_text(encoding="utf-8"))
+        return Failure(task.step.name, cause, values={"wave": task.wave}, traceback=text)
     cause = raised(told, f"step {task.step.name}")
     place = f"{task.step.call} ({told['place']})"
     return Failure(task.step.name, cause, place, told["source"], {"wave": task.wave}, "", told["traceback"])
@@ -413,6 +408,31 @@ def raised(told: Mapping[str, str], what: str) -> FieldworkError:
         return kind(told["title"], **fields)
     stopped = f"{what} stopped at {told['error']}: {told['title']}".rstrip(": ")
     return _no_room(told["error"], told["title"]) or RunError(stopped, **fields)
+
+
+def _start(call: list[str], task: Task, around: Mapping[str, str], log: int) -> Forked | subprocess.Popen[bytes]:
+    """Start the process of a call: forked where a server of kernels runs, and has loaded what most calls import."""
+    import subprocess  # noqa: PLC0415 - a run with nothing to do starts no process
+
+    from fieldwork.run import forking  # noqa: PLC0415 - as above
+
+    surroundings = {**around, "MPLBACKEND": "agg"}
+    server = None if task.isolated else forking.running(around)
+    if server is not None:
+        try:
+            return server.fork(call, str(task.stage), surroundings, log, kernel=False)
+        except OSError as error:
+            logger.warning("a call starts from nothing: %s", error)
+    return subprocess.Popen(
+        [sys.executable, "-m", "fieldwork.run.call", *call, str(lifeline.handle())],
+        pass_fds=[lifeline.handle()],
+        cwd=task.stage,
+        env=surroundings,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _declared(task: Task) -> dict[str, str]:

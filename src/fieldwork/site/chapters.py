@@ -9,6 +9,7 @@ import os.path
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,7 @@ def convert(path: Path, environment: Environment, *, known: Sequence[str] = (), 
     """
     notebook = _read(path)
     title = title or _title(notebook, path.stem)
-    exporter = _Exporter(environment)
-    body, _ = exporter.from_notebook_node(notebook, resources={"known": list(known)})
+    body, _ = _exporter(environment).from_notebook_node(notebook, resources={"known": list(known)})
     return ChapterPage(path.stem, title, Markup(_numbered(_without_title(body))))  # noqa: S704 - autoescaped and sanitised cell by cell
 
 
@@ -144,8 +144,10 @@ class _Exporter(TemplateExporter):
     def __init__(self, environment: Environment) -> None:
         self._site = environment
         tags = {"remove_input_tags": {"remove-input"}, "remove_cell_tags": {"remove-cell"}}
+        # nbconvert has ten more that are not enabled, and holds a notebook against its schema before and after each.
+        only = {"default_preprocessors": ["nbconvert.preprocessors.TagRemovePreprocessor"]}
         super().__init__(  # type: ignore[no-untyped-call]
-            config=Config({"TagRemovePreprocessor": {"enabled": True, **tags}})
+            config=Config({"Exporter": only, "TagRemovePreprocessor": {"enabled": True, **tags}})
         )
 
     @default("file_extension")
@@ -156,6 +158,12 @@ class _Exporter(TemplateExporter):
         environment = self._site.overlay()
         environment.filters = {**self._site.filters, "markdown": _markdown, "output": _output}
         return environment
+
+
+@lru_cache(maxsize=1)
+def _exporter(environment: Environment) -> _Exporter:
+    """Return the exporter of an environment: it holds the template of a chapter, compiled once for all of them."""
+    return _Exporter(environment)
 
 
 def _markdown(cell: Mapping[str, Any], known: Sequence[str]) -> Markup:

@@ -93,6 +93,7 @@ class Material:
     claims, findings : tuple    Records of claims.json and findings.json; empty where the file is missing.
     facts : tuple of External   Facts from outside that the register holds.
     estimates : pd.DataFrame    Published estimates; empty where the file is missing.
+    plain_estimates             The same as plain values, see `plain`.
     flow, validation : dict     Counts of cleaning and results of validation; empty where the file is missing.
     figures : dict              Saved figures by name.
     chapters : tuple of Path    Executed chapters in order of their names.
@@ -107,6 +108,7 @@ class Material:
     findings: tuple[dict[str, Any], ...]
     facts: tuple[External, ...]
     estimates: pd.DataFrame
+    plain_estimates: pd.DataFrame
     flow: dict[str, Any]
     validation: dict[str, Any]
     figures: dict[str, FigureFiles]
@@ -145,6 +147,7 @@ def gather(study: str, wave: str, out: str) -> Material:
         findings=tuple(dict(checked(record, estimates)) for record in findings),
         facts=Register.load(opened.claims_path()).external if opened.claims_path() is not None else (),
         estimates=estimates,
+        plain_estimates=plain(estimates),
         flow=_object(staged(opened.processed / "01_clean.flow.json")),
         validation=_object(staged(opened.processed / "02_validate.json")),
         figures={name: _figure(path) for name, path in figures.items()},
@@ -235,6 +238,15 @@ def _parsed(path: Path, default: Any) -> Any:  # noqa: ANN401 - any JSON value
             got=str(error),
             hint="run the chapter that makes it again",
         ) from error
+
+
+def plain(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return estimates as plain values, None for a missing one.
+
+    They lie in one block, from which pages cut hundreds of small tables; a table of typed columns is cut column by column.
+    """
+    values = estimates.to_numpy(dtype=object, na_value=None)  # type: ignore[arg-type]  # the stubs know other values only
+    return pd.DataFrame(values, index=estimates.index, columns=estimates.columns)
 
 
 def _estimates(path: Path) -> pd.DataFrame:

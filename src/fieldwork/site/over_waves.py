@@ -9,7 +9,17 @@ import pandas as pd
 
 from fieldwork.instrument import TREND_KINDS, followed_roles, trend_break, trend_kind
 from fieldwork.site import words
-from fieldwork.tables import Cell, Column, Table, base_words, estimate_words, estimates_table, named, statistic_label
+from fieldwork.tables import (
+    Cell,
+    Column,
+    Table,
+    base_words,
+    estimate_words,
+    estimates_table,
+    named,
+    records_of,
+    statistic_label,
+)
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -105,7 +115,7 @@ def levels(material: Material) -> dict[str, list[Table]]:
         if item is None or any(trend_kind(instruments, each.name) != "comparable" for each in _items(item, material)):
             continue
         names = [wave for wave, _ in waves]
-        about = named(material.instrument, "measure", rows.to_dict("records")[0])
+        about = named(material.instrument, "measure", records_of(rows.head(1))[0])
         title = f"{about}: {statistic_label(str(statistic)).lower()}, by wave"
         table = _by_wave(rows, names, material.instrument, title)
         if table is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 from markupsafe import Markup
 
 from fieldwork.provenance import write_whole
@@ -72,6 +72,7 @@ class _Site:
 
     def __init__(self, material: Material) -> None:
         self.material = material
+        self.keys = {name: material.plain_estimates[name].fillna("").to_numpy() for name in ESTIMATE_KEY}
         self.environment = site_environment()
         loader = self.environment.loader or jinja2.BaseLoader()
         style = font_faces() + loader.get_source(self.environment, "style.css")[0]
@@ -343,9 +344,14 @@ def _finding(
 ) -> None:
     material = site.material
     key = str(record["id"])
-    rows = _rows(material.estimates, record.get("table") or (), material.study.wave)
+    chosen = _chosen(site.keys, record.get("table") or (), material.study.wave)
+    rows = material.estimates[chosen]
     table = (
-        estimates_table(rows, material.instrument, title=f"Estimates behind this {words.status_of(record)}")
+        estimates_table(
+            material.plain_estimates[chosen],
+            material.instrument,
+            title=f"Estimates behind this {words.status_of(record)}",
+        )
         if len(rows)
         else None
     )
@@ -388,17 +394,16 @@ _BLANK: dict[str, Any] = dict.fromkeys(
 ) | dict.fromkeys(("unit", "method_line", "method_full", "what_would_change", "limitations", "construct", "reason"), "")
 
 
-def _rows(estimates: pd.DataFrame, keys: Sequence[Mapping[str, Any]], wave: str) -> pd.DataFrame:
-    """Return the published estimates that a finding names; a field that a key leaves out is not held against a row."""
-    filled = {name: estimates[name].astype(object).fillna("").to_numpy() for name in ESTIMATE_KEY}
-    chosen = np.zeros(len(estimates), dtype=bool)
+def _chosen(filled: Mapping[str, Any], keys: Sequence[Mapping[str, Any]], wave: str) -> npt.NDArray[np.bool_]:
+    """Tell which published estimates a finding names; a field that a key leaves out is not held against a row."""
+    chosen = np.zeros(len(filled["wave"]), dtype=bool)
     for key in keys:
         match = filled["wave"] == wave
         for name, value in key.items():
             if name in filled and name != "wave":
                 match &= filled[name] == (value or "")
         chosen |= match
-    return estimates[chosen]
+    return chosen
 
 
 def _image(figure: FigureFiles) -> Markup:

@@ -42,7 +42,7 @@ def perspective(material: Material, kind: str, name: str, pages: Mapping[str, st
     ----------
     kind : `role` or `stage`. name : its id. pages : path of each finding's page, by the claim's id.
     """
-    estimates = material.estimates
+    estimates = material.plain_estimates
     named = pd.Series(data=False, index=estimates.index)
     for column in _COLUMNS[kind]:
         named |= estimates[column].fillna("") == name
@@ -73,7 +73,8 @@ def _base_sentence(n: float | None, organisations: float | None) -> str:
 
 
 def _largest(values: pd.Series) -> float | None:
-    return None if values.isna().all() else float(values.max())
+    known = values.dropna()
+    return float(known.max()) if len(known) else None
 
 
 def claims_naming(material: Material, kind: str, name: str, pages: Mapping[str, str]) -> Table | None:

@@ -6,6 +6,7 @@ count of answers; a question of which nothing was published says so.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import pandas as pd
 
 from fieldwork.instrument.bands import bands
 from fieldwork.site.codebook import entry
-from fieldwork.site.material import slug
-from fieldwork.tables import Table, grid_table, named, statistic_label
+from fieldwork.site.material import plain, slug
+from fieldwork.tables import Table, grid_table, named, records_of, statistic_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,9 @@ TOPLINE_COLUMNS = (
 )
 
 
+Records = list[dict[Hashable, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question of the questionnaire with what was published of it.
@@ -97,7 +101,7 @@ class Question:
 
 def questions(material: Material) -> list[Question]:
     """Return every question in order; a family of items is one question."""
-    of = _by_question(material.instrument, material.estimates)
+    of = _by_question(material.instrument, material.plain_estimates)
     made = []
     for found in _entries(material.instrument):
         name = str(found["name"])
@@ -153,42 +157,44 @@ def _by_question(instrument: Instrument, estimates: pd.DataFrame) -> dict[str, p
 
 def _tables(material: Material, label: str, rows: pd.DataFrame) -> tuple[Table, ...]:
     """Return one grid per statistic and measure: answers or roles down, stages, segments, roles or waves across."""
-    answers = rows["statistic"] == ANSWERS
-    shares, rows = rows[answers], rows[~answers]
-    if not shares.empty:
-        # The top two points of a role stand in its column beside its other answers, and not in a table of their own.
-        ready = rows["statistic"].eq("ready_share") & rows["measure"].isin(shares["measure"])
-        made, rows = _answer_tables(material, label, shares, rows[ready]), rows[~ready]
-    else:
-        made = []
-    heading = rows["statistic"].map(DESCRIPTIVE)
-    for (measure, statistic), group in rows.groupby([rows["measure"], heading], sort=False):
-        first = group.to_dict("records")[0]
-        about = named(material.instrument, "measure", first) if str(measure) else label
-        title = f"{about}: {str(statistic)[:1].lower()}{str(statistic)[1:]}"
-        filled = [key for key in ("item", "role", "stage", "segment") if (group[key].fillna("") != "").any()]
+    records = records_of(rows)
+    shares = [row for row in records if row["statistic"] == ANSWERS]
+    measured = {row["measure"] for row in shares}
+    # The top two points of a role stand in its column beside its other answers, and not in a table of their own.
+    ready = [row for row in records if row["statistic"] == "ready_share" and row["measure"] in measured]
+    made = _answer_tables(material, label, shares, ready) if shares else []
+    groups: dict[tuple[str, str], Records] = {}
+    for row in records:
+        statistic = row["statistic"]
+        if statistic != ANSWERS and not (statistic == "ready_share" and row["measure"] in measured):
+            groups.setdefault((row["measure"], DESCRIPTIVE[statistic]), []).append(row)
+    for (measure, statistic), group in groups.items():
+        about = named(material.instrument, "measure", group[0]) if measure else label
+        title = f"{about}: {statistic[:1].lower()}{statistic[1:]}"
+        filled = [key for key in ("item", "role", "stage", "segment") if any(row[key] for row in group)]
         down = [next((key for key in ("item", "role", "segment", "stage") if key in filled), "role")]
         across = [key for key in filled if key not in down]
         made.append(grid_table(group, material.instrument, rows=down, across=across, title=title))
     return tuple(made)
 
 
-def _answer_tables(material: Material, label: str, shares: pd.DataFrame, ready: pd.DataFrame) -> list[Table]:
+def _answer_tables(material: Material, label: str, shares: Records, ready: Records) -> list[Table]:
     """Return what was answered: over all, and what its bands are by role and by stage; lines of one question are one table."""
     instrument = material.instrument
-    of_all = shares[(shares["role"] == "") & (shares["stage"] == "")]
-    single = of_all[~of_all["item"].str.contains("+", regex=False)]
-    several = len(set(single["measure"])) > 1
+    single = [row for row in shares if row["role"] == row["stage"] == "" and "+" not in row["item"]]
+    several = len({row["measure"] for row in single}) > 1
     said = f"{label}: share that gives each answer"
     made = [grid_table(single, instrument, rows=["measure"] if several else ["item"],
                        across=["item"] if several else [], title=said)]  # fmt: skip
-    for measure, group in shares.groupby("measure", sort=False):
-        top = ready[ready["measure"] == measure].assign(item=bands(instrument.item(str(measure)))[-1].name)
-        by_role = group[group["role"] != ""]
-        by_role = pd.concat([by_role, top]) if len(by_role) else by_role
-        for axis, mine in (("role", by_role), ("stage", group[group["stage"] != ""])):
-            if not mine.empty:
-                title = f"{named(instrument, 'measure', mine.to_dict('records')[0])}: answers by {axis}"
+    for measure in dict.fromkeys(row["measure"] for row in shares):
+        group = [row for row in shares if row["measure"] == measure]
+        by_role = [row for row in group if row["role"] != ""]
+        if by_role:
+            highest = bands(instrument.item(measure))[-1].name
+            by_role += [{**row, "item": highest} for row in ready if row["measure"] == measure]
+        for axis, mine in (("role", by_role), ("stage", [row for row in group if row["stage"] != ""])):
+            if mine:
+                title = f"{named(instrument, 'measure', mine[0])}: answers by {axis}"
                 note = "Neighbouring points of the scale are taken together, so that no cell is of a few people."
                 made.append(grid_table(mine, instrument, rows=[axis], across=["item"], title=title, notes=[note]))
     return made
@@ -205,7 +211,7 @@ def topline_frame(instruments: Sequence[tuple[str, Instrument, pd.DataFrame]]) -
     """
     lines: list[dict[str, Any]] = []
     for wave, instrument, estimates in instruments:
-        of = _by_question(instrument, estimates)
+        of = _by_question(instrument, plain(estimates))
         for found in _entries(instrument):
             lines += _lines(wave, instrument, found, of.get(str(found["name"])))
     return pd.DataFrame(lines, columns=list(TOPLINE_COLUMNS))
@@ -228,7 +234,7 @@ def _lines(
     if rows is None:
         return [{**question, "status": "not_published", "reason": _withheld(found)}]
     lines = []
-    for row in rows.to_dict("records"):
+    for row in records_of(rows):
         keys = {"role": "role", "stage": "stage", "segment": "segment", "answer": "item"}
         lines.append(
             {
