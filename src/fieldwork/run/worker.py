@@ -262,7 +262,7 @@ def _run_notebook(
             where=_cell_place(book, cell) if cell else f"notebooks/{book.path.name}",
             expected="the process to live until the last cell",
             got=f"{type(error).__name__}: {error}".splitlines()[0],
-            hint="the usual cause is memory; try fewer workers or fewer replicates",
+            hint="the usual cause is memory; try --memory, fewer workers or fewer replicates",
         )
         log = sockets / "kernel.log"
         said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
