@@ -1,12 +1,15 @@
 """Kernels that are forked: each a process of its own, like one started from nothing, and gone when the run is."""
 
+import ast
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty
@@ -146,6 +149,86 @@ def test_another_environment_is_another_server(tmp_path):
     (tmp_path / "lib" / "only_there.py").write_text("word = 'found'")
     source = "import only_there; print(only_there.word)"
     assert said(executed(tmp_path, source, PYTHONPATH=str(tmp_path / "lib"))[0]).strip() == "found"
+
+
+OURS = "import sys; print(sorted(name for name in sys.modules if name.split('.')[0] == 'fieldwork'))"
+
+
+def ours(tmp_path, wanted, name, **more):
+    """Return our modules in a new kernel before it imports any, once `wanted` is loaded into the server."""
+    deadline, number = time.monotonic() + 60, 0
+    while True:
+        number += 1
+        found = ast.literal_eval(said(executed(tmp_path, OURS, name=f"{name}{number}", **more)[0]))
+        if wanted in found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def test_modules_that_several_chapters_import_are_loaded_once_for_all(tmp_path):
+    more = {"TOLD": "1"}
+    forking.server({**SURROUNDINGS, **more}).expect(["fieldwork.tables", "fieldwork.tables"])
+    forking.server({**SURROUNDINGS, **more}).expect(["fieldwork.tables"])
+    found = ours(tmp_path, "fieldwork.tables", "told", **more)
+    assert {"fieldwork.tables", "fieldwork.errors"} <= {*found}
+    assert "fieldwork.multiverse" not in found
+    same = "from fieldwork import tables, errors; print(tables.InstrumentError is errors.InstrumentError)"
+    other = "import fieldwork.tables; print(len(fieldwork.tables.__all__), fieldwork.tables.__file__)"
+    forked, plain = (executed(tmp_path, other, name="other", isolated=isolated, **more) for isolated in (False, True))
+    assert forked == plain
+    assert said(executed(tmp_path, same, name="same", **more)[0]) == "True\n"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, with a module that says a word, and the environment in which kernels find it."""
+    shutil.copytree(
+        ROOT / "src" / "fieldwork", tmp_path / "lib" / "fieldwork", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "lib" / "fieldwork" / "word.py").write_text("WORD = 'before'")
+    time.sleep(forking._YOUNG / 1e9)  # what is as young as that counts as changed
+    return tmp_path / "lib" / "fieldwork", {"PYTHONPATH": str(tmp_path / "lib")}
+
+
+def test_a_kernel_has_our_package_as_it_is_now(tmp_path, package):
+    folder, around = package
+    say = "from fieldwork.word import WORD; print(WORD)"
+    server = forking.server({**SURROUNDINGS, **around})
+    server.expect(["fieldwork.word"])
+    assert "fieldwork.word" in ours(tmp_path, "fieldwork.word", "asked", **around)
+    assert said(executed(tmp_path, say, name="first", **around)[0]) == "before\n"
+    (folder / "word.py").write_text("WORD = 'after it'")
+    assert said(executed(tmp_path, OURS, name="none", **around)[0]) == "[]\n"
+    assert said(executed(tmp_path, say, name="second", **around)[0]) == "after it\n"
+    (folder / "word.py").unlink()
+    assert said(executed(tmp_path, OURS, name="gone", **around)[0]) == "[]\n"
+    assert forking.server({**SURROUNDINGS, **around}) is server
+
+
+def test_a_file_as_young_as_the_clock_is_coarse_counts_as_changed(tmp_path, monkeypatch):
+    module = types.ModuleType("young")
+    module.__file__ = str(tmp_path / "young.py")
+    monkeypatch.setitem(sys.modules, "young", module)
+    assert forking._stamp("young") is None, "there is no such file"
+    Path(module.__file__).write_text("")
+    now = time.time_ns()
+    assert forking._stamp("young", now) is forking._stamp("young", now + forking._YOUNG // 2) is None
+    assert forking._stamp("young", now + 2 * forking._YOUNG) == forking._stamp("young") is not None
+    before = forking._stamp("young")
+    os.utime(module.__file__, ns=(1, 1))
+    assert forking._stamp("young", now) is None, "another time can be written, the last change of the entry not"
+    assert forking._stamp("young") != before
+
+
+@pytest.mark.parametrize("source", ["1 +", "raise SystemExit(3)", "import there_is_no_such_module"])
+def test_what_cannot_be_imported_is_left_to_the_kernel_that_does(tmp_path, package, source):
+    folder, around = package
+    (folder / "word.py").write_text(source)
+    server = forking.server({**SURROUNDINGS, **around})
+    server.expect(["fieldwork.word", "fieldwork.word.not_there", "fieldwork.errors"])
+    with pytest.raises(kernels.PapermillExecutionError, match=r"SyntaxError|SystemExit|ModuleNotFoundError"):
+        executed(tmp_path, "import fieldwork.word", name="broken", **around)
+    assert server.alive()
 
 
 def test_a_kernel_that_is_killed_is_told_at_once(tmp_path):

@@ -636,3 +636,19 @@ def test_a_run_that_is_ended_leaves_no_half_file_and_the_next_one_goes_on(study,
     while kernels(study) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert kernels(study) == []
+
+
+def test_what_two_or_more_notebooks_of_a_run_import_is_loaded_once_most_used_first(study):
+    for name, code in {
+        "a": "import fieldwork.tables\nimport json, numpy",
+        "b": "from fieldwork.chapter import Chapter\nimport json",
+        "c": "from fieldwork import chapter\nfrom fieldwork.chapter import Chapter\nimport fieldwork.tables",
+        "d": "def later():\n    import fieldwork.weight\nfrom fieldwork.weight import Weights\nimport fieldwork.tables",
+    }.items():
+        book(study, name, ("code", HOME), ("code", code), own="times: int = 1  # how often" if name == "a" else "")
+    steps = judge(study).pipeline.steps
+    shared = {begun: runner.shared_modules(steps, {*begun}) for begun in ("a", "b", "c", "d", "ad", "")}
+    assert shared["ad"] == ("fieldwork.tables", "fieldwork.chapter")
+    assert shared["a"] == ("fieldwork.chapter", "fieldwork.tables"), "what follows from it runs too"
+    assert shared["b"] == ("fieldwork.chapter",)
+    assert shared["c"] == shared["d"] == shared[""] == ()

@@ -8,6 +8,7 @@ process draws from a copy of its own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -15,6 +16,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from matplotlib import font_manager
 
 from fieldwork.provenance import write_whole
 
-__all__ = ["FALLBACK", "family"]
+__all__ = ["FALLBACK", "embedded", "family"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ _OPTIONS = {
     "recalc_timestamp": False,
     "name_IDs": ["*"],
 }
+# Where letters stand is decided when a drawing is written: what is embedded with it is outlines and widths.
+_LAYOUT = ("BASE", "GDEF", "GPOS", "GSUB", "kern")
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -59,6 +63,21 @@ def family() -> tuple[str, ...]:
     for file in own:
         font_manager.fontManager.addfont(file)
     return (font_manager.FontProperties(fname=own[0]).get_name(), FALLBACK)
+
+
+@contextlib.contextmanager
+def embedded() -> Iterator[None]:
+    """Embed fonts without the tables that set lines of text, which a PDF has no use for; to reduce them takes most of the time.
+
+    matplotlib offers no such choice, so what fontTools drops by default is more for the while: a default of another name would
+    cost time and nothing else.
+    """
+    kept = subset.Options._drop_tables_default  # noqa: SLF001 - see above
+    subset.Options._drop_tables_default = [*kept, *_LAYOUT]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        subset.Options._drop_tables_default = kept  # noqa: SLF001
 
 
 def _own_copy(file: Path) -> Path:

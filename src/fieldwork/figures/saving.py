@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fieldwork.chapter import guarded
-from fieldwork.figures.spec import Figure, encoded
-from fieldwork.figures.style import STYLES
+from fieldwork.figures.spec import Figure, encoded, raster
+from fieldwork.figures.style import GREY, STYLES
 from fieldwork.provenance import write_whole
 
 __all__ = ["FORMATS", "SCREEN", "publisher_name", "save"]
@@ -22,7 +22,7 @@ SCREEN = 150  # dots per inch of the raster copy beside the pages; a publisher g
 def save(
     figure: Figure, folder: Path, *, name: str = "", formats: Sequence[str] = FORMATS, dpi: int = SCREEN
 ) -> tuple[Path, ...]:
-    """Write a figure as SVG (outlined text), PDF (fonts embedded), PNG, CSV, alt text and its words as JSON.
+    """Write a figure as SVG (outlined text), PDF (fonts embedded), PNG (its picture), CSV, alt text and its words as JSON.
 
     The same figure gives the same bytes: no date, no random identifier. Cells that a spreadsheet would take for a
     formula are written with an apostrophe in front.
@@ -34,15 +34,20 @@ def save(
     dpi : int        Of the PNG; 0: what the figure's style asks for.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    pdf = encoded(figure, "pdf") if {"pdf", "png"}.intersection(formats) else b""
     paths = []
     for ending in formats:
         path = folder / f"{name or figure.name}.{ending}"
-        write_whole(path, _content(figure, ending, dpi or STYLES[figure.style].dpi))
+        write_whole(path, _content(figure, ending, pdf, dpi or STYLES[figure.style].dpi))
         paths.append(path)
     return tuple(paths)
 
 
-def _content(figure: Figure, ending: str, dpi: int) -> bytes:
+def _content(figure: Figure, ending: str, pdf: bytes, dpi: int) -> bytes:
+    if ending == "pdf":
+        return pdf
+    if ending == "png":
+        return raster(pdf, dpi, grey=figure.style == GREY.name)
     if ending == "csv":
         return guarded(figure.data).to_csv(index=False, lineterminator="\n").encode()
     if ending == "txt":
@@ -51,7 +56,7 @@ def _content(figure: Figure, ending: str, dpi: int) -> bytes:
         words = {key: getattr(figure, key) for key in ("name", "title", "caption", "alt", "long_description", "source")}
         words |= {"chapter": figure.chapter, "number": figure.number, "style": figure.style}
         return (json.dumps(words, ensure_ascii=False, indent=2) + "\n").encode()
-    return encoded(figure, ending, dpi=dpi if ending == "png" else None)
+    return encoded(figure, ending)
 
 
 class Numbered(Protocol):

@@ -4,10 +4,11 @@ Own code, for no kernel provisioner on PyPI forks: starting a kernel and importi
 a chapter, most of what a chapter costs. Jupyter finds `ForkedProvisioner` by its entry point; papermill and nbclient
 notice nothing. Every kernel is a process of its own, forked before any cell has run: own names, own random state.
 
-The server imports libraries and nothing of ours, reads no data and starts no thread (pyarrow's allocator keeps one, and
-is made to be forked). It lives as long as the process that started it, and ends with it, however that ends; so does every
-kernel with all that it has started, whatever it is at (`lifeline`). Linux only: elsewhere, and where the server cannot
-start, a kernel starts from nothing.
+The server imports libraries and, where it was told that several chapters use them, modules of ours, each for as long as its
+file is as it was; it reads no data and starts no thread (pyarrow's allocator keeps one, and is made to be forked). It lives
+as long as the process that started it, and ends with it, however that ends; so does every kernel with all that it has
+started, whatever it is at (`lifeline`). Linux only: elsewhere, and where the server cannot start, a kernel starts from
+nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -57,6 +58,7 @@ PRELOADED_LATER = (
 """What most chapters import, loaded one after another while no kernel is asked for. Not matplotlib: its backend is chosen by
 each process at import."""
 _LARGEST = 1 << 20  # bytes of a request: an environment is the most of it
+_YOUNG = 2_000_000_000  # nanoseconds: the coarsest clock of a file system in use
 _REAPS = 0.5  # seconds that a server waits at its end for kernels that were told to end
 _HOLDS = hasattr(os, "pidfd_open") and hasattr(os, "fork") and hasattr(socket, "send_fds")
 
@@ -127,6 +129,7 @@ class Server:
     def __init__(self, surroundings: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._lost = False
+        self._expected: set[str] = set()
         self.surroundings = dict(surroundings)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -183,6 +186,22 @@ class Server:
         if "fault" in told:
             raise OSError(told["fault"])
         return Forked(told["pid"], handles[0])
+
+    def expect(self, modules: Iterable[str]) -> None:
+        """Tell the server of modules of ours that kernels to come import, to be loaded when it has nothing else to do.
+
+        A kernel has them only while their files are as they were when they were loaded; otherwise it imports its own. A module
+        that cannot be imported is left to the kernel that does, which says what is wrong with it.
+        """
+        new = [name for name in dict.fromkeys(modules) if name not in self._expected]
+        if not new:
+            return
+        self._expected |= {*new}
+        try:
+            with self._lock:
+                self._socket.send(json.dumps({"expected": new}).encode())
+        except ConnectionError:
+            self._lost = True
 
     def close(self) -> None:
         """End the server; its kernels end with the process that started it, or when they are told."""
@@ -330,16 +349,61 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
+class _Ours:
+    """The modules of ours that the server has loaded, with what their files were before that."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[int, ...] | None] = {}
+
+    def load(self, name: str) -> None:
+        """Import a module; of our package it need not succeed."""
+        if not _is_ours(name):
+            importlib.import_module(name)
+            return
+        began = time.time_ns()
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - any code may stand there
+            logger.debug("%s is left to the kernel that imports it: %s", name, error)
+        for each in filter(_is_ours, list(sys.modules)):
+            if each not in self._files:
+                self._files[each] = _stamp(each, began)
+
+    def settle(self) -> None:
+        """Have a forked process import our package as it is now, unless that is what was loaded and meant for it."""
+        if self._files and all(stamp is not None and stamp == _stamp(name) for name, stamp in self._files.items()):
+            return
+        for name in filter(_is_ours, list(sys.modules)):
+            del sys.modules[name]
+
+
+def _is_ours(name: str) -> bool:
+    return name == "fieldwork" or name.startswith("fieldwork.")
+
+
+def _stamp(module: str, began: int | None = None) -> tuple[int, ...] | None:
+    """Return what tells one state of a module's file from another.
+
+    None where it has none, or has one so new that it may have been written after an import that `began` then had read it.
+    """
+    try:
+        found = Path(str(sys.modules[module].__file__)).stat()
+    except OSError:
+        return None
+    young = began is not None and max(found.st_mtime_ns, found.st_ctime_ns) > began - _YOUNG
+    return None if young else (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+
+
 def _serve(door: socket.socket, watched: int, line: int) -> dict[str, Any] | None:
     """Answer requests, and load libraries between them; return the request to be met in a forked process, None at the end."""
-    later = list(PRELOADED_LATER)
+    later, ours = list(PRELOADED_LATER), _Ours()
     looker = select.poll()
     looker.register(door, select.POLLIN)
     looker.register(watched, select.POLLIN)
     while True:
         happened = dict(looker.poll(0 if later else 1000))
         if later and not happened:
-            importlib.import_module(later.pop(0))
+            ours.load(later.pop(0))
             _settle_memory()
             continue
         with contextlib.suppress(ChildProcessError):
@@ -352,6 +416,10 @@ def _serve(door: socket.socket, watched: int, line: int) -> dict[str, Any] | Non
         request, logs, _, _ = socket.recv_fds(door, _LARGEST, 1)
         if not request:
             return None
+        asked: dict[str, Any] = json.loads(request)
+        if "expected" in asked:
+            later += asked["expected"]
+            continue
         try:
             pid = os.fork()
         except OSError as error:
@@ -360,8 +428,8 @@ def _serve(door: socket.socket, watched: int, line: int) -> dict[str, Any] | Non
             continue
         if not pid:
             door.close()
-            asked: dict[str, Any] = json.loads(request)
             _settle_in(asked, logs[0], watched, line)
+            ours.settle()
             return asked
         # Whoever is told of the kernel may end it at once, by its group: that has to be there already.
         with contextlib.suppress(ProcessLookupError):
@@ -391,9 +459,7 @@ def _settle_in(request: Mapping[str, Any], log: int, watched: int, line: int) ->
         os.environ["JPY_PARENT_PID"] = str(os.getppid())
     time.tzset()
     os.chdir(request["folder"])
-    # A kernel imports our package as it is now, and draws its own entropy.
-    for name in [name for name in sys.modules if name == "fieldwork" or name.startswith("fieldwork.")]:
-        del sys.modules[name]
+    # A kernel draws its own entropy.
     import numpy as np  # noqa: PLC0415 - loaded already; the server itself must start without
 
     np.random.seed(None)  # noqa: NPY002 - the legacy state is the one that a fork would share

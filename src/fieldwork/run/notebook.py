@@ -85,6 +85,23 @@ def _cell_key(kind: str, source: str, tags: tuple[str, ...]) -> str:
     return sha256_text(canonical([kind, source, sorted(tags)]))
 
 
+# As above.
+@functools.lru_cache(maxsize=64)
+def _imports(cells: tuple[Cell, ...]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for cell in cells:
+        try:
+            statements = ast.parse(cell.source).body
+        except SyntaxError:
+            continue
+        for each in statements:
+            if isinstance(each, ast.Import):
+                found |= {alias.name for alias in each.names}
+            elif isinstance(each, ast.ImportFrom) and each.module and not each.level:
+                found.add(each.module)
+    return tuple(sorted(found))
+
+
 @functools.lru_cache(maxsize=64)
 def _cells_key(cells: tuple[Cell, ...]) -> str:
     return sha256_text(canonical([cell.key for cell in cells]))
@@ -111,6 +128,11 @@ class Notebook:
     def code(self) -> tuple[Cell, ...]:
         """Code cells in order."""
         return tuple(cell for cell in self.cells if cell.kind == "code")
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Modules that its code cells import outside of any function, sorted; of a cell that is not Python none."""
+        return _imports(self.code)
 
     @property
     def page_key(self) -> str:

@@ -12,7 +12,8 @@ import graphlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from fieldwork.run.spec import Pipeline, Step
     from fieldwork.run.store import Store
 
-__all__ = ["Event", "Result", "manifest", "manifest_path", "run"]
+__all__ = ["Event", "Result", "manifest", "manifest_path", "run", "shared_modules"]
 
 _PATIENCE = 0.2
 _MANIFEST = "manifest.json"
@@ -122,6 +123,7 @@ class _Run:
         self.ahead: dict[str, float] = {}
         self.waiting: list[tuple[float, int, Unit]] = []
         self.queued = 0
+        self.shared: tuple[str, ...] | None = None
         self.under_way: dict[Future[Made | Failure], tuple[Unit, Task]] = {}
 
     def admit(self, names: Iterable[str]) -> list[str]:
@@ -152,6 +154,8 @@ class _Run:
 
     def submit(self, crew: Crew) -> None:
         """Start queued steps while a worker is free, and memory for them."""
+        if self.shared is None and self.waiting:
+            self.shared = shared_modules(self.steps, {unit.step.name for _, _, unit in self.waiting})
         while self.waiting and len(self.under_way) < crew.size and (place := self.fitting()) is not None:
             _, _, unit = self.waiting.pop(place)
             task = self.task(unit)
@@ -308,6 +312,7 @@ class _Run:
             stage=self.store.stage(key),
             failed=self.store.failed(self.wave, unit.step.name),
             isolated=self.isolated,
+            shared=self.shared or (),
         )
 
     def send(self, crew: Crew, unit: Unit, task: Task) -> Future[Made | Failure]:
@@ -487,6 +492,25 @@ def longest_ways(steps: Sequence[Step], seconds: Mapping[str, float | None]) -> 
         for need in step.needs:
             after[need] = max(after.get(need, 0.0), found[step.name])
     return found
+
+
+def shared_modules(steps: Sequence[Step], begun: Collection[str]) -> tuple[str, ...]:
+    """Return the modules of ours that two or more notebooks of a run import, most used first.
+
+    A run is taken to be the steps that are begun and all that follow from them.
+
+    Parameters
+    ----------
+    steps : in running order. begun : names of those that run for certain.
+    """
+    runs: set[str] = set()
+    users: Counter[str] = Counter()
+    for step in steps:
+        if step.name in begun or runs.intersection(step.needs):
+            runs.add(step.name)
+            users.update(step.notebook.imports if step.notebook else ())
+    ours = [name for name, count in users.items() if count > 1 and name.partition(".")[0] == "fieldwork"]
+    return tuple(sorted(ours, key=lambda name: (-users[name], name)))
 
 
 def _loop(

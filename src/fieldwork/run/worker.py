@@ -60,6 +60,7 @@ class Task:
     stage : Path         Empty folder of this attempt, a mirror of the study.
     failed : Path        Where the executed notebook goes when a cell fails.
     isolated : bool      Whether its process is started from nothing instead of forked.
+    shared : tuple       Modules of ours that other steps of the run import too: worth loading once for all.
     """
 
     step: Step
@@ -70,6 +71,7 @@ class Task:
     stage: Path
     failed: Path
     isolated: bool = False
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,9 @@ def _run_notebook(
         from fieldwork.run import forking  # noqa: PLC0415 - as below
 
         # Asked for before papermill is loaded, it loads its libraries beside.
-        forking.server(around)
+        server = forking.server(around)
+        if server is not None:
+            server.expect(task.shared)
     from fieldwork.run import kernels  # noqa: PLC0415 - a second of imports that a run with nothing to do must not pay
 
     held: list[Any] = []
