@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib import font_manager
+from matplotlib.font_manager import FontProperties
 
 from fieldwork.figures import fonts
 
@@ -88,6 +90,19 @@ def test_another_font_and_another_wish_have_another_name(source, monkeypatch):
     monkeypatch.setattr(fonts.fontTools, "version", "0")
     names.add(fonts._key(source))
     assert len(names) == 5
+
+
+@pytest.mark.parametrize("weight", ["regular", "bold"])
+def test_whatever_sets_a_letter_lies_in_one_folder_so_that_the_order_in_a_pdf_is_the_same_everywhere(weight):
+    found = [
+        Path(font_manager.findfont(FontProperties(family=[face], weight=weight), fallback_to_default=False))
+        for face in fonts.family()
+    ]
+    assert {path.parent for path in found} == {Path(fonts._folder())}
+    assert [font_manager.get_font(path).get_char_index(ord("\N{HEBREW LETTER ALEF}")) > 0 for path in found] == [
+        False,
+        True,
+    ]
 
 
 def test_processes_that_begin_together_have_the_same_fonts_and_leave_whole_ones(made, tmp_path):

@@ -62,7 +62,24 @@ def family() -> tuple[str, ...]:
     own = [_own_copy(file) for file in files]
     for file in own:
         font_manager.fontManager.addfont(file)
+    _bring_near()
     return (font_manager.FontProperties(fname=own[0]).get_name(), FALLBACK)
+
+
+def _bring_near() -> None:
+    """Take what stands in for the font from a copy beside it.
+
+    A PDF embeds its fonts in the order of their paths, which must not hang on where temporary files and the environment lie.
+    """
+    for weight in ("regular", "bold"):
+        wanted = font_manager.FontProperties(family=[FALLBACK], weight=weight)
+        file = Path(font_manager.findfont(wanted, fallback_to_default=False))
+        near = Path(_folder()) / file.name
+        near.write_bytes(file.read_bytes())
+        font_manager.fontManager.addfont(near)
+        # Of two that fit alike the first is taken.
+        listed = font_manager.fontManager.ttflist
+        listed.sort(key=lambda entry: Path(entry.fname).parent != near.parent)
 
 
 @contextlib.contextmanager
