@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.font_manager import FontProperties
 
 from fieldwork.figures import fonts
+from fieldwork.shelf import whole
 
 _FAMILY = """
 import hashlib
@@ -115,6 +116,6 @@ def test_processes_that_begin_together_have_the_same_fonts_and_leave_whole_ones(
     assert not any(process.returncode for process in begun)
     assert len(told) == 1
     assert hashlib.sha256(made).hexdigest() in told.pop()
-    kept = list(tmp_path.glob("fieldwork-*"))
-    assert len(kept) == 2
-    assert all(fonts._whole(path) for path in kept)
+    found = list(tmp_path.glob("fieldwork-*"))
+    assert len(found) == 2
+    assert all(whole(path) for path in found)

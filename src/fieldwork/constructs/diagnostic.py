@@ -110,7 +110,7 @@ class Diagnostic:
 
     # ---------------------------------------------------------------------------------------------------- who is heard
 
-    @property
+    @cached_property
     def standing(self) -> pd.DataFrame:
         """Who is heard here, and what may be said of so many."""
         team = self.team
@@ -123,7 +123,7 @@ class Diagnostic:
         ]
         return pd.DataFrame(lines, columns=["What", "In this organisation"])
 
-    @property
+    @cached_property
     def answers(self) -> pd.DataFrame:
         """The essay's four questions with this organisation's answer, and conviction against compliance."""
         asked: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -155,7 +155,7 @@ class Diagnostic:
         found += [item for slot in ("conf", "prep_org", "fund_release") if (item := team.slot(slot, "ordinal"))]
         return list({item.name: item for item in found}.values())
 
-    @property
+    @cached_property
     def positions(self) -> pd.DataFrame:
         """Each role's own answers to the questions on which a function can be ahead, higher being further on."""
         heads = {item.name: f"{item.label} (of {max(item.codes)})" for item in self._on_positions}
@@ -169,7 +169,7 @@ class Diagnostic:
 
         return self._table(tell, ["Role", *heads.values()])
 
-    @property
+    @cached_property
     def against_cohort(self) -> pd.DataFrame:
         """Each role's answers beside the published mean of that role in the cohort."""
         heads = ["Role", "Question", "Answer", "Mean of the role in the cohort"]
@@ -204,7 +204,7 @@ class Diagnostic:
             return self._withheld(len(self.team))
         return f"withheld: {FEWEST_QUESTIONS} questions that {MINIMUM_TO_SPEAK} informants answered are needed"
 
-    @property
+    @cached_property
     def ahead(self) -> pd.DataFrame:
         """How far each role stands before the others over all these questions, against the same answers dealt out anew."""
         heads = ["Role", "Ahead of the others", "By chance (p)", "Questions", "Verdict"]
@@ -252,7 +252,7 @@ class Diagnostic:
             found.append(Shared(line | {"Verdict": f"agree {said} than {strangers}"}, verdict))
         return found
 
-    @property
+    @cached_property
     def agreement(self) -> pd.DataFrame:
         """How far the team agrees on each shared question, against teams of strangers of the same size."""
         heads = ["Question", "Informants", "Agreement (A)", "Needed to be called agreement", "Mean of teams in the cohort",
@@ -294,7 +294,7 @@ class Diagnostic:
                     found.append(Constraint(item, option, said, tuple(who.tolist())))
         return sorted(found, key=lambda each: (len(each.who), each.said, each.option.code))
 
-    @property
+    @cached_property
     def risks(self) -> pd.DataFrame:
         """Constraints by who names them, those that one role carries alone first."""
         heads = ["Constraint", "What is said of it", "Named by", "Acknowledged", "Share of that role in the cohort"]
@@ -330,7 +330,7 @@ class Diagnostic:
 
     # ----------------------------------------------------------------------------- 3. budget, convergence, conviction
 
-    @property
+    @cached_property
     def budget(self) -> pd.DataFrame:
         """What each role says of the budget, beside its own conviction and support."""
         asked = [self.team.slot("bud_chg", "number")]
@@ -373,7 +373,7 @@ class Diagnostic:
 
     # ------------------------------------------------------------------------------------------ 4. described, measured
 
-    @property
+    @cached_property
     def described(self) -> pd.DataFrame:
         """Alignment as the team describes it, beside alignment as it can be measured."""
         heads = ["What", "In this organisation", "In the cohort"]
@@ -503,7 +503,7 @@ class Diagnostic:
             return None
         return private, public, self.team.numbers(public.name) - self.team.numbers(private.name)
 
-    @property
+    @cached_property
     def conviction(self) -> pd.DataFrame:
         """What each role stated in the last meeting, beside what it is convinced of."""
         heads = ["Role", "Private conviction", "Stated support", "Stated less private"]
@@ -535,7 +535,7 @@ class Diagnostic:
 
     # ------------------------------------------------------------------------------------------------------ decisions
 
-    @property
+    @cached_property
     def decisions(self) -> pd.DataFrame:
         """The three points at which a decision on AI comes up, with what the answers say for each; and where things stalled."""
         heads = ["Decision", "What the answers say"]

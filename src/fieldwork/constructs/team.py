@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,19 +142,27 @@ class Team:
         ordered = sorted(found, key=lambda each: -each[0])
         return ", ".join(f"{label} ({count} of {len(self)})" for count, label in ordered)
 
+    @cached_property
+    def _benchmarks(self) -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
+        """Unit, estimate and interval of what is published of one role or all, by statistic, measure, role and option."""
+        table = self.published
+        shown = table["status"].isin(["ok", "flagged"]) & table["estimate"].notna()
+        for name in ("role_2", "stage", "segment"):
+            shown &= table[name].eq("").fillna(value=False)
+        rows = table.loc[shown, ["statistic", "measure", "role", "item", "unit", "estimate", "conf_low", "conf_high"]]
+        found: dict[tuple[str, str, str, str], tuple[Any, ...]] = {}
+        for statistic, measure, role, item, *numbers in rows.itertuples(index=False, name=None):
+            found.setdefault((statistic, measure, role, item), tuple(numbers))
+        return found
+
     def cohort(self, statistic: str, measure: str, *, role: str = "", item: str = "") -> str:
         """Return a published estimate with its interval, or a dash: what the gate held back is nobody's benchmark."""
-        key = {
-            "statistic": statistic, "measure": measure, "role": role, "role_2": "", "stage": "", "segment": "", "item": item,
-        }  # fmt: skip
-        rows = self.published[self.published["status"].isin(["ok", "flagged"]) & self.published["estimate"].notna()]
-        for name, value in key.items():
-            rows = rows[rows[name] == value]
-        if rows.empty:
+        found = self._benchmarks.get((statistic, measure, role, item))
+        if found is None:
             return NOTHING
-        row = rows.iloc[0]
+        unit, *numbers = found
         point, low, high = (
-            "" if pd.isna(value) else f"{100 * value:.0f}%" if row["unit"] == "proportion" else f"{value:.2f}"
-            for value in (row["estimate"], row["conf_low"], row["conf_high"])
+            "" if pd.isna(value) else f"{100 * value:.0f}%" if unit == "proportion" else f"{value:.2f}"
+            for value in numbers
         )
         return (f"{point} ({low} to {high})" if low and high else point).replace("-", _MINUS)

@@ -25,7 +25,7 @@ import matplotlib as mpl
 from fontTools import subset
 from matplotlib import font_manager
 
-from fieldwork.provenance import write_whole
+from fieldwork.shelf import kept
 
 __all__ = ["FALLBACK", "embedded", "family"]
 
@@ -43,7 +43,6 @@ _OPTIONS = {
 }
 # Where letters stand is decided when a drawing is written: what is embedded with it is outlines and widths.
 _LAYOUT = ("BASE", "GDEF", "GPOS", "GSUB", "kern")
-_DIGEST = hashlib.sha256().digest_size
 
 
 @cache
@@ -111,18 +110,9 @@ def _folder() -> str:
     return folder
 
 
-def _reduced(font: bytes, shelf: Path) -> bytes:
-    """Return a font as figures use it: from the shelf where it lies there whole, else made, and laid there if possible."""
-    kept = shelf / f"fieldwork-{_key(font)}.font"
-    found = _whole(kept)
-    if found is not None:
-        return found
-    made = _made(font)
-    try:
-        write_whole(kept, hashlib.sha256(made).digest() + made)
-    except OSError as error:
-        logger.debug("a reduced font is not kept: %s", error)
-    return made
+def _reduced(font: bytes, folder: Path) -> bytes:
+    """Return a font as figures use it: as it is kept in a folder, or made."""
+    return kept(folder / f"fieldwork-{_key(font)}.font", lambda: _made(font))
 
 
 def _key(font: bytes) -> str:
@@ -131,16 +121,6 @@ def _key(font: bytes) -> str:
     packer = importlib.util.find_spec("uharfbuzz") is not None  # fontTools packs by it where it is
     asked = json.dumps([fontTools.version, packer, _OPTIONS, signs], sort_keys=True).encode()
     return hashlib.sha256(asked + b"\0" + font).hexdigest()[:32]
-
-
-def _whole(kept: Path) -> bytes | None:
-    """Return what a file holds behind its digest; None where there is no such file, or it holds anything else."""
-    try:
-        content = kept.read_bytes()
-    except OSError:
-        return None
-    digest, found = content[:_DIGEST], content[_DIGEST:]
-    return found if hashlib.sha256(found).digest() == digest else None
 
 
 def _made(font: bytes) -> bytes:
