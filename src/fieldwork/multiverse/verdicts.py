@@ -21,7 +21,6 @@ from fieldwork.multiverse.designs import (
     each_once,
     judged_again,
     keys_of,
-    only_keys,
     sample_of,
 )
 
@@ -97,8 +96,7 @@ def explore(
         mine = [claim for claim in judged if specification == specification.only(applies[claim.id])]
         if not mine:
             continue
-        made = [found.of(claim, specification.only(applies[claim.id])) for claim in judged]
-        joined = each_once(Estimates.joined(made))
+        joined = each_once(found.of([(claim, specification.only(applies[claim.id])) for claim in judged]))
         tested = against_margins(subset, joined.estimates, joined.draws, registered=registered)
         published = _hidden(publish(tested.estimates, policy, joined.bases, released), found.shown)
         records = {record["id"]: record for record in judge(subset, tested, published, survey=survey)}
@@ -116,10 +114,10 @@ class _Found:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-        self._rows = [
-            table.groupby(["constructs", "specification"], sort=False).indices
-            for table in (evidence.estimates, evidence.draws, evidence.bases)
-        ]
+        tables = (evidence.estimates, evidence.draws, evidence.bases)
+        self._rows = [table.groupby(["constructs", "specification"], sort=False).indices for table in tables]
+        self._keys = [keys_of(table) for table in tables]
+        self._refused = (evidence.estimates["status"] == "not_assessable").tolist()
         people = evidence.people
         longest = max((len(bits) for bits in people["people"]), default=0)
         self._people = {
@@ -133,15 +131,25 @@ class _Found:
         told = self._evidence.applies
         return frozenset(told.loc[told["claim"] == claim.id, "choice"])
 
-    def of(self, claim: Claim, specification: Specification) -> Estimates:
-        """Return the rows of a claim's parts under a specification."""
-        key = ("+".join(constructs_of(claim)), specification.name)
+    def of(self, wanted: Sequence[tuple[Claim, Specification]]) -> Estimates:
+        """Return the rows of claims' parts, each claim under a specification, in their order.
+
+        Where one of a claim's rows is not there, those by which its constructs refused stand for it.
+        """
+        places: list[list[int]] = [[], [], []]
+        for claim, specification in wanted:
+            key = ("+".join(constructs_of(claim)), specification.name)
+            there = [list(at.get(key, ())) for at in self._rows]
+            keys = {part.key for part in claim.parts}
+            if not keys <= {self._keys[0][at] for at in there[0]}:
+                keys |= {self._keys[0][at] for at in there[0] if self._refused[at]}
+            for place, own, known in zip(places, there, self._keys, strict=True):
+                place += [at for at in own if known[at] in keys]
         tables = (self._evidence.estimates, self._evidence.draws, self._evidence.bases)
-        mine = [
-            table.iloc[at.get(key, np.zeros(0, dtype=np.intp)), 2:].reset_index(drop=True)
-            for table, at in zip(tables, self._rows, strict=True)
-        ]
-        return only_keys(Estimates(*mine), {part.key for part in claim.parts})
+        estimates, draws, bases = (
+            table.iloc[place, 2:].reset_index(drop=True) for table, place in zip(tables, places, strict=True)
+        )
+        return Estimates(schema.conform(estimates, schema.ESTIMATES), draws, schema.conform(bases, schema.BASES))
 
     def people(self, claim: Claim, part: Part, specification: Specification) -> Bits:
         """Tell who is behind a part under a specification, one bit a person; nobody where there is no sample."""
