@@ -144,7 +144,7 @@ def publish_all(
 
     Each style has a folder. Of the book's styles come PDF, SVG, PNG at 600 dots per inch, the data, alternative text and
     words; of the others SVG and PNG. `figures.csv` is the list of them, `figure_list`. Slow: a raster copy of print quality
-    takes a quarter of a second of each figure; several processes draw where figures are many.
+    takes a sixth of a second of each figure; several processes draw where figures are many.
 
     Parameters
     ----------
