@@ -45,10 +45,12 @@ def test_what_a_chapter_imports_is_what_its_cells_do_outside_of_any_function(tmp
         cell("a: int = 1", "parameters"),
         cell("import json, os.path as p\nfrom pathlib import Path\nfrom . import near"),
         cell("%matplotlib inline\nimport lost"),
+        cell("import nul\0"),
+        cell("import csv; x = '\\d'"),
         cell("import prose", kind="markdown"),
         cell("def later():\n    import late\nfrom json import loads"),
     ]
-    assert notebook.read(book(tmp_path / "a.ipynb", *cells)).imports == ("json", "os.path", "pathlib")
+    assert notebook.read(book(tmp_path / "a.ipynb", *cells)).imports == ("csv", "json", "os.path", "pathlib")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ def test_the_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     assert shelf.own_folder() == tmp_path / "home/.cache/fieldwork"
 
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert shelf.kept(shelf.own_folder() / "thing", lambda: b"made") == b"made"
+    assert shelf.whole(shelf.own_folder() / "thing") is None
+
 
 def test_pages_hold_the_same_typeface_whether_it_was_kept_or_not(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

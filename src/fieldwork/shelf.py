@@ -22,8 +22,14 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def own_folder() -> Path:
-    """Return the folder for it among the user's caches, there or not (`XDG_CACHE_HOME`, else `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fieldwork"
+    """Return the folder for it among the user's caches, there or not (`XDG_CACHE_HOME`, else `~/.cache`).
+
+    A user without a home has one in which nothing can be kept.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fieldwork"
+    except RuntimeError:
+        return Path(os.devnull) / "fieldwork"
 
 
 def kept(place: Path, make: Callable[[], bytes]) -> bytes:

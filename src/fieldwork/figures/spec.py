@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 from dataclasses import dataclass, field
@@ -170,9 +171,9 @@ def raster(pdf: bytes, dpi: float, *, grey: bool = False) -> bytes:
 
     To set the same lines of text a second time takes four times as long as to draw what is set already.
     """
-    page = pypdfium2.PdfDocument(pdf)[0]
-    # A whole number of dots stays one: the size is rounded up, and a last bit may be too much.
-    picture = page.render(scale=dpi / _POINTS * (1 - 1e-9), may_draw_forms=False).to_pil()
     target = io.BytesIO()
-    picture.convert("L" if grey else "RGB").save(target, "png", dpi=(dpi, dpi), compress_level=_PACKED)
+    with contextlib.closing(pypdfium2.PdfDocument(pdf)) as document:
+        # A whole number of dots stays one: the size is rounded up, and a last bit may be too much.
+        picture = document[0].render(scale=dpi / _POINTS * (1 - 1e-9), may_draw_forms=False).to_pil()
+        picture.convert("L" if grey else "RGB").save(target, "png", dpi=(dpi, dpi), compress_level=_PACKED)
     return target.getvalue()

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tokenize
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,10 @@ def _imports(cells: tuple[Cell, ...]) -> tuple[str, ...]:
     found: set[str] = set()
     for cell in cells:
         try:
-            statements = ast.parse(cell.source).body
-        except SyntaxError:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the kernel that runs the cell shows them
+                statements = ast.parse(cell.source).body
+        except (SyntaxError, ValueError):  # a null byte is either, by version
             continue
         for each in statements:
             if isinstance(each, ast.Import):
