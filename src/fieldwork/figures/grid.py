@@ -117,7 +117,7 @@ class GridChart:
     def _cell(self, axes: Axes, style: Style, row: Mapping[Any, Any], column: int, y: float, tall: float) -> None:
         ink, size = style.ink, style.size
         if row["mark"] in WITHHELD:
-            axes.add_patch(Rectangle((column, y), 1.0, tall, facecolor=ink.band, edgecolor="white", linewidth=1.2))
+            axes.add_artist(Rectangle((column, y), 1.0, tall, facecolor=ink.band, edgecolor="white", linewidth=1.2))
             word = "w" if row["mark"] == "withheld" else "n/a"
             axes.text(
                 column + 0.5, y + tall / 2, word, size=size.small, color=ink.quiet, ha="center", va="center_baseline"
@@ -128,7 +128,8 @@ class GridChart:
         ground = self._colour(style, value)
         if self.toned and self.firm is not None:
             ground = (ink.middle if value < self.firm else ink.high) if firm else ink.low
-        axes.add_patch(Rectangle((column, y), 1.0, tall, facecolor=ground, edgecolor="white", linewidth=1.2))
+        # Not `add_patch`: the limits are set, and need not be found anew for each cell.
+        axes.add_artist(Rectangle((column, y), 1.0, tall, facecolor=ground, edgecolor="white", linewidth=1.2))
         words = number(value, self.unit).removesuffix("%")
         if row["mark"] == "open":
             words += "*"

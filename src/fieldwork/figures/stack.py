@@ -181,7 +181,8 @@ class StackChart:
         ink, size = style.ink, style.size
         inch = (ends[1] - ends[0]) / wide
         if widths is None:
-            axes.add_patch(Rectangle((ends[0], y), ends[1] - ends[0], tall, facecolor=ink.band, edgecolor="none"))
+            # Not `add_patch`: the limits are set, and need not be found anew for each bar.
+            axes.add_artist(Rectangle((ends[0], y), ends[1] - ends[0], tall, facecolor=ink.band, edgecolor="none"))
             axes.text(math.fsum(ends) / 2, y + tall / 2, "withheld", size=size.small, color=ink.quiet, ha="center",
                       va="center_baseline", zorder=3)  # fmt: skip
             return
@@ -189,7 +190,7 @@ class StackChart:
         last = len(widths) - 1
         for k, (share, fill) in enumerate(zip(widths, self._fills(style), strict=True)):
             if share > 0:
-                axes.add_patch(
+                axes.add_artist(
                     Rectangle((x, y), share, tall, facecolor=fill, edgecolor=ink.reference, linewidth=0.5, zorder=2)
                 )
             words = number(share, "proportion")
@@ -210,9 +211,7 @@ class StackChart:
             x, y = 0.0, top + 0.15 * style.unit * (k + 0.45)
             for words, fill, wide in line:
                 box = 0.085 * style.unit
-                axes = sheet.axes(x, y - box / 2, box, box)
-                axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
-                axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=fill, edgecolor=style.ink.reference, linewidth=0.8))
+                sheet.box(x, y - box / 2, box, box, fill=fill, edge=style.ink.reference)
                 sheet.text(x + 0.12 * style.unit, y + 0.35 * style.size.small / 72, words, size=style.size.small,
                            colour=style.ink.quiet, va="baseline")  # fmt: skip
                 x += wide
