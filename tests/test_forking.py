@@ -225,7 +225,10 @@ def test_what_cannot_be_imported_is_left_to_the_kernel_that_does(tmp_path, packa
     folder, around = package
     (folder / "word.py").write_text(source)
     server = forking.server({**SURROUNDINGS, **around})
-    server.expect(["fieldwork.word", "fieldwork.word.not_there", "fieldwork.errors"])
+    server.expect(["fieldwork.word", "fieldwork.word.not_there", "fieldwork.schema"])
+    found = ours(tmp_path, "fieldwork.schema", "past", **around)
+    assert "fieldwork.schema" in found, "the server has come past what cannot be imported"
+    assert "fieldwork.word" not in found
     with pytest.raises(kernels.PapermillExecutionError, match=r"SyntaxError|SystemExit|ModuleNotFoundError"):
         executed(tmp_path, "import fieldwork.word", name="broken", **around)
     assert server.alive()

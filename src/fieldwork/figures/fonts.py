@@ -76,9 +76,8 @@ def _bring_near() -> None:
         near = Path(_folder()) / file.name
         near.write_bytes(file.read_bytes())
         font_manager.fontManager.addfont(near)
-        # Of two that fit alike the first is taken.
-        listed = font_manager.fontManager.ttflist
-        listed.sort(key=lambda entry: Path(entry.fname).parent != near.parent)
+    # Of two that fit alike the first is taken.
+    font_manager.fontManager.ttflist.sort(key=lambda entry: Path(entry.fname).parent != Path(_folder()))
 
 
 @contextlib.contextmanager

@@ -84,6 +84,7 @@ def print_all(orders: Sequence[Order], *, presses: int = 0) -> list[Path]:
     presses : int    Processes; 0: as many as are worth it, `presses_for`.
     """
     filled: dict[int, tuple[Path, ...]] = {}
+    settled = False
     waiting = deque(range(len(orders)))
     with ExitStack() as stack:
         others = [stack.enter_context(_Press()) for _ in range((presses or presses_for(len(orders))) - 1)]
@@ -97,8 +98,9 @@ def print_all(orders: Sequence[Order], *, presses: int = 0) -> list[Path]:
             if waiting:
                 at = waiting.popleft()
                 filled[at] = orders[at].fill()
-                if others and len(filled) == 1:
+                if others and not settled:
                     _settle()
+                    settled = True
     return [path for at in range(len(orders)) for path in filled[at]]
 
 
@@ -165,7 +167,7 @@ def main(handle: int) -> None:
     An order that raised is answered by None: the giver raises it.
     """
     door = Connection(handle)
-    first = True
+    settled = False
     while True:
         try:
             order: Order = door.recv()
@@ -178,12 +180,12 @@ def main(handle: int) -> None:
             door.send(None)
         else:
             door.send(done)
-        if first:
+        if not settled:
             _settle()
-            first = False
+            settled = True
 
 
 def _settle() -> None:
-    """Have the collections of garbage after each drawing leave out what the first one has loaded: a quarter of all the time."""
+    """Have the collections of garbage after each drawing leave out what the first one has loaded: a fifth of the time."""
     gc.collect()
     gc.freeze()

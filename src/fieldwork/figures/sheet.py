@@ -117,9 +117,6 @@ def compose(
         sheet.text(0.0, y, line, size=size, colour=colour, weight=weight, va="top")
         y += down
     plot.draw(sheet, top, tall)
-    for axis in (axis for axes in sheet.drawing.axes for axis in (axes.xaxis, axes.yaxis)):
-        # Without ticks there is nothing of it to be seen; to find that out takes a tenth of the time of a drawing.
-        axis.set_visible(bool(len(axis.get_majorticklocs()) or axis.get_label_text()))
     for k, line in enumerate(reversed(under)):
         sheet.text(0.0, height - 0.045 - k * step, line, size=style.size.small, colour=style.ink.quiet, va="baseline")
     return sheet.drawing

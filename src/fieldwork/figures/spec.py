@@ -169,7 +169,7 @@ def encoded(figure: Figure, ending: str) -> bytes:
 def raster(pdf: bytes, dpi: float, *, grey: bool = False) -> bytes:
     """Return the picture of a figure's PDF as PNG, so that the two can never differ; in one channel of three where it is grey.
 
-    To set the same lines of text a second time takes four times as long as to draw what is set already.
+    To set the same lines of text a second time takes six times as long as to draw what is set already.
     """
     target = io.BytesIO()
     with contextlib.closing(pypdfium2.PdfDocument(pdf)) as document:

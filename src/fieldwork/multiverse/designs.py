@@ -440,12 +440,20 @@ def keys_of(table: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(schema.tuples_of(table[list(KEY)]))
 
 
+def or_refusals(keys: set[tuple[str, ...]], there: Sequence[tuple[tuple[str, ...], bool]]) -> set[tuple[str, ...]]:
+    """Return keys; where one of them is not there, with those of the rows by which the constructs refused.
+
+    Parameters
+    ----------
+    there : key of each row, and whether it is a refusal.
+    """
+    return keys if keys <= {key for key, _ in there} else keys | {key for key, refused in there if refused}
+
+
 def only_keys(made: Estimates, keys: set[tuple[str, ...]]) -> Estimates:
     """Return the rows of some keys; where one of them is not there, with the rows by which the constructs refused."""
     own = keys_of(made.estimates)
-    if not keys <= set(own):
-        refused = (made.estimates["status"] == "not_assessable").to_numpy()
-        keys = keys | {key for key, out in zip(own, refused, strict=True) if out}
+    keys = or_refusals(keys, list(zip(own, made.estimates["status"] == "not_assessable", strict=True)))
     named = (own, keys_of(made.draws), keys_of(made.bases))
     tables = [
         table.loc[np.array([key in keys for key in there], dtype=bool)].reset_index(drop=True)

@@ -21,6 +21,7 @@ from fieldwork.multiverse.designs import (
     each_once,
     judged_again,
     keys_of,
+    or_refusals,
     sample_of,
 )
 
@@ -140,9 +141,9 @@ class _Found:
         for claim, specification in wanted:
             key = ("+".join(constructs_of(claim)), specification.name)
             there = [list(at.get(key, ())) for at in self._rows]
-            keys = {part.key for part in claim.parts}
-            if not keys <= {self._keys[0][at] for at in there[0]}:
-                keys |= {self._keys[0][at] for at in there[0] if self._refused[at]}
+            keys = or_refusals(
+                {part.key for part in claim.parts}, [(self._keys[0][at], self._refused[at]) for at in there[0]]
+            )
             for place, own, known in zip(places, there, self._keys, strict=True):
                 place += [at for at in own if known[at] in keys]
         tables = (self._evidence.estimates, self._evidence.draws, self._evidence.bases)
