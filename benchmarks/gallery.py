@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from fieldwork.figures import KINDS, Absence, Spec, describe, numbered, published_of
-from fieldwork.figures.spec import encoded
+from fieldwork.figures.spec import encoded, raster
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -46,9 +46,8 @@ def _chosen(name: str, made: list[list[Spec | Absence]]) -> Spec | Absence:
 
 
 def _picture(spec: Spec) -> bytes:
-    sides = [
-        Image.open(io.BytesIO(encoded(spec.draw(style), "png", dpi=100))).convert("RGB") for style in ("book", "grey")
-    ]
+    pages = [encoded(spec.draw(style), "pdf")["pdf"] for style in ("book", "grey")]
+    sides = [Image.open(io.BytesIO(raster(page, 100))).convert("RGB") for page in pages]
     wide, tall = sum(side.width for side in sides) + 20, max(side.height for side in sides)
     both = Image.new("RGB", (wide, tall), "white")
     both.paste(sides[0], (0, 0))

@@ -89,5 +89,8 @@ def test_a_wave_says_which_figures_it_does_not_allow(shown):
 def test_few_figures_are_drawn_by_one_process_and_many_by_no_more_than_there_are_processors(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
     assert [printing.presses_for(n) for n in (0, 7, 16, 800)] == [1, 1, 2, 3]
+    monkeypatch.setenv("FIELDWORK_WORKERS", "2")
+    assert printing.presses_for(800) == 2
+    monkeypatch.delenv("FIELDWORK_WORKERS")
     monkeypatch.delattr(os, "sched_getaffinity")
     assert printing.presses_for(800) == 1

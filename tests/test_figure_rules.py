@@ -13,6 +13,7 @@ import pypdf
 import pytest
 from fontTools import subset
 from fontTools.ttLib import TTFont
+from matplotlib import font_manager
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.lines import Line2D
@@ -25,6 +26,7 @@ from fieldwork.errors import DataError
 from fieldwork.figures import Absence, Spec, describe, figure_list, numbered, publish_all, publisher_name, save
 from fieldwork.figures.answers import by_scale
 from fieldwork.figures.change import _apart
+from fieldwork.figures.fonts import FALLBACK, embedded, family, looked_up_once
 from fieldwork.figures.published import number, published
 from fieldwork.figures.spec import encoded, raster
 from fieldwork.figures.stack import tones
@@ -514,7 +516,7 @@ def test_the_list_of_figures_says_what_was_not_drawn_and_why():
 @pytest.mark.parametrize(("style", "mode"), [("book", "RGB"), ("grey", "L"), ("slide", "RGB")])
 def test_a_raster_copy_is_the_picture_of_the_drawing(style, mode):
     drawn = MADE["spread"].draw(style)
-    made = Image.open(io.BytesIO(raster(encoded(drawn, "pdf"), 144, grey=style == "grey")))
+    made = Image.open(io.BytesIO(raster(encoded(drawn, "pdf")["pdf"], 144, grey=style == "grey")))
     whole = io.BytesIO()
     with house():
         drawn.drawing.savefig(whole, format="png", dpi=144)
@@ -536,10 +538,10 @@ def blocks(ink, size=8):
 
 def test_a_raster_copy_has_the_dots_that_were_asked_for_and_says_how_many_an_inch():
     drawn = MADE["spread"].draw("slide")
-    made = Image.open(io.BytesIO(raster(encoded(drawn, "pdf"), 288)))
+    made = Image.open(io.BytesIO(raster(encoded(drawn, "pdf")["pdf"], 288)))
     assert made.size == (1920, 1080)
     assert made.info["dpi"] == pytest.approx((288, 288), rel=1e-3)
-    assert raster(encoded(drawn, "pdf"), 288) == raster(encoded(drawn, "pdf"), 288)
+    assert raster(encoded(drawn, "pdf")["pdf"], 288) == raster(encoded(drawn, "pdf")["pdf"], 288)
 
 
 @pytest.mark.parametrize("style", ["book", "grey"])
@@ -552,13 +554,54 @@ def test_the_raster_copy_that_is_saved_is_the_picture_of_the_pdf_beside_it_to_th
         == (tmp_path / "1.png").read_bytes()
         == raster((tmp_path / "2.pdf").read_bytes(), 100, grey=style == "grey")
     )
-    assert made != raster(encoded(MADE["spread"].draw(style), "pdf"), 100, grey=style == "grey")
+    assert made != raster(encoded(MADE["spread"].draw(style), "pdf")["pdf"], 100, grey=style == "grey")
+
+
+@pytest.mark.parametrize("name", ["gradient", "consensus_map", "blockers_quotient", "alignment"])
+def test_both_vector_copies_of_one_pass_are_those_that_matplotlib_saves_apart(name):
+    drawn = MADE[name].draw()
+    both = encoded(drawn, "svg", "pdf")
+    assert both == encoded(drawn, "svg") | encoded(drawn, "pdf")
+    apart = {}
+    with house(), embedded():
+        for ending, unsaid in (("svg", ("Date", "Creator")), ("pdf", ("CreationDate", "Creator", "Producer"))):
+            target = io.BytesIO()
+            metadata = {"Title": drawn.title} | dict.fromkeys(unsaid)
+            drawn.drawing.savefig(target, format=ending, metadata=metadata)
+            apart[ending] = target.getvalue()
+    assert both["pdf"] == apart["pdf"]
+    # An SVG of its own measures words at another size, and so sets them some thousandths of a point aside.
+    words, numbers = zip(*(without_numbers(each["svg"].decode()) for each in (both, apart)), strict=True)
+    assert words[0] == words[1]
+    assert len(numbers[0]) > 1000
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.05)
+    assert drawn.drawing.dpi == MADE[name].draw().drawing.dpi
+
+
+def without_numbers(svg):
+    """Apart: the text of an SVG, and its numbers in order; names made from content are none."""
+    named = re.sub(r"[0-9a-z]*(?<=[#\"])[mp]?[0-9a-f]{10}", "name", svg)
+    return re.sub(NUMBER, "0", named), [float(each) for each in re.findall(NUMBER, named)]
+
+
+NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+
+
+def test_fonts_are_looked_up_as_ever_once_a_file_is_written():
+    prop = font_manager.FontProperties(family=list(family()), weight="bold")
+    found = font_manager.fontManager._find_fonts_by_props(prop)
+    with looked_up_once():
+        once, again = (font_manager.fontManager._find_fonts_by_props(prop.copy()) for _ in range(2))
+        other = font_manager.fontManager._find_fonts_by_props(font_manager.FontProperties(family=[FALLBACK]))
+        assert once is again
+    assert once == found != other
+    assert "_find_fonts_by_props" not in vars(font_manager.fontManager)
 
 
 def test_what_is_embedded_has_outlines_and_no_tables_that_set_lines():
     """To reduce those for every figure took three quarters of the time of a PDF."""
     before = list(subset.Options().drop_tables)
-    written = pypdf.PdfReader(io.BytesIO(encoded(MADE["spread"].draw(), "pdf")))
+    written = pypdf.PdfReader(io.BytesIO(encoded(MADE["spread"].draw(), "pdf")["pdf"]))
     assert subset.Options().drop_tables == before
     fonts = [font.get_object() for font in written.pages[0]["/Resources"]["/Font"].values()]
     files = [font["/DescendantFonts"][0].get_object()["/FontDescriptor"]["/FontFile2"].get_data() for font in fonts]

@@ -385,6 +385,14 @@ def test_one_worker_and_two_make_the_same_bytes(finished, tmp_path, monkeypatch)
     assert digests(study) == digests(finished)
 
 
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_chapter_is_told_how_many_processes_it_may_keep_busy(study, isolated, workers):
+    edit(study / "notebooks/d.ipynb", "write_text('d')", "write_text(__import__('os').environ['FIELDWORK_WORKERS'])")
+    assert run(study, isolated=isolated, workers=workers).failures == ()
+    assert (study / "data/processed/w1/d.txt").read_text() == str(workers)
+
+
 def overlapping(study, **options):
     """Run all again with two workers; the pairs of chapters that were under way at one time, and what was told to wait."""
     under_way, pairs, told = set(), set(), []

@@ -66,11 +66,14 @@ class Order:
 def presses_for(orders: int) -> int:
     """Return how many processes share some orders: one for every eight, as many as there are processors, four at most.
 
+    In a chapter no more than the run's `--workers`, which its process is told by the variable `FIELDWORK_WORKERS`.
+
     >>> presses_for(7), presses_for(1000) <= 4
     (1, True)
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return max(1, min(processors, _MOST, orders // _WORTH))
+    allowed = int(os.environ.get("FIELDWORK_WORKERS", _MOST))
+    return max(1, min(processors, allowed, _MOST, orders // _WORTH))
 
 
 def print_all(orders: Sequence[Order], *, presses: int = 0) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,20 +34,19 @@ def save(
     dpi : int        Of the PNG; 0: what the figure's style asks for.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pdf = encoded(figure, "pdf") if {"pdf", "png"}.intersection(formats) else b""
+    drawn = [ending for ending in ("svg", "pdf") if ending in formats or (ending == "pdf" and "png" in formats)]
+    vector = encoded(figure, *drawn) if drawn else {}
     paths = []
     for ending in formats:
         path = folder / f"{name or figure.name}.{ending}"
-        write_whole(path, _content(figure, ending, pdf, dpi or STYLES[figure.style].dpi))
+        write_whole(path, _content(figure, ending, vector, dpi or STYLES[figure.style].dpi))
         paths.append(path)
     return tuple(paths)
 
 
-def _content(figure: Figure, ending: str, pdf: bytes, dpi: int) -> bytes:
-    if ending == "pdf":
-        return pdf
+def _content(figure: Figure, ending: str, vector: Mapping[str, bytes], dpi: int) -> bytes:
     if ending == "png":
-        return raster(pdf, dpi, grey=figure.style == GREY.name)
+        return raster(vector["pdf"], dpi, grey=figure.style == GREY.name)
     if ending == "csv":
         return guarded(figure.data).to_csv(index=False, lineterminator="\n").encode()
     if ending == "txt":
@@ -56,7 +55,7 @@ def _content(figure: Figure, ending: str, pdf: bytes, dpi: int) -> bytes:
         words = {key: getattr(figure, key) for key in ("name", "title", "caption", "alt", "long_description", "source")}
         words |= {"chapter": figure.chapter, "number": figure.number, "style": figure.style}
         return (json.dumps(words, ensure_ascii=False, indent=2) + "\n").encode()
-    return encoded(figure, ending)
+    return vector[ending]
 
 
 class Numbered(Protocol):

@@ -13,9 +13,10 @@ import pandas as pd
 import pypdfium2
 from matplotlib.figure import Figure as Canvas
 
-from fieldwork.figures.fonts import embedded
+from fieldwork.figures.fonts import embedded, looked_up_once
 from fieldwork.figures.sheet import Sheet, compose
 from fieldwork.figures.style import BOOK, Style, house, style_of
+from fieldwork.figures.vector import vectors
 
 __all__ = ["Absence", "Figure", "Plot", "Spec", "encoded", "numbered", "raster"]
 
@@ -66,7 +67,10 @@ class Figure:
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, Any]]:
         """Show the drawing in a notebook, with its alternative text."""
         return (
-            {"image/png": base64.b64encode(raster(encoded(self, "pdf"), 200)).decode("ascii"), "text/plain": self.alt},
+            {
+                "image/png": base64.b64encode(raster(encoded(self, "pdf")["pdf"], 200)).decode("ascii"),
+                "text/plain": self.alt,
+            },
             {"image/png": {"alt": self.alt, "width": round(self.drawing.get_figwidth() * 130)}},
         )
 
@@ -154,16 +158,14 @@ def numbered(figure: Figure | Spec | Absence) -> str:
     return f"Figure {figure.chapter}.{figure.number}" if figure.number else ""
 
 
-def encoded(figure: Figure, ending: str) -> bytes:
-    """Return the drawing as bytes of `svg` (outlined text) or `pdf` (fonts embedded); the same each time."""
+def encoded(figure: Figure, *endings: str) -> dict[str, bytes]:
+    """Return the drawing as bytes of `svg` (outlined text) and `pdf` (fonts embedded), as asked; the same each time."""
     metadata: dict[str, dict[str, str | None]] = {
         "svg": {"Date": None, "Creator": None, "Title": figure.title},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Title": figure.title},
     }
-    target = io.BytesIO()
-    with house(), embedded():
-        figure.drawing.savefig(target, format=ending, metadata=metadata[ending])
-    return target.getvalue()
+    with house(), looked_up_once(), embedded():
+        return vectors(figure.drawing, {ending: metadata[ending] for ending in endings})
 
 
 def raster(pdf: bytes, dpi: float, *, grey: bool = False) -> bytes:

@@ -257,13 +257,13 @@ def _width_in(text: str, size: float, weight: str, face: tuple[str, ...]) -> flo
     prop = font_manager.FontProperties(family=list(face), size=size, weight=weight)
     if not text:
         return 0.0
-    wide, *_ = _renderer().get_text_width_height_descent(text, prop, ismath=False)  # type: ignore[no-untyped-call]
+    wide, *_ = _renderer().get_text_width_height_descent(text, prop, ismath=False)
     return float(wide) / 100.0
 
 
 @cache
 def _renderer() -> RendererAgg:
-    made: RendererAgg = FigureCanvasAgg(canvas(1.0)).get_renderer()  # type: ignore[no-untyped-call]
+    made: RendererAgg = FigureCanvasAgg(canvas(1.0)).get_renderer()
     return made
 
 

@@ -109,7 +109,7 @@ def _pictures(made: Sequence[Spec | Absence], folder: Path, study: str) -> dict[
     for each in made:
         if isinstance(each, Spec):
             path = folder / f"{publisher_name(each, study)}.svg"
-            found[f"figure-{each.name}"] = path.read_bytes() if path.is_file() else encoded(each.draw(), "svg")
+            found[f"figure-{each.name}"] = path.read_bytes() if path.is_file() else encoded(each.draw(), "svg")["svg"]
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fieldwork.run.caller import Caller
@@ -69,7 +70,9 @@ class Local:
         on_cell: Callable[[int, int], None],
     ) -> Future[Made | Failure]:
         """Run a task in a process of its own."""
-        return self._pool.submit(work, task, self._processes, on_cell, self._store.sockets())
+        return self._pool.submit(
+            work, replace(task, workers=self.size), self._processes, on_cell, self._store.sockets()
+        )
 
     def call(self, what: str, target: str, given: Mapping[str, Any]) -> Future[Any | FieldworkError]:
         """Call a function in a process of one of the threads."""

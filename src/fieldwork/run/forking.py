@@ -215,7 +215,7 @@ class Server:
 
 _running: Server | None = None
 _starting = threading.Lock()
-_ITS_OWN = ("IPYTHONDIR",)  # what each kernel has its own of
+_ITS_OWN = ("IPYTHONDIR", "FIELDWORK_WORKERS")  # what each kernel has its own of
 
 
 def server(surroundings: Mapping[str, str]) -> Server | None:

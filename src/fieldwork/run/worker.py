@@ -43,6 +43,7 @@ _CELL_LINE = re.compile(r"Cell In\[\d+\], line (\d+)")
 _NO_ROOM = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\] ([^:\n]*)")
 _FIELD = re.compile(r"  (where|expected|got|hint) +(\S.*)")
 _EPOCH = "1767225600"
+_WORKERS = "FIELDWORK_WORKERS"
 """Date that figures and documents carry instead of the clock's: the first day of 2026."""
 
 
@@ -61,6 +62,7 @@ class Task:
     failed : Path        Where the executed notebook goes when a cell fails.
     isolated : bool      Whether its process is started from nothing instead of forked.
     shared : tuple       Modules of ours that other steps of the run import too: worth loading once for all.
+    workers : int        Processes that it may keep busy, itself among them; 0: the notebook's own choice.
     """
 
     step: Step
@@ -72,6 +74,7 @@ class Task:
     failed: Path
     isolated: bool = False
     shared: tuple[str, ...] = ()
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def _work(
         path = task.stage / output.label
         (path if output.folder else path.parent).mkdir(parents=True, exist_ok=True)
     with private as sockets:
-        around = surroundings(sockets)
+        around = surroundings(sockets) | ({_WORKERS: str(task.workers)} if task.workers else {})
         if task.step.notebook:
             ended = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
         else:
@@ -200,7 +203,7 @@ def view(step: Step, page: Path, study: Path, wave: str, values: Mapping[str, Va
 
 def surroundings(private: Path) -> dict[str, str]:
     """Return the environment of a chapter's process; `private` is a folder for what it keeps to itself."""
-    around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    around = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", _WORKERS}}
     return around | {
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
@@ -209,6 +212,10 @@ def surroundings(private: Path) -> dict[str, str]:
         "PYTHONUTF8": "1",
         # Plugins of the user's are no part of the study, and to look for them reads the metadata of every package.
         "PYDANTIC_DISABLE_PLUGINS": "__all__",
+        # Where the C library's own rule for them ends after large arrays. Set from the start, arrays of a chapter are not given
+        # back to the system and asked for again, which took a quarter of the system's time of a run.
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
         "SOURCE_DATE_EPOCH": _EPOCH,
         "TZ": "UTC",
         # A backend set by the user would make figures vanish from the page.
