@@ -65,6 +65,17 @@ def test_another_process_writes_the_same_bytes_and_paths_come_in_the_order_given
     assert drawn["here"] + drawn["there"] == len(alone) // len(_FORMATS)
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_process_that_draws_leaves_nothing_behind(orders, tmp_path, monkeypatch):
+    drawn = held_back(monkeypatch, lambda _: None)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    print_all(orders(tmp_path / "made"), presses=2)
+    assert drawn["there"] >= 1, "it has made its fonts"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_what_a_process_that_died_did_not_draw_is_drawn_here(orders, alone, tmp_path, monkeypatch, caplog):
     drawn = held_back(monkeypatch, lambda press: press.held and os.kill(press._process.pid, signal.SIGKILL))
     assert files(print_all(orders(tmp_path), presses=2)) == alone

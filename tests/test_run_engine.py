@@ -393,6 +393,22 @@ def test_a_chapter_is_told_how_many_processes_it_may_keep_busy(study, isolated, 
     assert (study / "data/processed/w1/d.txt").read_text() == str(workers)
 
 
+@pytest.mark.parametrize("isolated", [False, True])
+def test_what_a_chapter_keeps_for_a_while_goes_with_it_also_when_it_is_killed(study, tmp_path, monkeypatch, isolated):
+    (tmp_path / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    made = "__import__('tempfile').mkdtemp(prefix='left-')"
+    edit(study / "notebooks/d.ipynb", "write_text('d')", f"write_text({made})")
+    assert run(study, isolated=isolated).failures == ()
+    place = Path((study / "data/processed/w1/d.txt").read_text())
+    assert place.name.startswith("left-")
+    assert not place.exists()
+    edit(study / "notebooks/d.ipynb", made, f"{made} + __import__('os').kill(__import__('os').getpid(), 9)")
+    assert [failure.step for failure in run(study, isolated=isolated).failures] == ["d"]
+    assert not [*Path("/tmp").glob("fw-*/left-*"), *(tmp_path / "t").rglob("left-*")]  # noqa: S108 - where sockets are
+
+
 def overlapping(study, **options):
     """Run all again with two workers; the pairs of chapters that were under way at one time, and what was told to wait."""
     under_way, pairs, told = set(), set(), []

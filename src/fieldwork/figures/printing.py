@@ -13,6 +13,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -111,13 +112,15 @@ class _Press:
     """Another process that fills orders, and the numbers of those that it holds, first given first."""
 
     def __init__(self) -> None:
+        # It is ended at whatever it is, and takes nothing away.
+        self._folder = tempfile.TemporaryDirectory(prefix="fieldwork-press-", ignore_cleanup_errors=True)
         self._door, theirs = Pipe()
         with theirs:
             # -P: a module of a library's name in the folder of the caller is no part of the package.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START.format(__name__, theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "MPLBACKEND": "agg"},
+                env={**os.environ, "MPLBACKEND": "agg", "TMPDIR": self._folder.name},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
@@ -132,6 +135,7 @@ class _Press:
         self._door.close()
         self._process.kill()
         self._process.wait()
+        self._folder.cleanup()
 
     def ready(self) -> bool:
         """Tell whether it may be given one more order."""

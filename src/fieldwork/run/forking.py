@@ -27,6 +27,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -215,7 +216,7 @@ class Server:
 
 _running: Server | None = None
 _starting = threading.Lock()
-_ITS_OWN = ("IPYTHONDIR", "FIELDWORK_WORKERS")  # what each kernel has its own of
+_ITS_OWN = ("IPYTHONDIR", "TMPDIR", "FIELDWORK_WORKERS")  # what each kernel has its own of
 
 
 def server(surroundings: Mapping[str, str]) -> Server | None:
@@ -458,6 +459,7 @@ def _settle_in(request: Mapping[str, Any], log: int, watched: int, line: int) ->
         # Jupyter's own watch ends a kernel whose parent has gone: that is the server, which goes with the run.
         os.environ["JPY_PARENT_PID"] = str(os.getppid())
     time.tzset()
+    tempfile.tempdir = None  # the server may have asked where its own is
     os.chdir(request["folder"])
     # A kernel draws its own entropy.
     import numpy as np  # noqa: PLC0415 - loaded already; the server itself must start without

@@ -172,7 +172,10 @@ def _work(
         path = task.stage / output.label
         (path if output.folder else path.parent).mkdir(parents=True, exist_ok=True)
     with private as sockets:
-        around = surroundings(sockets) | ({_WORKERS: str(task.workers)} if task.workers else {})
+        # What it keeps for a while goes with its folder, however it and its children end.
+        around = surroundings(sockets) | {"TMPDIR": str(sockets)}
+        if task.workers:
+            around[_WORKERS] = str(task.workers)
         if task.step.notebook:
             ended = _run_notebook(task, task.step.notebook, sockets, around, processes=processes, on_cell=on_cell)
         else:
