@@ -251,6 +251,27 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fieldwork {fieldwork.__version__}\n"
 
 
+@pytest.mark.usefixtures("study")
+def test_pruning_says_what_it_takes_and_what_stays(capsys):
+    for seed in ("1", "2"):
+        assert main(["run", "--seed", seed]) == 0
+    capsys.readouterr()
+    assert main(["prune"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "taken away: 0 files, 0 MB",
+        "kept: 0 MB - what each step made last, and what is younger than 30 days",
+    ]
+    assert main(["prune", "--older-than", "0", "--dry-run", "--json"]) == 0
+    would = json.loads(capsys.readouterr().out)
+    assert would["files"] >= 2, "the record of seed 1, and the page that it made"
+    assert main(["prune", "--older-than", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == would | {"dry_run": False}
+    assert main(["run", "--seed", "2", "--json"]) == 0
+    assert '"ran": []' in capsys.readouterr().out
+    assert main(["prune", "--older-than", "-1"]) == 2
+    assert "expected days from 0, got '-1'" in capsys.readouterr().err
+
+
 def test_claims_are_a_table_or_json(study, capsys):
     claim = {"id": "H1", "verdict": "not_assessable", "text": "CTOs lead.", "estimate": None, "conf_low": None}
     claim |= {"conf_high": None, "margin": 0.3, "estimand": "difference of means"}

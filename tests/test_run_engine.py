@@ -24,6 +24,7 @@ from fieldwork.errors import ParameterError, RunError
 from fieldwork.provenance import sha256_file
 from fieldwork.run import forking, memory, runner, spec
 from fieldwork.run.plan import Judge, plan
+from fieldwork.run.pruning import prune
 from fieldwork.run.store import Store
 from tests.small_study import book
 
@@ -271,6 +272,79 @@ def test_parameters_switch_there_and_back(study):
     result = run(study)
     assert (result.ran, result.restored) == ((), ("a", "b", "c", "site"))
     assert digests(study) == before
+
+
+def age(study, days):
+    """Make all that the memory keeps so many days older."""
+    for path in (study / ".fieldwork").rglob("*"):
+        if path.is_file() and path.parent.name != ".fieldwork":
+            past = path.stat().st_mtime - 86_400 * days
+            os.utime(path, (past, past))
+
+
+def kept(study):
+    return {path.relative_to(study) for path in (study / ".fieldwork").rglob("*") if path.is_file()}
+
+
+def test_pruning_takes_what_nobody_goes_back_to_and_nothing_of_today(study):
+    run(study, {"times": "2"})
+    run(study, {"times": "3"})
+    Store(study).keep_value("old", [1])
+    today, before = digests(study), kept(study)
+    would = prune(Store(study), days=0, dry=True)
+    assert (kept(study), would.files > 0, would.left > 0) == (before, True, True)
+    assert prune(Store(study), days=0) == would
+    gone = before - kept(study)
+    assert len(gone) == would.files
+    # One and two times each made a, b, c and the site; what d made is what it makes today.
+    assert sorted(path.parts[1] for path in gone).count("actions") == 2 * len(("a", "b", "c", "site"))
+    assert Path(".fieldwork/values/old.json") in gone
+    assert prune(Store(study), days=0).files == 0
+    # Nothing of today's is lost: nothing runs, and what is damaged is put back.
+    result = run(study, {"times": "3"})
+    assert (result.ran, result.restored) == ((), ())
+    (study / "data/processed/w1/c.txt").write_text("damaged")
+    assert run(study, {"times": "3"}).restored == ("c",)
+    assert digests(study) == today
+    assert run(study, {"times": "2"}).ran == ("a", "b", "c", "site")
+
+
+def test_pruning_leaves_what_is_young_or_was_put_back(study):
+    run(study, {"times": "2"})
+    age(study, 10)
+    run(study)
+    assert run(study, {"times": "3"}).ran == ("a", "b", "c", "site")
+    assert prune(Store(study), days=11).files == 0
+    assert prune(Store(study), days=9).files > 0
+    assert run(study).restored == ("a", "b", "c", "site"), "put back today"
+    assert run(study, {"times": "2"}).ran == ("a", "b", "c", "site"), "made ten days ago"
+
+
+def test_a_shortened_journal_says_what_the_long_one_said(study):
+    for times in "2321":
+        run(study, {"times": times})
+    edit(study / "notebooks/d.ipynb", "write_text('d')", "write_text(lost)")
+    for _ in range(2):
+        assert [failure.step for failure in run(study).failures] == ["d"]
+    store = Store(study)
+    store.begin("w1", "c", ["data/processed/w1/c.txt"])
+    journal = study / ".fieldwork/journal.jsonl"
+
+    def said(store):
+        of = {step: (store.latest("w1", step), store.seconds("w1", step), store.memory("w1", step)) for step in "abcd"}
+        return of, {
+            step: (store.failure("w1", step), store.begun("w1", step), store._keys("w1", step)) for step in "abcd"
+        }
+
+    before, long = said(Store(study)), len(journal.read_text().splitlines())
+    store.shorten()
+    assert said(Store(study)) == before
+    assert before[1]["d"][0], "the key of the failure"
+    assert len(journal.read_text().splitlines()) < long
+    # What is forgotten goes with every record of it, also of those that were pruned around.
+    prune(store, days=30)
+    Store(study).forget("w1", "a")
+    assert not [path for path in (study / ".fieldwork/actions").iterdir() if '"step":"a"' in path.read_text()]
 
 
 def test_only_brings_a_chapter_up_to_date_with_what_it_needs(study):

@@ -231,6 +231,14 @@ def _add_publish(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="put it together although nothing has changed")
 
 
+def _add_prune(sub: argparse.ArgumentParser) -> None:
+    place = "folder of the study (default: the nearest folder upwards that holds study.toml)"
+    sub.add_argument("--study", type=Path, metavar="DIR", help=place)
+    words = "what was made or put back within so many days stays (default 30); 0: nothing stays for its age"
+    sub.add_argument("--older-than", type=_days, default=30.0, metavar="DAYS", help=words)
+    sub.add_argument("--dry-run", action="store_true", help="say what would be taken away, and change nothing")
+
+
 def _add_bundle(sub: argparse.ArgumentParser) -> None:
     _add_study(sub)
     words = "archive to write (default: <study>-<wave>.bundle.zip, here)"
@@ -287,6 +295,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _days(text: str) -> float:
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected days from 0, got {text!r}")
+    return float(text)
 
 
 def _memory(text: str) -> int:
@@ -1020,6 +1034,26 @@ def _new(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prune(options: argparse.Namespace) -> int:
+    from fieldwork.run.memory import amount  # noqa: PLC0415
+    from fieldwork.run.pruning import prune  # noqa: PLC0415
+    from fieldwork.study import Study  # noqa: PLC0415
+
+    store = _store(Study.open(options.study or Study.find()))
+    with store.lock():
+        done = prune(store, days=options.older_than, dry=options.dry_run)
+    if options.json:
+        print(json.dumps({"files": done.files, "bytes": done.bytes, "left": done.left, "dry_run": options.dry_run}))
+        return 0
+    freed = f"{done.files} files, {amount(done.bytes)}"
+    print(f"would be taken away: {freed}" if options.dry_run else f"taken away: {freed}")
+    stays = "what each step made last" + (
+        f", and what is younger than {options.older_than:g} days" if options.older_than else ""
+    )
+    print(f"kept: {amount(done.left)} - {stays}")
+    return 0
+
+
 def _release(options: argparse.Namespace) -> int:
     from fieldwork.publish import refuse_unstated  # noqa: PLC0415
     from fieldwork.release import record  # noqa: PLC0415 - pandas
@@ -1254,6 +1288,12 @@ _COMMANDS: dict[str, _Command] = {
         "fieldwork publish --wave 2026Q1\nfieldwork publish --draft --out /tmp/preview",
         _publish,
         _add_publish,
+    ),
+    "prune": (
+        "take away what the study's memory keeps of runs that nobody will go back to",
+        "fieldwork prune --dry-run\nfieldwork prune --older-than 7",
+        _prune,
+        _add_prune,
     ),
     "bundle": (
         "pack what a reviewer needs to make the results of a wave again",

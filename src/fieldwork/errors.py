@@ -180,7 +180,7 @@ def refused(error: OSError) -> RunError:
       where     reports/2026Q1/index.html
       expected  room for what is being written
       got       No space left on device
-      hint      free some room, then run again: what was finished is kept, and nothing half-written stays
+      hint      free some room (`fieldwork prune`), then run again: what was finished is kept, nothing half-written stays
     """
     path = Path(str(error.filename or ""))
     where, got = str(error.filename or ""), error.strerror or str(error)
@@ -190,7 +190,7 @@ def refused(error: OSError) -> RunError:
             where=where,
             expected="room for what is being written",
             got=got,
-            hint="free some room, then run again: what was finished is kept, and nothing half-written stays",
+            hint="free some room (`fieldwork prune`), then run again: what was finished is kept, nothing half-written stays",
         )
     hint = ""
     if error.filename and error.errno in _SHUT:

@@ -230,7 +230,7 @@ class Store:
     def record(self, key: str) -> Record | None:
         """Return the record of a key; None when there is none, or none that can be read."""
         if key not in self._records:
-            path = self.folder / "actions" / f"{key}.json"
+            path = self._action(key)
             self._records[key] = _record(path.read_bytes()) if path.is_file() else None
         return self._records[key]
 
@@ -263,7 +263,7 @@ class Store:
 
     def keep(self, record: Record, how: str) -> None:
         """Write a record, then the journal's line; the line is what makes the step a success."""
-        path = self.folder / "actions" / f"{record.key}.json"
+        path = self._action(record.key)
         write_atomic(path, canonical(asdict(record)) + "\n")
         self._records[record.key] = record
         entry = _Line(record.key, record.seconds, record.memory)
@@ -295,8 +295,36 @@ class Store:
             record = self.record(key)
             for digest in record.outputs.values() if record else ():
                 self._object(digest).unlink(missing_ok=True)
-            (self.folder / "actions" / f"{key}.json").unlink(missing_ok=True)
+            self._action(key).unlink(missing_ok=True)
             self._records[key] = None
+
+    def last_keys(self) -> set[str]:
+        """Return the key of what each step of each wave published last."""
+        return {line.key for line in self._journal().values()}
+
+    def shorten(self) -> None:
+        """Leave out of the journal what nothing asks for: older failures, and successes whose record has gone.
+
+        What a step is in the midst of publishing stays, and so does every line by which `forget` finds a record.
+        """
+        lines = list(self._lines())
+        failed: dict[tuple[str, str], int] = {}
+        made: dict[tuple[str, str], dict[str, int]] = {}
+        publishing: dict[tuple[str, str], list[int]] = {}
+        for at, (of, line) in enumerate(lines):
+            if line.get("how") == "publishing":
+                publishing.setdefault(of, []).append(at)
+            elif line.get("how") == "failed":
+                failed[of] = at
+            else:
+                made.setdefault(of, {})[str(line.get("key"))] = at
+                publishing.pop(of, None)
+        kept = {*failed.values(), *(at for begun in publishing.values() for at in begun)}
+        for keys in made.values():
+            kept.add(max(keys.values()))
+            kept.update(at for key, at in keys.items() if self._action(key).is_file())
+        text = "".join(f"{canonical(lines[at][1])}\n" for at in sorted(kept))
+        write_atomic(self.folder / "journal.jsonl", text)
 
     def has(self, digest: str) -> bool:
         """Return whether the content of a hash is kept whole."""
@@ -332,6 +360,9 @@ class Store:
 
     def _value(self, key: str) -> Path:
         return self.folder / "values" / f"{key}.json"
+
+    def _action(self, key: str) -> Path:
+        return self.folder / "actions" / f"{key}.json"
 
     def _object(self, digest: str) -> Path:
         return self.folder / "objects" / digest[:2] / digest[2:]
