@@ -39,6 +39,17 @@ def test_every_key_of_the_settings_is_explained_beside_it(tmp_path):
     assert bare == ['folder = "instruments"']
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_world_is_drawn_for_it_without_a_word_of_numpy(tmp_path, capsys):
+    """It asks for no sector: spreads of that classification are none, and not a division by zero."""
+    folder = begin(tmp_path / "blank")
+    words = ["simulate", "--study", str(folder), "--world", "role_divergence", "--organisations", "30"]
+    assert main([*words, "--out", str(tmp_path / "drawn")]) == 0
+    assert capsys.readouterr().err == ""
+    truth = json.loads((tmp_path / "drawn" / "truth.json").read_text())
+    assert {row["value"] for row in truth if row["statistic"] == "sector_sd_mutual"} == {0.0}
+
+
 @pytest.mark.parametrize("inside", ["notes.txt", ".hidden", "folder/"])
 def test_a_folder_in_use_is_left_alone(tmp_path, capsys, inside):
     folder = tmp_path / "used"

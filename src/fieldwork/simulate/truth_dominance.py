@@ -136,7 +136,9 @@ def _of_item(enumeration: Enumeration, answered: _Answered) -> Floats:
     cuts = np.cumsum([roles - 1, stages - 1, sectors - 1])
     effects = [np.concatenate([[0.0], part]) for part in np.split(solved[1:], cuts[:-1])]
     shared = sum(chance * _product(enumeration, given, fit) for chance, given in cases)
-    return np.array([*(np.std(effect, ddof=1) for effect in effects), np.sqrt(max(float(shared), 0.0))])
+    # A survey without sectors, or of one, has none to differ by.
+    spreads = [np.std(effect, ddof=1) if len(effect) > 1 else 0.0 for effect in effects]
+    return np.array([*spreads, np.sqrt(max(float(shared), 0.0))])
 
 
 def _kinds(enumeration: Enumeration, answered: _Answered) -> tuple[tuple[float, bool], ...]:
