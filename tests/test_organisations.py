@@ -326,9 +326,9 @@ def test_another_form_of_the_page_is_made_without_a_notebook(judged, monkeypatch
     assert contents(folder) == {**before, folder / page: b"another form"}
 
 
-def test_a_withdrawn_consent_takes_the_report_away(study):
-    folder, willing = study
-    assert fieldwork("organisations", "--only", *willing[:2], study=folder).returncode == 0
+def test_a_withdrawn_consent_takes_the_report_away(reported, tmp_path):
+    folder, willing = Path(shutil.copytree(reported[0], tmp_path / "study")), reported[1]
+    assert all((closed(folder) / name / "organisation.ipynb").is_file() for name in willing[:2])
     objects = {path for path in (folder / ".fieldwork" / "objects").rglob("*") if path.is_file()}
     rows = answered(folder)
     next(row for row in rows if name_of(folder, row["org_id"]) == willing[0])["consent_org"] = "0"
