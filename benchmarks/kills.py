@@ -82,7 +82,9 @@ def prepared(folder: Path, *, organisations: int, replicates: int, seed: int) ->
 
     The record of the register is laid beside it, for it carries the moment of the first run, which no two runs share.
     """
-    study = write_study("role_divergence", organisations=organisations, waves=1, seed=seed, out=folder, base=ROOT)
+    study = write_study(
+        "role_divergence", organisations=organisations, waves=1, seed=seed, out=folder, base=ROOT, told=False
+    )
     text = (study / "study.toml").read_text(encoding="utf-8")
     lines = [f"replicates = {replicates}" if line.startswith("replicates") else line for line in text.splitlines()]
     (study / "study.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")

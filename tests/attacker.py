@@ -29,19 +29,15 @@ def tables(published, exact):
 
 def relations(table):
     """Rows of A: each shown margin as a sum over the cells of the table."""
-    crossed = table[(table["role"] != "") & (table["stage"] != "")]
-    cells = crossed if len(crossed) else table[(table["role"] != "") ^ (table["stage"] != "")]
-    outer = table.drop(cells.index)
-    outer = outer[outer["status"].isin(SHOWN)]
-    A = np.array(
-        [
-            ((row["role"] == "") | (cells["role"] == row["role"]))
-            & ((row["stage"] == "") | (cells["stage"] == row["stage"]))
-            for _, row in outer.iterrows()
-        ],
-        dtype=float,
-    ).reshape(len(outer), len(cells))
-    return cells, A
+    role, stage = (table[name].to_numpy(object) for name in ("role", "stage"))
+    of_role, of_stage = role != "", stage != ""
+    crossed = of_role & of_stage
+    cell = crossed if crossed.any() else of_role ^ of_stage
+    outer = ~cell & table["status"].isin(SHOWN).to_numpy()
+    A = (~of_role[outer, None] | (role[outer, None] == role[cell])) & (
+        ~of_stage[outer, None] | (stage[outer, None] == stage[cell])
+    )
+    return table[cell], A.astype(float)
 
 
 def recovered(published, exact, *, threshold=10):
@@ -51,6 +47,8 @@ def recovered(published, exact, *, threshold=10):
     """
     found = []
     for key, table in tables(published, exact):
+        if table["status"].isin(SHOWN).all():
+            continue
         cells, A = relations(table)
         hidden = np.flatnonzero(~cells["status"].isin(SHOWN))
         if not len(hidden) or not len(A):
@@ -64,22 +62,51 @@ def recovered(published, exact, *, threshold=10):
         small = n < threshold
         share = (cells["unit"] == "proportion").to_numpy()[hidden] & ~small
         hits = np.round(n * cells["estimate_exact"].to_numpy(float)[hidden])
+        reached = {of_hits: Reached(amount) for of_hits, amount in ((True, hits), (False, n))}
         for place in range(len(hidden)):
             amount, limit = (hits, 3.0) if share[place] else (n, float(threshold))
-            low, high = bounds(B, B @ amount, place)
-            if high < limit or high - low < limit / 2:
+            seen = reached[bool(share[place])]
+            if open_count(seen.low[place], seen.high[place], limit):
+                continue
+            low, high = ends(place, seen, A_eq=B, b_eq=B @ amount)
+            if not open_count(low, high, limit):
                 found.append((*key, cells.iloc[hidden[place]]["role"], cells.iloc[hidden[place]]["stage"], low, high))
     return found
 
 
-def bounds(A, b, place):
-    aim = np.zeros(A.shape[1])
+def open_count(low, high, limit, slack=0.0):
+    """Tell whether a count from `low` to `high` tells nothing of a group under the limit."""
+    return high >= limit - slack and high - low >= limit / 2 - slack
+
+
+class Reached:
+    """The least and the largest value of each unknown that is known to be possible: first the truth, then each solution.
+
+    What is open by these alone needs no solving: its ends are at least as far apart.
+    """
+
+    def __init__(self, truth):
+        truth = np.array(truth, dtype=float)
+        # A change that fell is no solution: the attacker takes every unknown for an amount.
+        able = bool((truth >= 0).all())
+        self.low, self.high = np.where(able, truth, np.inf), np.where(able, truth, -np.inf)
+
+    def see(self, solution):
+        np.minimum(self.low, solution, out=self.low)
+        np.maximum(self.high, solution, out=self.high)
+
+
+def ends(place, reached, **equations):
+    """The least and the largest that an unknown can be; infinite where nothing bounds it."""
+    aim = np.zeros(len(reached.low))
     aim[place] = 1.0
-    ends = []
+    found = []
     for sign in (1.0, -1.0):
-        solved = linprog(sign * aim, A_eq=A, b_eq=b, bounds=(0, None), method="highs")
-        ends.append(sign * solved.fun if solved.fun is not None else np.inf)
-    return ends
+        solved = linprog(sign * aim, **equations, bounds=(0, None), method="highs")
+        if solved.status == 0:
+            reached.see(solved.x)
+        found.append(sign * solved.fun if solved.fun is not None else np.inf)
+    return found
 
 
 def from_contrasts(published):
@@ -204,8 +231,9 @@ def parents(rows):
     able = able[
         ~able["statistic"].str.contains("range|_sd|shrunken|bounds|model")
     ]  # in points of the scale, and no means
+    n = rows["n_exact"].to_numpy()
     for _, table in able.groupby(["wave", "home", "measure", "name", "answer"], sort=False):
-        at = {(r.role, r.stage, r.segment): r.Index for r in table.itertuples()}
+        at = dict(zip(zip(*(table[axis] for axis in AXES), strict=True), table.index, strict=True))
         families = sorted(set(table["family"]) - {""})
         for key, whole in at.items():
             for axis in range(3):
@@ -217,9 +245,7 @@ def parents(rows):
                         if other[axis] and all(other[j] == key[j] for j in range(3) if j != axis)
                         and (axis < 2 or other[2].startswith(f"{family}="))
                     ]  # fmt: skip
-                    if axis == 2 and (
-                        len(parts) < 2 or rows.at[whole, "n_exact"] - rows.loc[parts, "n_exact"].sum() >= 10
-                    ):
+                    if axis == 2 and (len(parts) < 2 or n[whole] - n[parts].sum() >= 10):
                         continue  # people of no segment, about whom nothing is known, are no equation
                     if parts:
                         yield (
@@ -252,8 +278,11 @@ class System:
         """The attacker knows what these terms add to, to within `slack`."""
         self.rows.append((dict(terms), slack))
 
-    def intervals(self, wanted=None):
-        """Return name -> (least, largest) of every unknown that some equation speaks of; others are free."""
+    def intervals(self, wanted=None, uninteresting=lambda *_: False):
+        """Return name -> (least, largest) of every unknown that some equation speaks of; others are free.
+
+        `uninteresting`: tells of a name and two values that it can have whether they are far enough apart to leave it out.
+        """
         names = sorted({n for terms, _ in self.rows for n in terms if n not in self.known}, key=str)
         column = {name: j for j, name in enumerate(names)}
         rows = []
@@ -264,34 +293,34 @@ class System:
         out = {}
         for part in self._components(rows):
             mine = sorted({n for k in part for n in rows[k][0]}, key=str)
+            if wanted is not None and wanted.isdisjoint(mine):
+                continue
             place = {name: j for j, name in enumerate(mine)}
             A = np.zeros((len(part), len(mine)))
             for i, k in enumerate(part):
                 for name, c in rows[k][0].items():
                     A[i, place[name]] = c
             b, slack = (np.array([rows[k][j] for k in part], dtype=float) for j in (1, 2))
-            sharp = slack == 0
+            equations, reached = self._equations(A, b, slack), Reached([self.truth[name] for name in mine])
             for name in mine:
+                j = place[name]
                 if wanted is not None and name not in wanted:
                     continue
-                out[name] = self._ends(A, b, slack, sharp, place[name])
+                if not uninteresting(name, reached.low[j], reached.high[j]):
+                    out[name] = tuple(ends(j, reached, **equations))
         return out
 
-    def _ends(self, A, b, slack, sharp, place):
-        aim = np.zeros(A.shape[1])
-        aim[place] = 1.0
+    @staticmethod
+    def _equations(A, b, slack):
+        sharp = slack == 0
         loose = ~sharp
-        extra = {}
+        told = {}
         if loose.any():
-            extra = {"A_ub": np.vstack([A[loose], -A[loose]]),
-                     "b_ub": np.concatenate([b[loose] + slack[loose], slack[loose] - b[loose]])}  # fmt: skip
+            told = {"A_ub": np.vstack([A[loose], -A[loose]]),
+                    "b_ub": np.concatenate([b[loose] + slack[loose], slack[loose] - b[loose]])}  # fmt: skip
         if sharp.any():
-            extra |= {"A_eq": A[sharp], "b_eq": b[sharp]}
-        ends = []
-        for sign in (1.0, -1.0):
-            solved = linprog(sign * aim, **extra, bounds=(0, None), method="highs")
-            ends.append(sign * solved.fun if solved.fun is not None else np.inf)
-        return tuple(ends)
+            told |= {"A_eq": A[sharp], "b_eq": b[sharp]}
+        return told
 
     @staticmethod
     def _components(rows):
@@ -409,13 +438,16 @@ def jointly(published, exact, bases=None, *, threshold=10, limit=3):
     held = set(rows.index[~rows["shown"]])
     wanted = {name for name in system.truth if name[0] in {"n", "hits", "misses"} and name[1] in held}
     found = []
-    for name, (low, high) in sorted(system.intervals(wanted - system.known).items(), key=str):
+
+    def is_open(name, low, high):
+        return open_count(low, high, threshold if name[0] == "n" else limit, 1e-6)
+
+    for name, (low, high) in sorted(system.intervals(wanted - system.known, is_open).items(), key=str):
         kind, place = name
         few = rows.at[place, "n_exact"] < threshold
         if (kind == "n") != few and rows.at[place, "unit"] == "proportion":
             continue
-        least = threshold if kind == "n" else limit
-        if high < least - 1e-6 or high - low < least / 2 - 1e-6:
+        if not is_open(name, low, high):
             found.append((kind, *rows.loc[place, PLACE], round(low, 3), round(high, 3)))
     return found
 
@@ -432,14 +464,13 @@ def valued(rows):
         system.variable(("v", r.Index), r.estimate_exact, known=False)
         if r.shown:
             system.equation({("v", r.Index): 1}, 0.005)
+    n, mean = rows["n_exact"].to_numpy(), rows["estimate_exact"].to_numpy()
     for whole, parts in parents(rows):
-        if rows.loc[[whole, *parts], "n_exact"].gt(0).all():
-            n, among = rows.loc[parts, "n_exact"], rows.at[whole, "n_exact"]
-            system.variable(("v", whole), rows.at[whole, "estimate_exact"], known=False)
-            for part in parts:
-                system.variable(("v", part), rows.at[part, "estimate_exact"], known=False)
+        if (n[[whole, *parts]] > 0).all():
+            for place in (whole, *parts):
+                system.variable(("v", place), mean[place], known=False)
             # As sums: what those without a role, or a stage, answered is known, and not what they do to the mean.
-            system.equation({("v", whole): -1, **{("v", p): n[p] / among for p in parts}})
+            system.equation({("v", whole): -1, **{("v", p): n[p] / n[whole] for p in parts}})
     level = {}
     for r in rows[rows["role_2"].eq("")].itertuples():
         level.setdefault((r.wave, r.measure, r.statistic, r.role, r.stage, r.segment), []).append(r.Index)
@@ -527,15 +558,22 @@ def pinned(published, exact, bases=None):
     rows = facts(published, exact, bases)
     system = valued(rows)
     held = {("v", place) for place in rows.index[~rows["shown"]]}
-    found = []
-    for name, (low, high) in sorted(system.intervals(held).items(), key=str):
-        if rows.at[name[1], "unit"] == "proportion":
-            continue  # counted in people: `jointly`
-        least, most = SCALE[rows.at[name[1], "unit"]]
+    unit, found = rows["unit"].to_dict(), []
+
+    def on_scale(name, low, high):
+        least, most = SCALE[unit[name[1]]]
         # A mean lies on its scale whatever the equations say.
-        ends = max(low, least), min(high, most)
-        if ends[1] - ends[0] < PINNED * (most - least):
-            found.append((*rows.loc[name[1], PLACE], *(round(end, 3) for end in ends)))
+        return max(low, least), min(high, most), most - least
+
+    def is_open(name, low, high):
+        low, high, width = on_scale(name, low, high)
+        return high - low >= PINNED * width
+
+    held = {name for name in held if unit[name[1]] != "proportion"}  # counted in people: `jointly`
+    for name, interval in sorted(system.intervals(held, is_open).items(), key=str):
+        low, high, width = on_scale(name, *interval)
+        if high - low < PINNED * width:
+            found.append((*rows.loc[name[1], PLACE], round(low, 3), round(high, 3)))
     return found
 
 

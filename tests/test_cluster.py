@@ -247,11 +247,25 @@ def test_old_content_on_a_worker_is_found_out(study, crew, monkeypatch):
 
 # Studies of a plan
 
+STUDIES = 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Allow plans of five studies: each one on a worker is a process of its own, and more of them would tell nothing more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fieldwork.plan.FEWEST_STUDIES", STUDIES)
+        yield
+
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     """The table of a plan that was drawn on this machine."""
-    return toy_plan.table(toy_plan.write_toy(tmp_path_factory.mktemp("planned") / "study"), workers=2)
+    return table(toy_plan.write_toy(tmp_path_factory.mktemp("planned") / "study"), workers=2)
+
+
+def table(folder, **options):
+    return toy_plan.table(folder, studies=STUDIES, **options)
 
 
 @pytest.fixture
@@ -267,12 +281,14 @@ def drawers(machines, toy):
 
 
 def test_the_command_draws_the_same_table_on_two_workers_and_keeps_what_they_drew(toy, machines, planned, capsys):
-    words = ["plan", "--respondents", "60", "--studies", "10", "--seed", "3", "--study", str(toy)]
+    words = ["plan", "--respondents", "60", "--studies", str(STUDIES), "--seed", "3", "--study", str(toy)]
     assert main([*words, "--cluster", machines[1], "--out", str(toy / "out")]) == 0
-    assert capsys.readouterr().err.splitlines() == [f"drawing studies: {done} of 10" for done in range(1, 11)]
+    assert capsys.readouterr().err.splitlines() == [
+        f"drawing studies: {done} of {STUDIES}" for done in range(1, STUDIES + 1)
+    ]
     assert (toy / "out/plan.csv").read_text() == planned
-    assert toy_plan.table(toy) == planned
-    assert toy_plan.drawn(toy) == 10
+    assert table(toy) == planned
+    assert toy_plan.drawn(toy) == STUDIES
 
 
 STOP = (
@@ -283,7 +299,7 @@ STOP = (
 def test_the_study_of_a_killed_worker_is_drawn_by_another_one(toy, drawers, machines, planned):
     toy_plan.judge(toy, STOP.format(number=3))
     made = []
-    thread = threading.Thread(target=lambda: made.append(toy_plan.table(toy, crew=drawers)))
+    thread = threading.Thread(target=lambda: made.append(table(toy, crew=drawers)))
     thread.start()
     once(lambda: toy_plan.drawn(toy) == 3)
     victim, *_ = busy(machines[1]).values()
@@ -291,26 +307,26 @@ def test_the_study_of_a_killed_worker_is_drawn_by_another_one(toy, drawers, mach
     (toy / "on").touch()
     thread.join(120)
     assert made == [planned]
-    assert toy_plan.drawn(toy) >= 10
+    assert toy_plan.drawn(toy) >= STUDIES
 
 
 def test_a_fault_of_a_study_is_told_as_on_one_machine_and_not_tried_again(toy, drawers):
     toy_plan.judge(toy, "1 / 0")
     with pytest.raises(RunError, match="a chapter failed") as here:
-        toy_plan.table(toy)
+        table(toy)
     assert toy_plan.drawn(toy) == 1
     with pytest.raises(RunError) as there:
-        toy_plan.table(toy, crew=drawers)
+        table(toy, crew=drawers)
     assert there.value.as_dict() == here.value.as_dict()
     drawers.end()
     time.sleep(1)  # long enough for a second try to be told
-    assert toy_plan.drawn(toy) <= 1 + 10
+    assert toy_plan.drawn(toy) <= 1 + STUDIES
 
 
 def test_a_study_whose_process_is_killed_is_told(toy, drawers):
     toy_plan.judge(toy, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(RunError, match="a process ended in the midst of its work") as caught:
-        toy_plan.table(toy, crew=drawers)
+        table(toy, crew=drawers)
     assert caught.value.got == "signal 9"
 
 
@@ -320,7 +336,7 @@ def test_an_interrupted_plan_leaves_no_process_on_a_worker(toy, drawers):
 
     def interrupted():
         try:
-            toy_plan.table(toy, crew=drawers)
+            table(toy, crew=drawers)
         except RunError as error:
             told.append(error)
 
@@ -341,7 +357,7 @@ def test_a_scheduler_lost_while_studies_are_drawn_is_told_and_the_next_plan_goes
 
     def lost():
         try:
-            toy_plan.table(toy, crew=crew)
+            table(toy, crew=crew)
         except RunError as error:
             told.append(error)
 
@@ -357,8 +373,8 @@ def test_a_scheduler_lost_while_studies_are_drawn_is_told_and_the_next_plan_goes
     assert told[0].hint == "start it again and run again: what was done is kept"
     assert len(toy_plan.values(toy)) == 2
     (toy / "on").touch()
-    assert toy_plan.table(toy) == planned
-    assert toy_plan.drawn(toy) == 3 + 8
+    assert table(toy) == planned
+    assert toy_plan.drawn(toy) == 3 + STUDIES - 2
 
 
 def test_other_chapters_on_a_worker_are_told_before_anything_is_sent(machines, toy, monkeypatch):
@@ -372,5 +388,5 @@ def test_other_chapters_on_a_worker_are_told_before_anything_is_sent(machines, t
 def test_old_content_on_a_worker_is_found_out_by_its_study(toy, drawers, monkeypatch):
     monkeypatch.setattr("fieldwork.plan._ground", lambda *_: "what the coordinator reads")
     with pytest.raises(RunError, match="what the studies are drawn from has changed meanwhile"):
-        toy_plan.table(toy, crew=drawers)
+        table(toy, crew=drawers)
     assert toy_plan.values(toy) == []

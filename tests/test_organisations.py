@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from fieldwork.errors import RunError, StudyError, UsageError
+from fieldwork.intake.pseudonyms import key_of, pseudonym
 from fieldwork.organisations import report, standings, steps_of
 from fieldwork.run import plan
 from fieldwork.run.store import Store
@@ -52,13 +53,32 @@ def deliver(folder, rows):
         writer.writerows(rows)
 
 
+def name_of(folder, org_id):
+    """The name that an organisation of the delivery has in the results."""
+    return pseudonym(key_of(Study.open(folder)), "o", org_id)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def key(tmp_path_factory):
+    """One key of pseudonyms for every run of these tests: replicates go by the names of organisations."""
+    path = tmp_path_factory.mktemp("key") / "a.key"
+    path.write_text("ab" * 32 + "\n", encoding="ascii")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIELDWORK_KEY", str(path))
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two dozen organisations, run to the published estimates: four said yes with one voice."""
+    """Two dozen organisations of a real delivery, run to the published estimates: four said yes with one voice."""
     folder = tmp_path_factory.mktemp("organisations") / "study"
-    settings = {"speeders": 0.0, "straight_liners": 0.0, "inattentive": 0.0}
-    untold("role_divergence", folder, organisations=24, seed=8, settings=settings)
+    careful = {"speeders": 0.0, "straight_liners": 0.0, "inattentive": 0.0}
+    untold("role_divergence", folder, organisations=24, seed=8, settings=careful)
     shorten(folder, replicates=40)
+    settings = folder / "study.toml"
+    simulated = settings.read_text(encoding="utf-8")
+    assert simulated.count('provenance = "simulated"') == 1
+    settings.write_text(simulated.replace('provenance = "simulated"', 'provenance = "delivered"'), encoding="utf-8")
     rows = answered(folder)
     sizes = pd.Series([row["org_id"] for row in rows]).value_counts()
     willing = sorted(sizes[sizes >= 3].index)[:4]
@@ -68,7 +88,7 @@ def finished(tmp_path_factory):
     deliver(folder, rows)
     run = fieldwork("run", "--only", "09_claims", study=folder)
     assert run.returncode == 0, run.stdout + run.stderr
-    return folder, willing
+    return folder, [name_of(folder, org_id) for org_id in willing]
 
 
 @pytest.fixture
@@ -115,7 +135,7 @@ def test_each_willing_organisation_has_its_own_report(reported):
 def test_every_other_organisation_has_a_page_that_says_what_is_missing(reported):
     folder, willing, _ = reported
     others = {path.name for path in closed(folder).iterdir() if path.is_dir()} - set(willing)
-    assert others == {row["org_id"] for row in answered(folder)} - set(willing)
+    assert others == {name_of(folder, row["org_id"]) for row in answered(folder)} - set(willing)
     for name in others:
         assert [path.name for path in (closed(folder) / name).iterdir()] == ["index.html"]
         page = (closed(folder) / name / "index.html").read_text(encoding="utf-8")
@@ -134,10 +154,24 @@ def test_reports_are_closed_to_others_on_the_machine(reported):
     assert len(kept) >= 8  # notebook and record of four organisations
 
 
-def test_nothing_public_links_to_them_or_names_them(reported):
+@pytest.fixture(scope="module")
+def public(reported):
+    """The reported study, run to its pages."""
     folder, willing, _ = reported
     done = fieldwork("run", study=folder)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder, willing
+
+
+def test_a_real_delivery_replaces_the_simulated_one_without_code(public):
+    pages = list((public[0] / "reports" / WAVE).rglob("*.html"))
+    assert len(pages) > 8
+    for page in pages:
+        assert "Simulated data" not in page.read_text(encoding="utf-8"), page
+
+
+def test_nothing_public_links_to_them_or_names_them(public):
+    folder, willing = public
     reports = folder / "reports" / WAVE
     public = [path for path in reports.rglob("*") if path.is_file() and closed(folder) not in path.parents]
     assert len(public) > 20
@@ -292,12 +326,12 @@ def test_another_form_of_the_page_is_made_without_a_notebook(judged, monkeypatch
     assert contents(folder) == {**before, folder / page: b"another form"}
 
 
-def test_a_withdrawn_consent_takes_the_report_away(study):
-    folder, willing = study
-    assert fieldwork("organisations", "--only", *willing[:2], study=folder).returncode == 0
+def test_a_withdrawn_consent_takes_the_report_away(reported, tmp_path):
+    folder, willing = Path(shutil.copytree(reported[0], tmp_path / "study")), reported[1]
+    assert all((closed(folder) / name / "organisation.ipynb").is_file() for name in willing[:2])
     objects = {path for path in (folder / ".fieldwork" / "objects").rglob("*") if path.is_file()}
     rows = answered(folder)
-    next(row for row in rows if row["org_id"] == willing[0])["consent_org"] = "0"
+    next(row for row in rows if name_of(folder, row["org_id"]) == willing[0])["consent_org"] = "0"
     deliver(folder, rows)
     assert fieldwork("run", "--only", "01_clean", study=folder).returncode == 0
     done = fieldwork("organisations", "--only", *willing[:2], study=folder)

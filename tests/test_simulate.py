@@ -31,6 +31,7 @@ from fieldwork.simulate.delivery import deliveries
 from fieldwork.simulate.truth import upper_orthant
 from fieldwork.study import Study
 from fieldwork.weight import Margins, rake
+from tests.drawn_study import untold
 
 ROOT = Path(__file__).parent.parent
 WORLDS = list(worlds())
@@ -381,9 +382,7 @@ def test_refreshment_moves_no_draw_of_those_who_stay():
 
 
 def test_a_wave_of_newcomers_alone_is_written_as_text(tmp_path):
-    folder = write_study(
-        "no_change", organisations=60, waves=2, seed=4, out=tmp_path / "s", base=ROOT, settings={"refreshment": 1.0}
-    )
+    folder = untold("no_change", tmp_path / "s", organisations=60, waves=2, seed=4, settings={"refreshment": 1.0})
     written = (folder / "data/raw/2026Q2/responses.csv").read_bytes()
     assert b"\x00" not in written
     rows = pd.read_csv(io.BytesIO(written), dtype=str, keep_default_na=False)
@@ -582,15 +581,7 @@ def test_blockers_are_cited_as_the_world_says(instrument):
 
 
 def test_the_cleaning_catches_contamination_and_faulty_rows(tmp_path):
-    folder = write_study(
-        "role_divergence",
-        organisations=150,
-        waves=1,
-        seed=3,
-        out=tmp_path / "s",
-        base=ROOT,
-        settings={"faulty_rows": 7},
-    )
+    folder = untold("role_divergence", tmp_path / "s", organisations=150, seed=3, settings={"faulty_rows": 7})
     study = Study.open(folder)
     cleaned = clean([read_delivery(path, study.instrument()) for path in study.raw_files()], study.instrument())
     rules = cleaned.flow.by_rule
@@ -652,32 +643,34 @@ def test_another_survey_is_simulated_without_code(newsrooms, world):
 # --------------------------------------------------------------------------------------------------------- the folder
 
 
-def test_a_study_without_its_truth_is_the_same_study(tmp_path):
-    for told in (True, False):
-        write_study("null", organisations=6, waves=1, seed=3, out=tmp_path / str(told), base=ROOT, told=told)
-    files = {
-        told: {
-            path.relative_to(tmp_path / told): path.read_bytes()
-            for path in (tmp_path / told).rglob("*")
-            if path.is_file()
-        }
-        for told in ("True", "False")
-    }
-    assert files["True"].pop(Path("truth.json"))
-    assert files["True"] == files["False"]
-
-
-def test_a_study_folder_opens_and_says_what_it_is(tmp_path):
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Two waves of the null world with their truth, and what was said while they were written."""
     seen = []
     folder = write_study(
         "null",
         organisations=30,
         waves=2,
         seed=3,
-        out=tmp_path / "s",
+        out=tmp_path_factory.mktemp("told") / "s",
         base=ROOT,
         progress=lambda *step: seen.append(step),
     )
+    return folder, seen
+
+
+def test_a_study_without_its_truth_is_the_same_study(told, tmp_path):
+    without = write_study("null", organisations=30, waves=2, seed=3, out=tmp_path / "s", base=ROOT, told=False)
+    files, others = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (told[0], without)
+    )
+    assert files.pop(Path("truth.json"))
+    assert files == others
+
+
+def test_a_study_folder_opens_and_says_what_it_is(told):
+    folder, seen = told
     study = Study.open(folder)
     assert study.provenance == "simulated"
     assert study.waves == ("2026Q1", "2026Q2")

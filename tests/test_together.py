@@ -109,6 +109,8 @@ def known_groups(data, published, *, cap=None, least=10):
         rows.append([float(each[one_] * each[two]) for each in sets])
         right.append(int((answers[:, one_] * answers[:, two]).sum()))
     found = []
+    # Numbers that are possible; a group that is many by one of them, or open between two, needs no solving.
+    possible = [np.array([(answers == each).all(axis=1).sum() for each in sets], dtype=float)]
     for size in (2, 3):
         for which in itertools.combinations(range(4), size):
             if size == 2 and "+".join(OPTIONS[k] for k in which) not in set(shown["item"]):
@@ -117,9 +119,12 @@ def known_groups(data, published, *, cap=None, least=10):
                 aim = np.array([float(all(each[k] == w for k, w in zip(which, want, strict=True))) for each in sets])
                 if not aim.any():
                     continue
-                low, high = (
-                    sign * linprog(sign * aim, A_eq=np.array(rows), b_eq=right, method="highs").fun for sign in (1, -1)
-                )
+                reached = np.array(possible) @ aim
+                if reached.max() >= least or np.ptp(reached) >= least / 2:
+                    continue
+                solved = [linprog(sign * aim, A_eq=np.array(rows), b_eq=right, method="highs") for sign in (1, -1)]
+                possible += [each.x for each in solved if each.status == 0]
+                low, high = solved[0].fun, -solved[1].fun
                 if high < least and high - low < least / 2 and high > 0.5:
                     found.append((which, want, round(low, 2), round(high, 2)))
     return found

@@ -172,15 +172,6 @@ def test_simulated_is_said_wherever_it_surfaces(finished):
         assert source.with_suffix(".txt").read_text(encoding="utf-8").lower().count("simulated") > 0
 
 
-def test_a_real_delivery_replaces_the_simulated_one_without_code(raw_study, tmp_path):
-    folder = copied(raw_study, tmp_path)
-    settings = folder / "study.toml"
-    settings.write_text(settings.read_text().replace('provenance = "simulated"', 'provenance = "delivered"'))
-    fieldwork("run", study=folder)
-    index = (folder / "reports/2026Q1/index.html").read_text(encoding="utf-8")
-    assert "Simulated data" not in index
-
-
 @pytest.mark.skipif(not OSPO_DATA.is_dir(), reason="the OSPO survey is not part of the project; its folder is not here")
 @pytest.mark.parametrize(
     "wave", ["2021", pytest.param("2022", marks=pytest.mark.slow), pytest.param("2023", marks=pytest.mark.slow), "2024"]

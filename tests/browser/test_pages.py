@@ -37,8 +37,8 @@ WIDE = """
 """
 
 
-def opened(browser, path, width):
-    """Open a page and return it with everything that went wrong or tried to leave the machine."""
+def watched(browser):
+    """Return a new page with the list of everything that goes wrong in it or tries to leave the machine."""
     context = next((each for each in browser.contexts), None) or browser.new_context(offline=True)
     faults = []
 
@@ -50,14 +50,25 @@ def opened(browser, path, width):
             route.abort()
 
     page = context.new_page()
-    page.set_viewport_size({"width": width, "height": 800})
     page.route("**/*", local_only)
     page.on("console", lambda message: faults.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on("requestfailed", lambda request: faults.append(f"failed: {request.url[:100]}"))
     page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    return page, faults
+
+
+def go(page, path, width):
+    """Load a file into a page of that width."""
+    page.set_viewport_size({"width": width, "height": 800})
     page.goto(path.as_uri())
     page.wait_for_load_state("load")
+
+
+def opened(browser, path, width):
+    """Open a page and return it with everything that went wrong or tried to leave the machine."""
+    page, faults = watched(browser)
+    go(page, path, width)
     return page, faults
 
 
@@ -84,6 +95,9 @@ DRAWN = """async () => {
   await Promise.all(images.map(image => image.decode().catch(() => 0)));
   return images.filter(image => !image.complete || !image.naturalWidth || !image.alt).length;
 }"""
+LINKS = """() => [
+  [...document.querySelectorAll('a[href]')].map(a => a.href), [...document.querySelectorAll('[id]')].map(n => n.id),
+]"""
 SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
 
 
@@ -92,11 +106,13 @@ def seen(browser, sites):
     """What a browser tells of every page: each is opened once, at desktop width, then made as narrow as a phone."""
     axe = (Path(importlib.util.find_spec("axe_playwright_python").origin).parent / "axe.min.js").read_text()
     told = {}
-    for path in all_pages(sites):
-        page, faults = opened(browser, path, 1200)
-        try:
+    # One page for all: each new one starts a process, which reads the style sheet and axe as if for the first time.
+    page, faults = watched(browser)
+    try:
+        for path in all_pages(sites):
+            go(page, path, 1200)
             told[path] = page.evaluate(TOLD)
-            told[path] |= {"faults": faults, "missing": page.evaluate(DRAWN), "weak": page.evaluate(LUMINANCE)}
+            told[path] |= {"missing": page.evaluate(DRAWN), "weak": page.evaluate(LUMINANCE)}
             wide = {}
             for width in (1200, 360):
                 page.set_viewport_size({"width": width, "height": 800})
@@ -110,8 +126,10 @@ def seen(browser, sites):
             told[path]["axe"] = [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
             told[path]["rules"] = len(found["passes"])
             told[path]["wide"] = wide
-        finally:
-            page.close()
+            told[path]["faults"] = faults.copy()
+            faults.clear()
+    finally:
+        page.close()
     return told
 
 
@@ -251,14 +269,15 @@ def test_links_between_pages_lead_to_pages_and_places_that_exist(browser, sites)
                 address = todo.pop()
                 seen.add(address)
                 page.goto(address)
-                for link in page.eval_on_selector_all("a[href]", "links => links.map(a => a.href)"):
+                links, ids = page.evaluate(LINKS)
+                for link in links:
                     target, _, anchor = link.partition("#")
                     if not target.startswith("file://"):
                         continue
                     if target.endswith(".html") and target not in seen and target not in todo:
                         todo.append(target)
                     if anchor and target == address:
-                        assert page.locator(f"[id='{anchor}']").count() == 1, link
+                        assert ids.count(anchor) == 1, link
             opened_pages = {path.as_uri() for path in folder.rglob("*.html") if "restricted" not in path.parts}
             assert seen == opened_pages, "pages that no link leads to, or links to pages that are not there"
         finally:
