@@ -80,8 +80,9 @@ def _ticks(answers: pd.DataFrame | npt.ArrayLike, asked: npt.ArrayLike | None) -
             hint="pass one 0/1 column per option; missing where it was not put",
         )
     known = ~np.isnan(values)
-    strange = sorted({float(v) for v in np.unique(values[known])} - {0.0, 1.0})
-    if strange:
+    odd = known & (values != 0.0) & (values != 1.0)
+    if odd.any():
+        strange = sorted({float(v) for v in np.unique(values[odd])})
         raise DesignError(
             "a multi-select answer is neither ticked nor unticked",
             where=_HERE,

@@ -126,10 +126,11 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Sums:
-    """Running sums over chunks, in the working space."""
+    """Running sums over chunks: the expected Hessian in the working space, the covariance of scores in the natural one."""
 
     log_likelihood: float
     hessian: Floats
+    covariance: Floats
 
 
 def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: float, modes: Floats) -> Evaluation:
@@ -150,16 +151,17 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
         to_natural[K1:-1, K1:-1] = problem.predictors.rows
         to_natural[-1, -1] = 1.0
     groups = len(problem.starts) - 1
-    sums = _Sums(0.0, np.zeros((working, working)))
+    sums = _Sums(0.0, np.zeros((working, working)), np.zeros((K1 + p + 1, K1 + p + 1)))
     scores = np.empty((groups, K1 + p + 1))
     out_modes, spreads, means = modes.copy(), np.ones(groups), np.zeros(groups)
     for first in range(0, groups, _CHUNK):
         last = min(first + _CHUNK, groups)
         block = _Block(problem, first, last, thresholds, coefficients, sd)
         out_modes[first:last], spreads[first:last] = block.mode(modes[first:last])
-        means[first:last], chunk = block.accumulate(sums, out_modes[first:last], spreads[first:last])
-        scores[first:last] = chunk @ to_natural if by_cell else chunk
-    hessian = to_natural.T @ sums.hessian @ to_natural
+        means[first:last], scores[first:last] = block.accumulate(
+            sums, out_modes[first:last], spreads[first:last], to_natural
+        )
+    hessian = to_natural.T @ sums.hessian @ to_natural + sums.covariance
     return Evaluation(sums.log_likelihood, scores.sum(axis=0), hessian, scores, out_modes, spreads, means)
 
 
@@ -214,7 +216,7 @@ class _Block:
                 break
         return u, 1.0 / np.sqrt(curvature)
 
-    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats, to_natural: Floats) -> tuple[Floats, Floats]:
         """Add the block's log-likelihood and Hessian; return posterior means of the intercepts, and scores by group."""
         if self.sd == 0.0:
             z, log_w = np.zeros(1), np.full(1, 0.5 * np.log(2 * np.pi))
@@ -232,16 +234,16 @@ class _Block:
         log_l = top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))
         posterior = np.exp(joint - log_l[:, None])
         sums.log_likelihood += float(log_l.sum())
-        scores = self._louis(sums, s, u, posterior)
+        scores = self._louis(sums, s, u, posterior, to_natural)
         return np.asarray((posterior * u).sum(axis=1)), scores
 
-    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats) -> Floats:
+    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats, to_natural: Floats) -> Floats:
         K1, size = self.K1, sums.hessian.shape[0]
-        weight = self.weight[:, None]
-        up, down = weight * s.by_a, weight * s.by_b
+        # By node first: a node is read row after row.
+        up, down = (np.ascontiguousarray((self.weight[:, None] * each).T) for each in (s.by_a, s.by_b))
         along = up + down
         # Scores of each group at each node, and their posterior covariance.
-        high, low = self.answer < K1, self.answer > 0
+        high, low = np.flatnonzero(self.answer < K1), np.flatnonzero(self.answer > 0)
         by_cell = self.by_cell
         base = self.group * size
         places = [base[high] + self.answer[high], base[low] + self.answer[low] - 1]
@@ -249,21 +251,23 @@ class _Block:
             places.append(base + K1 + self.cell)
         place = np.concatenate(places)
         groups = self.last - self.first
-        mean = np.zeros((groups, size))
+        mean = np.zeros((groups, to_natural.shape[1]))
         for q in range(u.shape[1]):
-            parts = [up[high, q], down[low, q]]
+            parts = [up[q, high], down[q, low]]
             if by_cell:
-                parts.append(-along[:, q])
+                parts.append(-along[q])
             score = np.bincount(place, np.concatenate(parts), minlength=groups * size).reshape(groups, size)
             if not by_cell and size > K1 + 1:
-                score[:, K1:-1] = self.total(-along[:, q, None] * self.X)
-            score[:, -1] = -self.total(along[:, q]) * u[:, q]
-            weighted = score * posterior[:, q, None]
-            mean += weighted
+                score[:, K1:-1] = self.total(-along[q, :, None] * self.X)
+            score[:, -1] = -self.total(along[q]) * u[:, q]
+            # Products of natural scores, which are fewer than cells.
+            natural = score @ to_natural if by_cell else score
+            mean += natural * posterior[:, q, None]
             if u.shape[1] > 1:
-                sums.hessian += weighted.T @ score
+                natural *= np.sqrt(posterior[:, q, None])
+                sums.covariance += natural.T @ natural
         if u.shape[1] > 1:
-            sums.hessian -= mean.T @ mean
+            sums.covariance -= mean.T @ mean
         self._expected_hessian(sums.hessian, s, u, posterior)
         return mean
 
