@@ -861,6 +861,7 @@ def test_a_map_is_the_same_whatever_the_names_and_no_turn_brings_a_replicate_nea
 NOT_INDICES = {
     "as_layers": "reads weights: tests/test_layers.py",
     "compare": "a table of fits: tests/test_ordinal_mixed.py",
+    "distinct_columns": "numbers the columns of a table: tests/test_many_organisations.py",
     "distinct_rows": "numbers the cells of a table: tests/test_many_organisations.py",
     "estimated_means": "checked against R and two integrals: tests/test_ordinal_means.py",
     "evaluate": "derivatives against differences: tests/test_ordinal_mixed.py",

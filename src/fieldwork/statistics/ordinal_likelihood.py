@@ -7,7 +7,7 @@ factors in the space of their distinct rows; Newton's method then needs about si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -357,7 +357,11 @@ def maximise(
     cumulative = np.clip(np.cumsum(counts)[:-1] / counts.sum(), 1e-6, 1 - 1e-6)
     tau = problem.link.quantile(cumulative)
     free = np.concatenate([tau[:1], np.log(np.maximum(np.diff(tau), 1e-3)), np.zeros(problem.predictors.rows.shape[1])])
-    fixed = _newton(problem, free, 0.0, np.zeros(len(problem.starts) - 1), tolerance, limit, vary_sd=False)
+    alike = _gathered(problem) if random else problem
+    fixed = _newton(alike, free, 0.0, np.zeros(len(alike.starts) - 1), tolerance, limit, vary_sd=False)
+    if alike is not problem:
+        modes = np.zeros(len(problem.starts) - 1)
+        fixed = replace(fixed, at=evaluate(problem, fixed.thresholds, fixed.coefficients, 0.0, modes))
     if not fixed.converged or not random:
         return _settled(fixed, tolerance, limit, strict=strict)
     # Whether the likelihood rises as the intercepts begin to vary: its second derivative by sd at 0.
@@ -367,6 +371,28 @@ def maximise(
     sd = 0.5 * np.sqrt(problem.link.variance)
     found = _newton(problem, start, sd, fixed.at.modes, tolerance, limit, vary_sd=True)
     return _settled(found, tolerance, limit, strict=strict)
+
+
+def _gathered(problem: Problem) -> Problem:
+    """Return the problem of intercepts that do not vary: answers alike in category and predictors are one, of their weight.
+
+    Without intercepts the likelihood is a sum over answers, so that this is the same function of its parameters. Offsets, and
+    predictors that are not few, leave nobody alike.
+    """
+    if not problem.predictors.few or problem.offset.any():
+        return problem
+    cells = len(problem.predictors.rows)
+    place = problem.answer * cells + problem.predictors.place
+    weight: Floats = np.bincount(place, problem.weight, problem.categories * cells).astype(np.float64)
+    there = np.flatnonzero(np.bincount(place, minlength=len(weight)))
+    return replace(
+        problem,
+        answer=there // cells,
+        predictors=Predictors(problem.predictors.rows, there % cells),
+        offset=np.zeros(len(there)),
+        weight=weight[there],
+        starts=np.arange(len(there) + 1),
+    )
 
 
 def _settled(fit: Fit, tolerance: float, limit: int, *, strict: bool) -> Fit:
