@@ -270,11 +270,12 @@ def _weights(respondent: pd.Series, weights: pd.DataFrame) -> Floats:
 
 def _named(values: pd.Series) -> tuple[list[str], Ints]:
     """Return the distinct names in order, and the place of each value's among them (n,)."""
-    code, names = pd.factorize(values.astype(str))
-    order = sorted(range(len(names)), key=names.__getitem__)
+    code, distinct_ = pd.factorize(values.astype(str))
+    names = distinct_.tolist()
+    order = sorted(range(len(names)), key=names.__getitem__)  # fast where they are in order, as cleaning leaves them
     place = np.empty(len(names), dtype=np.int64)
     place[order] = np.arange(len(names))
-    return [str(names[k]) for k in order], place[code]
+    return [names[k] for k in order], place[code]
 
 
 def design_for(

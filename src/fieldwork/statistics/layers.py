@@ -29,7 +29,7 @@ MANY_UNITS = 1_000
 _BLOCK = 1 << 22  # weights held at a time, 32 MB
 _CACHED = 1 << 17  # weights worked on at a time, 1 MB
 _ENTRIES = 1 << 24  # values multiplied at a time: each takes some hundred bytes on its way
-_FILLED = 5  # entries of a table of sums for each row that is summed, up to which the table is filled whole
+_FILLED = 2  # entries of a table of sums for each row that is summed, up to which the table is filled whole
 _SUMS = 1 << 24  # replicated sums held at a time, 128 MB
 
 

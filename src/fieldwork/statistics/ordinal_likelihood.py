@@ -357,7 +357,7 @@ def maximise(
     cumulative = np.clip(np.cumsum(counts)[:-1] / counts.sum(), 1e-6, 1 - 1e-6)
     tau = problem.link.quantile(cumulative)
     free = np.concatenate([tau[:1], np.log(np.maximum(np.diff(tau), 1e-3)), np.zeros(problem.predictors.rows.shape[1])])
-    alike = _gathered(problem) if random else problem
+    alike = _gathered(problem)
     fixed = _newton(alike, free, 0.0, np.zeros(len(alike.starts) - 1), tolerance, limit, vary_sd=False)
     if alike is not problem:
         modes = np.zeros(len(problem.starts) - 1)
