@@ -232,7 +232,7 @@ def _totals(met: Meetings) -> Floats:
 def _precedence(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> None:
     for i, j in zip(*np.triu_indices(len(met.roles), 1), strict=True):
         mine = (met.first == i) & (met.second == j)
-        people = [len(np.unique(side[mine])) for side in (met.one, met.two)]
+        people = [_different(side[mine]) for side in (met.one, met.two)]
         orgs = int(met.organisations[i, j])
         base: dict[str, Any] = {
             "role": met.roles[i], "role_2": met.roles[j], "n": sum(people), "n_organisations": orgs,
@@ -245,7 +245,7 @@ def _precedence(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> 
         pair = weight[:, i, j]
         layers = (pair[:, _FIRST] + 0.5 * pair[:, _TIED]) / pair.sum(axis=1)
         # At the gate the fewer organisations in which one of the two was ever first, or tied, stand for the share.
-        ever = [len(np.unique(met.cluster[mine & (met.outcome != lost)])) for lost in (_SECOND, _FIRST)]
+        ever = [_different(met.cluster[mine & (met.outcome != lost)]) for lost in (_SECOND, _FIRST)]
         ledger.add_inferred(measure, "precedence", "proportion", infer(layers, orgs), hits=min(ever), **base)
 
 
@@ -276,8 +276,12 @@ def _strength(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> No
 def _behind(met: Meetings, place: int) -> tuple[int, int]:
     """Count the executives of a role who are compared with a colleague, and their organisations."""
     ahead, behind = met.first == place, met.second == place
-    people = np.unique(np.concatenate([met.one[ahead], met.two[behind]]))
-    return len(people), len(np.unique(met.cluster[ahead | behind]))
+    return _different(met.one[ahead], met.two[behind]), _different(met.cluster[ahead | behind])
+
+
+def _different(*codes: Ints) -> int:
+    """Count the different codes, none of which is negative, in several arrays together."""
+    return int(np.count_nonzero(np.bincount(np.concatenate(codes))))
 
 
 def _linked(compared: Flags) -> Ints:

@@ -71,7 +71,7 @@ class Layers:
         A replicate is then near enough to the observed layer for terms of first order to tell them apart. What few respondents
         of a large study carry is worked out in every layer.
         """
-        return self.gathered and len(np.unique(self.cluster)) > MANY_UNITS
+        return self.gathered and int(np.count_nonzero(np.bincount(self.cluster))) > MANY_UNITS
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -20,6 +20,7 @@ from scipy import sparse, stats
 from fieldwork.errors import DesignError, listed
 from fieldwork.statistics.exchange import MANY, distinct_columns, exchanged_sums, movable
 from fieldwork.statistics.proportion import korn_graubard
+from fieldwork.statistics.replicates import distinct_rows
 
 __all__ = [
     "CapUse",
@@ -100,7 +101,9 @@ def _labels(values: npt.ArrayLike, n: int, what: str) -> tuple[tuple[str, ...], 
     """Return the sorted labels and each row's index among them."""
     array = np.asarray(values)
     if array.dtype.kind in "iuU" and array.shape == (n,):  # nothing can be missing: sorted as numbers, then as text
-        numbers, place = np.unique(array, return_inverse=True)
+        numbers, place = (
+            _numbered(array.astype(np.int64)) if array.dtype.kind == "i" else np.unique(array, return_inverse=True)
+        )
         text = numbers.astype(str)
         order = np.argsort(text, kind="stable")
         code = np.empty(len(order), dtype=np.int64)
@@ -118,6 +121,11 @@ def _labels(values: npt.ArrayLike, n: int, what: str) -> tuple[tuple[str, ...], 
         )
     codes, names = pd.factorize(column.astype(str), sort=True)
     return tuple(str(name) for name in names), np.asarray(codes, dtype=np.int64)
+
+
+def _numbered(values: Ints) -> tuple[Ints, Ints]:
+    distinct, place = distinct_rows(values[:, None])
+    return distinct[:, 0], place
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +163,7 @@ class _Design:
 
     def carrying(self, rows: Bools) -> tuple[int, int]:
         """Clusters with a row in the domain, and degrees of freedom: those clusters less their strata."""
-        inside = np.unique(self.cluster[rows])
+        inside = np.flatnonzero(np.bincount(self.cluster[rows]))
         return len(inside), len(inside) - len(np.unique(self.stratum[inside]))
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
 
 from fieldwork.errors import ConvergenceError
 
@@ -51,9 +53,12 @@ class Predictors:
         if X.shape[1] and len(X):
             # A random projection tells rows apart as well as the rows do, at the cost of one product.
             mark = X @ np.random.Generator(np.random.Philox(7)).standard_normal(X.shape[1])
-            _, first, place = np.unique(mark, return_index=True, return_inverse=True)
-            if len(first) <= _DISTINCT:
-                rows, place = X[first], place.reshape(-1)
+            code, marks = pd.factorize(mark)
+            if len(marks) <= _DISTINCT:
+                order = np.argsort(marks)
+                first = np.full(len(marks), len(mark))
+                np.minimum.at(first, code, np.arange(len(mark)))
+                rows, place = X[first[order]], np.argsort(order)[code]
                 blocks = range(0, len(X), _ROWS)
                 if all(np.array_equal(rows[place[low : low + _ROWS]], X[low : low + _ROWS]) for low in blocks):
                     return cls(rows, place)
@@ -158,9 +163,7 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
         last = min(first + _CHUNK, groups)
         block = _Block(problem, first, last, thresholds, coefficients, sd)
         out_modes[first:last], spreads[first:last] = block.mode(modes[first:last])
-        means[first:last], scores[first:last] = block.accumulate(
-            sums, out_modes[first:last], spreads[first:last], to_natural
-        )
+        means[first:last], scores[first:last] = block.accumulate(sums, out_modes[first:last], spreads[first:last])
     hessian = to_natural.T @ sums.hessian @ to_natural + sums.covariance
     return Evaluation(sums.log_likelihood, scores.sum(axis=0), hessian, scores, out_modes, spreads, means)
 
@@ -216,7 +219,7 @@ class _Block:
                 break
         return u, 1.0 / np.sqrt(curvature)
 
-    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats, to_natural: Floats) -> tuple[Floats, Floats]:
+    def accumulate(self, sums: _Sums, mode: Floats, spread: Floats) -> tuple[Floats, Floats]:
         """Add the block's log-likelihood and Hessian; return posterior means of the intercepts, and scores by group."""
         if self.sd == 0.0:
             z, log_w = np.zeros(1), np.full(1, 0.5 * np.log(2 * np.pi))
@@ -234,34 +237,38 @@ class _Block:
         log_l = top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))
         posterior = np.exp(joint - log_l[:, None])
         sums.log_likelihood += float(log_l.sum())
-        scores = self._louis(sums, s, u, posterior, to_natural)
+        scores = self._louis(sums, s, u, posterior)
         return np.asarray((posterior * u).sum(axis=1)), scores
 
-    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats, to_natural: Floats) -> Floats:
-        K1, size = self.K1, sums.hessian.shape[0]
+    def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats) -> Floats:
+        K1, size = self.K1, len(sums.covariance)
         # By node first: a node is read row after row.
         up, down = (np.ascontiguousarray((self.weight[:, None] * each).T) for each in (s.by_a, s.by_b))
         along = up + down
         # Scores of each group at each node, and their posterior covariance.
         high, low = np.flatnonzero(self.answer < K1), np.flatnonzero(self.answer > 0)
-        by_cell = self.by_cell
-        base = self.group * size
-        places = [base[high] + self.answer[high], base[low] + self.answer[low] - 1]
-        if by_cell:
-            places.append(base + K1 + self.cell)
-        place = np.concatenate(places)
         groups = self.last - self.first
-        mean = np.zeros((groups, to_natural.shape[1]))
+        base = self.group * K1
+        place = np.concatenate([base[high] + self.answer[high], base[low] + self.answer[low] - 1])
+        # A group's answers in their cells, times the predictors of the cells: which cells it has is the same at each node.
+        cells = (
+            sparse.csr_array(
+                (along[0], self.cell, np.append(self.starts, len(self.answer))), shape=(groups, len(self.X))
+            )
+            if self.by_cell
+            else None
+        )
+        mean = np.zeros((groups, size))
+        natural = np.empty((groups, size))
         for q in range(u.shape[1]):
-            parts = [up[q, high], down[q, low]]
-            if by_cell:
-                parts.append(-along[q])
-            score = np.bincount(place, np.concatenate(parts), minlength=groups * size).reshape(groups, size)
-            if not by_cell and size > K1 + 1:
-                score[:, K1:-1] = self.total(-along[q, :, None] * self.X)
-            score[:, -1] = -self.total(along[q]) * u[:, q]
-            # Products of natural scores, which are fewer than cells.
-            natural = score @ to_natural if by_cell else score
+            cuts = np.bincount(place, np.concatenate([up[q, high], down[q, low]]), minlength=groups * K1)
+            natural[:, :K1] = cuts.reshape(groups, K1)
+            if cells is not None:
+                cells.data = along[q]
+                natural[:, K1:-1] = -(cells @ self.X)
+            elif size > K1 + 1:
+                natural[:, K1:-1] = self.total(-along[q, :, None] * self.X)
+            natural[:, -1] = -self.total(along[q]) * u[:, q]
             mean += natural * posterior[:, q, None]
             if u.shape[1] > 1:
                 natural *= np.sqrt(posterior[:, q, None])
