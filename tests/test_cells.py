@@ -42,6 +42,27 @@ def design_of(organisations, replicates, margins=MARGINS):
     )
 
 
+@pytest.mark.parametrize("kind", ["string", "object"])
+def test_a_design_is_the_same_from_rows_in_any_order(kind):
+    """Sorted, and shuffled with weights in an order of their own."""
+    frame, weights = respondents(60)
+    frame = frame.astype({"resp_id": kind, "org_id": kind})
+    names = {"respondent": "resp_id", "organisation": "org_id"}
+    made = [
+        survey_design(rows, weight, **names, margins=MARGINS, replicates=8, seed=5)
+        for rows, weight in (
+            (frame, weights),
+            (frame.sample(frac=1, random_state=1), weights.sample(frac=1, random_state=2)),
+        )
+    ]
+    for one in made:
+        assert one.responses.equals(frame.sort_values(["org_id", "resp_id"]).reset_index(drop=True))
+        known = np.unique(one.responses["org_id"].astype(str).to_numpy(), return_inverse=True)[1]
+        assert one.cluster.tolist() == known.tolist()
+        assert one.weight.tolist() == one.responses["resp_id"].map(weights.set_index("resp_id")["weight"]).tolist()
+    assert np.array_equal(made[0].layer_factor, made[1].layer_factor)
+
+
 @pytest.fixture
 def both(monkeypatch):
     held = design_of(60, 40)

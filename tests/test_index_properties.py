@@ -773,6 +773,18 @@ def test_overlap_in_teams_is_that_of_loops_and_ignores_order_and_names(seed):
     assert other.expected == pytest.approx(found.expected)
 
 
+@given(seeds, st.integers(1, 8), st.integers(1, 3))
+@settings(deadline=None)
+def test_overlap_over_all_sets_is_that_of_pairs(seed, items, roles):
+    """The quadrature of 1 / |x or y| has no error: both ways agree to the rounding of their sums, empty sets included."""
+    rng = generator(seed)
+    sets = np.unique(rng.integers(0, 2, (20, items)), axis=0).astype(float)
+    holders = rng.integers(0, 9, (len(sets), roles)).astype(float)
+    by_hand = [sum(float(ov.jaccard(a, b)) * h for b, h in zip(sets, holders, strict=True)) for a in sets]
+    assert ov._set_by_set(sets, holders) == pytest.approx(np.array(by_hand), rel=1e-13, abs=1e-13)
+    assert ov._over_all_sets(sets, holders) == pytest.approx(np.array(by_hand), rel=1e-13, abs=1e-13)
+
+
 # -------------------------------------------------------------------------------------------------- rankings and their map
 
 
@@ -849,6 +861,7 @@ def test_a_map_is_the_same_whatever_the_names_and_no_turn_brings_a_replicate_nea
 NOT_INDICES = {
     "as_layers": "reads weights: tests/test_layers.py",
     "compare": "a table of fits: tests/test_ordinal_mixed.py",
+    "distinct_columns": "numbers the columns of a table: tests/test_many_organisations.py",
     "distinct_rows": "numbers the cells of a table: tests/test_many_organisations.py",
     "estimated_means": "checked against R and two integrals: tests/test_ordinal_means.py",
     "evaluate": "derivatives against differences: tests/test_ordinal_mixed.py",

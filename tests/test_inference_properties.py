@@ -20,6 +20,7 @@ from fieldwork.statistics import CumulativeLinkMixedModel
 from fieldwork.statistics import agreement as ag
 from fieldwork.statistics import intervals as iv
 from fieldwork.statistics import multiplicity as mp
+from fieldwork.statistics import multiresponse as mr
 from fieldwork.statistics import proportion as pn
 from fieldwork.statistics import prototypes as pt
 from fieldwork.statistics import regressions as rg
@@ -924,3 +925,33 @@ def test_a_fit_ignores_order_names_and_coding_and_predicts_probabilities(seed, l
     part = rng.uniform(0.2, 0.8, 150)
     halves = pd.concat([data.assign(w=part), data.assign(w=1 - part)])
     assert make("y ~ role + (1 | firm)", halves, weights="w").fit().llf == pytest.approx(plain.llf, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ one group against others
+
+
+@given(seeds, st.integers(2, 4), st.booleans(), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_each_group_against_others_is_its_own_test_of_two_groups(seed, groups, gathered, stratified):
+    """Weights, organisations, strata, items put to some alone, items that nobody cites: as `items_test`, group by group."""
+    rng = generator(seed)
+    n = 60
+    cited = (rng.random((n, 4)) < [0.5, 0.3, 0.0, 0.7]).astype(float)
+    label = np.array(list("abcd"))[rng.integers(0, groups, n)]
+    cited[(label == "a") & (rng.random() < 0.5), 3] = np.nan
+    cited[rng.random((n, 4)) < 0.1] = np.nan
+    home = rng.integers(0, 15, n) if gathered else np.arange(n)
+    design = {"weight": rng.uniform(0.2, 3, n), "cluster": home, "strata": home % 2 if stratified else None}
+    labels, p = mr.each_against_others(cited, label, **design)
+    assert list(labels) == sorted(set(label))
+    for name, row in zip(labels, p, strict=True):
+        expected = np.full(4, np.nan)
+        if len(labels) > 1:
+            test = mr.items_test(cited, label == name, **design)
+            expected[[int(item) for item in test.items]] = test.item_p
+        assert row == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
+    order, turned = rng.permutation(n), rng.permutation(4)
+    mixed = {key: None if value is None else value[order] for key, value in design.items()}
+    assert mr.each_against_others(cited[order][:, turned], label[order], **mixed)[1] == pytest.approx(
+        p[:, turned], rel=1e-9, abs=1e-12, nan_ok=True
+    )

@@ -54,8 +54,10 @@ def test_what_is_drawn_is_what_is_held(both, monkeypatch):
         assert np.array_equal(by_layer(drawn, lambda block: block.max(axis=1)), held.max(axis=1))
 
 
+@pytest.mark.parametrize("filled", [0, 5])
 @pytest.mark.parametrize("at_once", [1, 1 << 25])
-def test_products_and_sums_are_those_of_the_array(both, at_once, monkeypatch):
+def test_products_and_sums_are_those_of_the_array(both, at_once, filled, monkeypatch):
+    monkeypatch.setattr(module, "_FILLED", filled)
     monkeypatch.setattr(module, "_SUMS", at_once)
     monkeypatch.setattr(module, "_ENTRIES", at_once)
     held, drawn = both

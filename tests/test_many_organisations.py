@@ -108,6 +108,26 @@ def test_the_covariance_is_the_same_whichever_way_blocks_are_gone_through(monkey
     assert found[2] == pytest.approx(found[0], abs=1e-9)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, 9), st.integers(1, 8))
+def test_equal_columns_are_one(seed, rows, columns):
+    values = np.random.default_rng(seed).integers(0, 2, (rows, columns)).astype(float)
+    first, which = exchange.distinct_columns(values)
+    assert (np.diff(first) > 0).all()
+    assert np.array_equal(values[:, first][:, which], values)
+    assert len(np.unique(values[:, first], axis=1).T) == len(first)
+
+
+def test_equal_contents_are_summed_once_and_stand_twice():
+    rng = np.random.default_rng(3)
+    n = rng.integers(2, 5, 300)
+    starts = np.r_[0, np.cumsum(n)[:-1]]
+    place, moved = np.eye(3)[rng.integers(0, 3, n.sum())], rng.normal(size=(n.sum(), 3))
+    alone = exchange._covariance(place, moved, starts, n.astype(float)).reshape(3, 3, 3, 3)
+    which = [2, 0, 1, 0, 2]
+    twice = exchange._covariance(place, moved[:, which], starts, n.astype(float)).reshape(3, 5, 3, 5)
+    assert twice == pytest.approx(alone[:, which][..., which], rel=1e-12)
+
+
 def test_too_many_arrangements_are_not_counted_to_the_last_digit():
     label, block = np.arange(400_000) % 10, np.arange(400_000) // 200_000
     assert multiresponse._arrangements(label, block, 20_000) > 20_000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics import CumulativeLinkMixedModel
 from fieldwork.statistics.cumulative_links import LINKS, link_named
-from fieldwork.statistics.ordinal_likelihood import Predictors, Problem, evaluate
+from fieldwork.statistics.ordinal_likelihood import Predictors, Problem, _gathered, evaluate
 
 REFERENCE = Path(__file__).parent / "reference"
 VALUES = tomllib.loads((REFERENCE / "ordinal.toml").read_text())
@@ -117,6 +117,26 @@ def test_gradient_and_hessian_are_those_of_the_likelihood(link, many):
     bend = [(at(theta + e).gradient - at(theta - e).gradient) / (2 * h) for e in steps]
     assert here.gradient == pytest.approx(slope, abs=1e-6)
     assert here.hessian == pytest.approx(np.array(bend), abs=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_answers_that_are_alike_are_one_where_no_intercept_varies(offset):
+    rng = np.random.default_rng(6)
+    n = 300
+    X = rng.integers(0, 2, (n, 2)).astype(float)
+    problem = Problem(
+        rng.integers(0, 4, n), 4, Predictors.of(X), offset * rng.normal(size=n), rng.uniform(0.5, 1.5, n),
+        np.arange(0, n + 1, 6), link_named("logit"), 11,
+    )  # fmt: skip
+    gathered = _gathered(problem)
+    assert len(gathered.answer) == (n if offset else 16)
+    at = [
+        evaluate(each, np.array([-1.0, 0.2, 1.1]), np.array([0.4, -0.3]), 0.0, np.zeros(len(each.starts) - 1))
+        for each in (problem, gathered)
+    ]
+    assert at[1].log_likelihood == pytest.approx(at[0].log_likelihood, rel=1e-12)
+    assert at[1].gradient[:-1] == pytest.approx(at[0].gradient[:-1], rel=1e-9)
+    assert at[1].hessian[:-1, :-1] == pytest.approx(at[0].hessian[:-1, :-1], rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("link", list(LINKS))

@@ -45,7 +45,7 @@ from fieldwork.constructs.together import together
 from fieldwork.errors import DesignError, listed
 from fieldwork.schema import tuples_of
 from fieldwork.statistics.multiplicity import benjamini_hochberg
-from fieldwork.statistics.multiresponse import Tally, item_statistics, items_test, permutation_test
+from fieldwork.statistics.multiresponse import Tally, each_against_others, item_statistics, items_test, permutation_test
 from fieldwork.statistics.proportion import (
     difference_quantile,
     effective_sample,
@@ -341,17 +341,16 @@ def _grid(ledger: Ledger, table: AnswerTable) -> _Tests:
                 adjustment=f"Benjamini-Hochberg, family of {len(free)}", method="rao_scott", **shared,
             )  # fmt: skip
     _exchanged(ledger, table, cited[:, free], label, rows, shared)
-    p: dict[tuple[str, str], float] = {}
-    for place in kept:
-        try:
-            test = items_test(cited, label == table.roles[place], weight=weight, cluster=cluster)
-        except DesignError:
-            continue  # nothing that this role and the others were both asked varies: no test, and p counts as 1
-        p |= {
-            (table.roles[place], answers.options[int(item)]): float(value)
-            for item, value in zip(test.items, test.item_p, strict=True)
-            if math.isfinite(value)
-        }
+    roles, alone = each_against_others(cited, label, weight=weight, cluster=cluster)
+    of_role = dict(zip(roles, alone, strict=True))
+    p: dict[tuple[str, str], float] = {
+        (table.roles[place], option): float(value)
+        for place in kept
+        for option, value in zip(answers.options, of_role[table.roles[place]], strict=True)
+        if math.isfinite(
+            value
+        )  # nothing that this role and the others were both asked varies: no test, and p counts as 1
+    }
     size = len(kept) * len(answers.options)
     numbered = {str(number): value for number, value in enumerate(p.values())}
     return _Tests(p, dict(zip(p, benjamini_hochberg(numbered, family_size=size).values(), strict=True)), size)

@@ -202,9 +202,8 @@ def survey_design(
     Raises DataError when a respondent has no weight.
     """
     order = [organisation, respondent] if organisation else [respondent]
-    data = responses.sort_values(order, kind="stable").reset_index(drop=True)
-    by_id = weights.set_index("resp_id")["weight"]
-    weight = data[respondent].map(by_id).to_numpy(dtype=np.float64, na_value=np.nan)
+    data = _sorted(responses, order)
+    weight = _weights(data[respondent], weights)
     if np.isnan(weight).any():
         lost = data.loc[np.isnan(weight), respondent].astype(str)
         raise DataError(
@@ -214,8 +213,8 @@ def survey_design(
             got=f"{len(lost)} without: {listed(lost, limit=3)}",
             hint="run 03_weight again on the same 01_clean",
         )
-    names, cluster = np.unique(data[organisation or respondent].astype(str).to_numpy(), return_inverse=True)
-    keys = cluster_keys(list(names), seed)
+    names, cluster = _named(data[organisation or respondent])
+    keys = cluster_keys(names, seed)
     multiplier: Floats | Draws
     if len(keys) > _MOST if gathered is None else gathered:
         multiplier = variance_units(keys, seed, replicates)
@@ -241,6 +240,42 @@ def survey_design(
         data, weight, cluster.reshape(-1), bool(organisation), multiplier, factor_cell, layer_factor, seed, replicates,
         role, stage,
     )  # fmt: skip
+
+
+def _sorted(responses: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return responses by organisation and respondent, as cleaning leaves them: what is in order is not sorted again."""
+    data = responses.reset_index(drop=True)
+    same = np.ones(max(len(data) - 1, 0), dtype=bool)
+    rising = np.zeros_like(same)
+    for name in columns:
+        values = data[name]
+        if values.dtype != "string" or values.isna().any():
+            break
+        before, after = values.array[:-1], values.array[1:]
+        rising |= same & np.asarray(before < after, dtype=bool)
+        same &= np.asarray(before == after, dtype=bool)
+    else:
+        if (rising | same).all():
+            return data
+    return responses.sort_values(list(columns), kind="stable").reset_index(drop=True)
+
+
+def _weights(respondent: pd.Series, weights: pd.DataFrame) -> Floats:
+    """Return the weight of each respondent (n,), nan where there is none."""
+    own = weights["resp_id"]
+    if len(own) == len(respondent) and bool((own.array == respondent.array).all()):
+        return weights["weight"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return respondent.map(weights.set_index("resp_id")["weight"]).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _named(values: pd.Series) -> tuple[list[str], Ints]:
+    """Return the distinct names in order, and the place of each value's among them (n,)."""
+    code, distinct_ = pd.factorize(values.astype(str))
+    names = distinct_.tolist()
+    order = sorted(range(len(names)), key=names.__getitem__)  # fast where they are in order, as cleaning leaves them
+    place = np.empty(len(names), dtype=np.int64)
+    place[order] = np.arange(len(names))
+    return [names[k] for k in order], place[code]
 
 
 def design_for(

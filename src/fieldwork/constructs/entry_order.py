@@ -141,7 +141,8 @@ def _entries(instrument: Instrument, data: pd.DataFrame, items: Sequence[str]) -
     for place, name in enumerate(items):
         told = data[name].astype("string")
         waiting = {option.id for option in instrument.item(name).options}
-        quarter[:, place] = told.map(_number).to_numpy(dtype=np.float64, na_value=np.nan)
+        code, distinct_ = pd.factorize(told)
+        quarter[:, place] = np.array([*(_number(text) for text in distinct_), np.nan])[code]
         not_yet[:, place] = told.isin(waiting).fillna(value=False).to_numpy(dtype=bool)
     return quarter, not_yet
 
@@ -159,14 +160,19 @@ def _number(text: object) -> float:
 def _pairs(cluster: Ints, role: Ints) -> tuple[Ints, Ints]:
     """Positions of all pairs of one organisation with different roles, the lower role first."""
     order = np.lexsort((role, cluster))
-    ends = np.flatnonzero(np.diff(cluster[order])) + 1
-    ones, twos = [], []
-    for group in np.split(order, ends):
-        i, j = np.triu_indices(len(group), 1)
-        apart = role[group[i]] != role[group[j]]
-        ones.append(group[i[apart]])
-        twos.append(group[j[apart]])
-    return np.concatenate(ones), np.concatenate(twos)
+    starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(order)))
+    ones, twos = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for size in np.unique(sizes):
+        at = starts[sizes == size][:, None]
+        i, j = np.triu_indices(int(size), 1)
+        ones.append((at + i).reshape(-1))
+        twos.append((at + j).reshape(-1))
+    one, two = np.concatenate(ones), np.concatenate(twos)
+    kept = np.argsort(cluster[order[one]], kind="stable")
+    one, two = order[one[kept]], order[two[kept]]
+    apart = role[one] != role[two]
+    return one[apart], two[apart]
 
 
 def _raking(design: SurveyDesign, one: Ints, two: Ints) -> tuple[Floats | None, Ints | None]:
@@ -226,7 +232,7 @@ def _totals(met: Meetings) -> Floats:
 def _precedence(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> None:
     for i, j in zip(*np.triu_indices(len(met.roles), 1), strict=True):
         mine = (met.first == i) & (met.second == j)
-        people = [len(np.unique(side[mine])) for side in (met.one, met.two)]
+        people = [_different(side[mine]) for side in (met.one, met.two)]
         orgs = int(met.organisations[i, j])
         base: dict[str, Any] = {
             "role": met.roles[i], "role_2": met.roles[j], "n": sum(people), "n_organisations": orgs,
@@ -239,7 +245,7 @@ def _precedence(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> 
         pair = weight[:, i, j]
         layers = (pair[:, _FIRST] + 0.5 * pair[:, _TIED]) / pair.sum(axis=1)
         # At the gate the fewer organisations in which one of the two was ever first, or tied, stand for the share.
-        ever = [len(np.unique(met.cluster[mine & (met.outcome != lost)])) for lost in (_SECOND, _FIRST)]
+        ever = [_different(met.cluster[mine & (met.outcome != lost)]) for lost in (_SECOND, _FIRST)]
         ledger.add_inferred(measure, "precedence", "proportion", infer(layers, orgs), hits=min(ever), **base)
 
 
@@ -270,8 +276,12 @@ def _strength(ledger: Ledger, measure: str, met: Meetings, weight: Floats) -> No
 def _behind(met: Meetings, place: int) -> tuple[int, int]:
     """Count the executives of a role who are compared with a colleague, and their organisations."""
     ahead, behind = met.first == place, met.second == place
-    people = np.unique(np.concatenate([met.one[ahead], met.two[behind]]))
-    return len(people), len(np.unique(met.cluster[ahead | behind]))
+    return _different(met.one[ahead], met.two[behind]), _different(met.cluster[ahead | behind])
+
+
+def _different(*codes: Ints) -> int:
+    """Count the different codes, none of which is negative, in several arrays together."""
+    return int(np.count_nonzero(np.bincount(np.concatenate(codes))))
 
 
 def _linked(compared: Flags) -> Ints:
@@ -291,9 +301,11 @@ def _lag(ledger: Ledger, measure: str, met: Meetings, place: int, role: str) -> 
         ledger.refuse(measure, "lag_median", "quarter", reason, **base)
         return
     ends = np.column_stack([np.where(ahead, -met.high, met.low), np.where(ahead, -met.low, met.high)])
-    lags, which = np.unique(ends[mine], axis=0, return_inverse=True)
+    values, codes = zip(*(np.unique(end, return_inverse=True) for end in ends[mine].T), strict=True)
+    rows, which = distinct_rows(np.column_stack(codes))
+    lags = np.column_stack([value[row] for value, row in zip(values, rows.T, strict=True)])
     key = np.zeros(len(mine), dtype=np.int64)
-    key[mine] = which.reshape(-1)
+    key[mine] = which
     _, weight = met.sums(key, mine)
     fit = turnbull(lags[:, 0], lags[:, 1], weight=weight[:, 0], layer_weight=weight[:, 1:].T)
     below = np.cumsum(fit.layers, axis=1)

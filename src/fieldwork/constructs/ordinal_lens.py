@@ -24,7 +24,7 @@ from fieldwork.statistics.adjustment import deviations
 from fieldwork.statistics.cumulative_links import Link, link_named
 from fieldwork.statistics.ordinal_mixed import CumulativeLinkMixedModel, CumulativeLinkResults
 from fieldwork.statistics.proportional_odds import ProportionalOdds, proportional_odds_test
-from fieldwork.statistics.replicates import Floats, Ints, named_stream
+from fieldwork.statistics.replicates import Floats, Ints, distinct_rows, named_stream
 from fieldwork.statistics.spread import log_ratio, spread
 
 if TYPE_CHECKING:
@@ -125,9 +125,10 @@ def model_lens(
         return model_lens(design, measure, role, None, draws=draws, scores=scores, proportional=proportional)
     names = [[each.labels[g] for g in levels] for each, levels in zip(axes, kept, strict=True)]
     recoded = [np.searchsorted(levels, code[used]) for levels, code in zip(kept, codes, strict=True)]
-    levels, y = np.unique(answer[used], return_inverse=True)
     cluster, weight = design.cluster[used], design.weight[used]
-    shared = int((np.unique(cluster, return_counts=True)[1] > 1).sum())
+    given, y = distinct_rows(answer[used][:, None])
+    levels, members = given[:, 0], np.bincount(cluster)
+    shared = int((members > 1).sum())
     _refuse_separation(measure, y, recoded, names)
     blocks = [deviations(code, len(labels)) for code, labels in zip(recoded, names, strict=True)]
     fitted = CumulativeLinkMixedModel(
@@ -175,7 +176,7 @@ def model_lens(
         stage_n=bases[1][0] if len(bases) > 1 else none,
         stage_clusters=bases[1][1] if len(bases) > 1 else none,
         dropped=tuple(dropped),
-        organisations=len(np.unique(cluster)),
+        organisations=int(np.count_nonzero(members)),
         shared=shared,
         proportional=_proportional(y, np.hstack(blocks), cluster, weight, len(names[0]) - 1) if proportional else None,
     )

@@ -136,9 +136,10 @@ def totals_by_group(design: SurveyDesign, columns: npt.ArrayLike, group: Ints, g
 
 def answer_index(design: SurveyDesign, item: Item) -> Ints:
     """Position of each answer on the item's scale (n,), -1 where there is none."""
-    place = {code: k for k, code in enumerate(sorted(item.codes))}
+    codes = np.array(sorted(item.codes), dtype=np.float64)
     values = design.responses[item.name].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.array([place.get(value, -1) for value in values], dtype=np.int64)
+    place = np.minimum(np.searchsorted(codes, values), len(codes) - 1)
+    return np.where(codes[place] == values, place, -1).astype(np.int64)
 
 
 def by_team(values: Floats, teams: Teams, design: SurveyDesign) -> Floats:

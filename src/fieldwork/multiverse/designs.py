@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "estimate"]
 
 Bits = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 Construct = Callable[..., Estimates]  # instrument, design, register; whether only what claims read is made
 
 
@@ -287,13 +288,15 @@ class _Estimator:
             for design in self.samples.designs(specification, self._items(group)):
                 left: dict[Job, list[Job]] = {}
                 said: Said = {}
+                place: Ints | None = None  # who is in the design, looked up once for all groups
                 for job in jobs:
                     if job not in refused:
                         left.setdefault((job[0], sample_of(job[1])), []).append(job)
                 for (each, plain), same in left.items():
                     self._estimated(each, plain, same, design, said, made, refused)
                     if (each, plain) not in counted:
-                        self._count(each, plain, design)
+                        place = self._looked_up(design) if place is None else place
+                        self._people.append((each, plain, self._behind(each, plain, design, place)))
                         counted.add((each, plain))
                 del design  # before the next is made
                 if len(refused) == len(jobs):
@@ -337,20 +340,27 @@ class _Estimator:
                 continue
             made[job].append(found)
 
-    def _count(self, group: Group, plain: Specification, design: SurveyDesign) -> None:
-        """Note who is behind each part of a group's claims in a design."""
-        instrument = self._instrument(plain)
+    def _looked_up(self, design: SurveyDesign) -> Ints:
+        """Return the place of each respondent of a design among all that were delivered (n,)."""
+        respondent = pd.Index(design.responses[self.samples.instrument.keys.respondent])
+        return np.asarray(self._everybody().get_indexer(respondent), dtype=np.int64)
+
+    def _everybody(self) -> pd.Index:
         if self._places is None:
-            respondent = instrument.keys.respondent
+            respondent = self.samples.instrument.keys.respondent
             both = [self.samples.responses[respondent], self.samples.others[respondent]]
             self._places = pd.Index(pd.concat(both, ignore_index=True).drop_duplicates())
-        place = self._places.get_indexer(pd.Index(design.responses[instrument.keys.respondent]))
+        return self._places
+
+    def _behind(self, group: Group, plain: Specification, design: SurveyDesign, place: Ints) -> dict[Part, Bits]:
+        """Tell who is behind each part of a group's claims in a design, whose respondents have these places among all."""
+        instrument, everybody = self._instrument(plain), len(self._everybody())
         bits: dict[Part, Bits] = {}
         for part in dict.fromkeys(self._parts_of(group)):
-            inside = np.zeros(len(self._places), dtype=bool)
+            inside = np.zeros(everybody, dtype=np.bool_)
             inside[place[behind(part, instrument, design.responses)]] = True
             bits[part] = np.packbits(inside)
-        self._people.append((group, plain, bits))
+        return bits
 
     def _items(self, group: Group) -> tuple[str, ...]:
         return tuple(sorted({item for claim in self.claims if constructs_of(claim) == group for item in claim.items}))

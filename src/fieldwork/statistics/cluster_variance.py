@@ -6,6 +6,7 @@ assumes normal effects and fits one weight vector at a time, and its weights ent
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -168,17 +169,20 @@ def _by_unit(
     unit = draws.places(cluster)
     shared = np.add.reduceat(weight[:, None] * columns, starts)
     order, home = np.argsort(unit, kind="stable"), np.argsort(unit[starts], kind="stable")
-    columns, w, shared = columns[order], weight[order], shared[home]
-    ends = np.searchsorted(unit[order], np.arange(units + 1))
-    homes = np.searchsorted(unit[starts][home], np.arange(units + 1))
     i, j = np.triu_indices(p)
     matrices = np.empty((units, 2, len(i) + k * (p + 1)))
-    for u in range(units):
-        rows, clusters = columns[ends[u] : ends[u + 1]], shared[homes[u] : homes[u + 1]]
-        weighted = rows * w[ends[u] : ends[u + 1], None]
-        for form, left, right in ((0, clusters, clusters), (1, weighted, rows)):
-            matrices[u, form] = _entries(left, right, p, i, j)
-        matrices[u, 0] -= _entries(weighted, weighted, p, i, j)
+    members = np.r_[0, np.cumsum(np.bincount(unit, minlength=units))]
+    clusters = np.r_[0, np.cumsum(np.bincount(unit[starts], minlength=units))]
+    step = max(1, _BLOCK // max(int(np.diff(members).max()) * columns.shape[1], 1))
+    for low in range(0, units, step):
+        part = slice(low, min(low + step, units))
+        (rows, w), (sums,) = (
+            _by_block(values, which, ends[low : part.stop + 1])
+            for values, which, ends in (((columns, weight[:, None]), order, members), ((shared,), home, clusters))
+        )
+        weighted = rows * w
+        matrices[part, 0] = _entries(sums, sums, p, i, j) - _entries(weighted, weighted, p, i, j)
+        matrices[part, 1] = _entries(weighted, rows, p, i, j)
     total = np.add.reduceat(weight, starts)
     norms = [np.bincount(unit[starts], total**2, units) - np.bincount(unit, weight**2, units)]
     norms.append(np.bincount(unit, weight, units))
@@ -195,11 +199,32 @@ def _by_unit(
     return forms
 
 
+def _by_block(values: Sequence[Floats], order: Ints, ends: Ints) -> list[Floats]:
+    """Rows (n, q) of each of several units, one matrix a unit (U, m, q), rows of zeros below those that there are.
+
+    Parameters
+    ----------
+    order : rows by unit. ends : (U + 1,) where each unit begins in it, and where the last ends.
+    """
+    size = np.diff(ends)
+    rows = order[ends[0] : ends[-1]]
+    unit = np.repeat(np.arange(len(size)), size)
+    place = np.arange(len(rows)) - np.repeat(ends[:-1] - ends[0], size)
+    found = [np.zeros((len(size), int(size.max(initial=0)), each.shape[1])) for each in values]
+    for made, each in zip(found, values, strict=True):
+        made[unit, place] = each[rows]
+    return found
+
+
 def _entries(left: Floats, right: Floats, p: int, i: Ints, j: Ints) -> Floats:
-    """Entries of left'right that the forms need: the predictors' upper triangle, and per answer its row and its own square."""
-    product = left[:, :p].T @ right
-    squares = np.einsum("nk,nk->k", left[:, p:], right[:, p:])
-    return np.concatenate([product[i, j], np.vstack([product[:, p:], squares]).T.reshape(-1)])
+    """Entries of left'right of each unit (U, m, p + k) that the forms need.
+
+    They are the predictors' upper triangle, and per answer its row and its own square.
+    """
+    product = left[:, :, :p].transpose(0, 2, 1) @ right
+    squares = np.einsum("unk,unk->uk", left[:, :, p:], right[:, :, p:])
+    own = np.concatenate([product[:, :, p:], squares[:, None]], axis=1).transpose(0, 2, 1)
+    return np.concatenate([product[:, i, j], own.reshape(len(own), -1)], axis=1)
 
 
 def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:

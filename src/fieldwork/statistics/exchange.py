@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fieldwork.statistics.replicates import distinct_rows
 
-__all__ = ["MANY", "exchanged_sums", "movable"]
+__all__ = ["MANY", "distinct_columns", "exchanged_sums", "movable"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -78,6 +78,18 @@ def exchanged_sums(
     return np.asarray(mean + noise.reshape(draws, *mean.shape), dtype=np.float64)
 
 
+def distinct_columns(values: Floats) -> tuple[Ints, Ints]:
+    """Return the first of each set of equal columns (D,), and for each column (K,) its place among them.
+
+    >>> first, which = distinct_columns(np.array([[1.0, 0, 1], [2.0, 0, 2]]))
+    >>> first.tolist(), which.tolist()
+    ([0, 1], [0, 1, 0])
+    """
+    found: dict[bytes, int] = {}
+    which = [found.setdefault(np.ascontiguousarray(column).tobytes(), len(found)) for column in values.T]
+    return np.unique(which, return_index=True)[1].astype(np.int64), np.array(which, dtype=np.int64)
+
+
 def _covariance(held: Floats, moved: Floats, starts: Ints, n: Floats) -> Floats:
     """Sum over blocks of A (x) D: (G K, G K)."""
     G, K = held.shape[1], moved.shape[1]
@@ -89,6 +101,11 @@ def _covariance(held: Floats, moved: Floats, starts: Ints, n: Floats) -> Floats:
             summed += np.kron(centred[0].T @ centred[0] / free, centred[1].T @ centred[1])
         return summed
     (g, h), (k, m) = np.triu_indices(G), np.triu_indices(K)
+    # Columns that are equal, as those of who was asked are, make equal products: each is summed once.
+    which = distinct_columns(moved)[1]
+    _, once, each = np.unique(
+        np.sort(np.column_stack([which[k], which[m]]), axis=1), axis=0, return_index=True, return_inverse=True
+    )
     found = np.zeros((len(g), len(k)))
     ends = np.r_[starts, len(held)]
     step = max(1, int(_BLOCK // (len(g) + len(k)) / max(float(n.mean()), 1.0)))
@@ -97,10 +114,10 @@ def _covariance(held: Floats, moved: Floats, starts: Ints, n: Floats) -> Floats:
         rows, own = slice(ends[low], ends[high]), starts[low:high] - ends[low]
         size = n[low:high, None]
         outer = []
-        for values, i, j in ((held[rows], g, h), (moved[rows], k, m)):
+        for values, i, j in ((held[rows], g, h), (moved[rows], k[once], m[once])):
             total = np.add.reduceat(values, own)
             outer.append(np.add.reduceat(values[:, i] * values[:, j], own) - total[:, i] * total[:, j] / size)
-        found += (outer[0] / np.maximum(size - 1.0, 1.0)).T @ outer[1]
+        found += (outer[0] / np.maximum(size - 1.0, 1.0)).T @ outer[1][:, each]
     whole = np.zeros((G, G, K, K))
     for one, other in ((g, h), (h, g)):
         whole[one[:, None], other[:, None], k, m] = found

@@ -29,6 +29,7 @@ MANY_UNITS = 1_000
 _BLOCK = 1 << 22  # weights held at a time, 32 MB
 _CACHED = 1 << 17  # weights worked on at a time, 1 MB
 _ENTRIES = 1 << 24  # values multiplied at a time: each takes some hundred bytes on its way
+_FILLED = 2  # entries of a table of sums for each row that is summed, up to which the table is filled whole
 _SUMS = 1 << 24  # replicated sums held at a time, 128 MB
 
 
@@ -70,7 +71,7 @@ class Layers:
         A replicate is then near enough to the observed layer for terms of first order to tell them apart. What few respondents
         of a large study carry is worked out in every layer.
         """
-        return self.gathered and len(np.unique(self.cluster)) > MANY_UNITS
+        return self.gathered and int(np.count_nonzero(np.bincount(self.cluster))) > MANY_UNITS
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -115,6 +116,9 @@ class Layers:
             return self._product(values.row.astype(np.int64), values.col.astype(np.int64), values.data, values.shape[1])
         right = np.asarray(values, dtype=np.float64)
         columns = right.reshape(len(right), -1)
+        # A table of all raking cells by key is filled faster than a sparse one, unless most of it would stay empty.
+        if len(columns) and len(self._cells[0]) * len(self.draws.keys) <= _FILLED * len(columns):
+            return self._filled(columns).reshape(len(self), *right.shape[1:])
         step = max(1, _ENTRIES // max(len(columns), 1))
         found = [np.empty((len(self), 0))]
         for low in range(0, columns.shape[1], step):
@@ -122,6 +126,30 @@ class Layers:
             row, column = np.nonzero(part)
             found.append(self._product(row.astype(np.int64), column.astype(np.int64), part[row, column], part.shape[1]))
         return np.concatenate(found, axis=1).reshape(len(self), *right.shape[1:])
+
+    @property
+    def _cells(self) -> tuple[Ints, Ints]:
+        """Raking cells that occur, and the place of each column's among them; one for all where nothing is raked."""
+        if self.cell is None:
+            return np.zeros(1, dtype=np.int64), np.zeros(len(self.cluster), dtype=np.int64)
+        return _present(self.cell)
+
+    def _filled(self, columns: Floats) -> Floats:
+        """Do what `@` does by a table of raking cells and keys, column by column."""
+        cells, place = self._cells
+        keys = len(self.draws.keys)
+        table = place * keys + self.cluster
+        out = np.empty((len(self), columns.shape[1]))
+        step = max(1, _SUMS // (len(cells) * max(len(self), keys)))
+        for low in range(0, columns.shape[1], step):
+            few = columns[:, low : low + step].T
+            sums = [np.bincount(table, self.weight * column, len(cells) * keys).reshape(-1, keys) for column in few]
+            layers = upper_sums(self.draws, np.concatenate(sums), self.power).reshape(len(self), len(few), len(cells))
+            if self.factor is None or self.cell is None:
+                out[:, low : low + step] = layers[:, :, 0]
+            else:
+                np.einsum("lkg,lg->lk", layers, self.factor[:, cells], out=out[:, low : low + step])
+        return out
 
     def _product(self, row: Ints, column: Ints, amount: Floats, columns: int) -> Floats:
         amount = self.weight[row] * amount

@@ -7,11 +7,13 @@ factors in the space of their distinct rows; Newton's method then needs about si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
 
 from fieldwork.errors import ConvergenceError
 
@@ -51,9 +53,12 @@ class Predictors:
         if X.shape[1] and len(X):
             # A random projection tells rows apart as well as the rows do, at the cost of one product.
             mark = X @ np.random.Generator(np.random.Philox(7)).standard_normal(X.shape[1])
-            _, first, place = np.unique(mark, return_index=True, return_inverse=True)
-            if len(first) <= _DISTINCT:
-                rows, place = X[first], place.reshape(-1)
+            code, marks = pd.factorize(mark)
+            if len(marks) <= _DISTINCT:
+                order = np.argsort(marks)
+                first = np.full(len(marks), len(mark))
+                np.minimum.at(first, code, np.arange(len(mark)))
+                rows, place = X[first[order]], np.argsort(order)[code]
                 blocks = range(0, len(X), _ROWS)
                 if all(np.array_equal(rows[place[low : low + _ROWS]], X[low : low + _ROWS]) for low in blocks):
                     return cls(rows, place)
@@ -126,10 +131,11 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Sums:
-    """Running sums over chunks, in the working space."""
+    """Running sums over chunks: the expected Hessian in the working space, the covariance of scores in the natural one."""
 
     log_likelihood: float
     hessian: Floats
+    covariance: Floats
 
 
 def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: float, modes: Floats) -> Evaluation:
@@ -150,16 +156,15 @@ def evaluate(problem: Problem, thresholds: Floats, coefficients: Floats, sd: flo
         to_natural[K1:-1, K1:-1] = problem.predictors.rows
         to_natural[-1, -1] = 1.0
     groups = len(problem.starts) - 1
-    sums = _Sums(0.0, np.zeros((working, working)))
+    sums = _Sums(0.0, np.zeros((working, working)), np.zeros((K1 + p + 1, K1 + p + 1)))
     scores = np.empty((groups, K1 + p + 1))
     out_modes, spreads, means = modes.copy(), np.ones(groups), np.zeros(groups)
     for first in range(0, groups, _CHUNK):
         last = min(first + _CHUNK, groups)
         block = _Block(problem, first, last, thresholds, coefficients, sd)
         out_modes[first:last], spreads[first:last] = block.mode(modes[first:last])
-        means[first:last], chunk = block.accumulate(sums, out_modes[first:last], spreads[first:last])
-        scores[first:last] = chunk @ to_natural if by_cell else chunk
-    hessian = to_natural.T @ sums.hessian @ to_natural
+        means[first:last], scores[first:last] = block.accumulate(sums, out_modes[first:last], spreads[first:last])
+    hessian = to_natural.T @ sums.hessian @ to_natural + sums.covariance
     return Evaluation(sums.log_likelihood, scores.sum(axis=0), hessian, scores, out_modes, spreads, means)
 
 
@@ -236,34 +241,40 @@ class _Block:
         return np.asarray((posterior * u).sum(axis=1)), scores
 
     def _louis(self, sums: _Sums, s: Slopes, u: Floats, posterior: Floats) -> Floats:
-        K1, size = self.K1, sums.hessian.shape[0]
-        weight = self.weight[:, None]
-        up, down = weight * s.by_a, weight * s.by_b
+        K1, size = self.K1, len(sums.covariance)
+        # By node first: a node is read row after row.
+        up, down = (np.ascontiguousarray((self.weight[:, None] * each).T) for each in (s.by_a, s.by_b))
         along = up + down
         # Scores of each group at each node, and their posterior covariance.
-        high, low = self.answer < K1, self.answer > 0
-        by_cell = self.by_cell
-        base = self.group * size
-        places = [base[high] + self.answer[high], base[low] + self.answer[low] - 1]
-        if by_cell:
-            places.append(base + K1 + self.cell)
-        place = np.concatenate(places)
+        high, low = np.flatnonzero(self.answer < K1), np.flatnonzero(self.answer > 0)
         groups = self.last - self.first
+        base = self.group * K1
+        place = np.concatenate([base[high] + self.answer[high], base[low] + self.answer[low] - 1])
+        # A group's answers in their cells, times the predictors of the cells: which cells it has is the same at each node.
+        cells = (
+            sparse.csr_array(
+                (along[0], self.cell, np.append(self.starts, len(self.answer))), shape=(groups, len(self.X))
+            )
+            if self.by_cell
+            else None
+        )
         mean = np.zeros((groups, size))
+        natural = np.empty((groups, size))
         for q in range(u.shape[1]):
-            parts = [up[high, q], down[low, q]]
-            if by_cell:
-                parts.append(-along[:, q])
-            score = np.bincount(place, np.concatenate(parts), minlength=groups * size).reshape(groups, size)
-            if not by_cell and size > K1 + 1:
-                score[:, K1:-1] = self.total(-along[:, q, None] * self.X)
-            score[:, -1] = -self.total(along[:, q]) * u[:, q]
-            weighted = score * posterior[:, q, None]
-            mean += weighted
+            cuts = np.bincount(place, np.concatenate([up[q, high], down[q, low]]), minlength=groups * K1)
+            natural[:, :K1] = cuts.reshape(groups, K1)
+            if cells is not None:
+                cells.data = along[q]
+                natural[:, K1:-1] = -(cells @ self.X)
+            elif size > K1 + 1:
+                natural[:, K1:-1] = self.total(-along[q, :, None] * self.X)
+            natural[:, -1] = -self.total(along[q]) * u[:, q]
+            mean += natural * posterior[:, q, None]
             if u.shape[1] > 1:
-                sums.hessian += weighted.T @ score
+                natural *= np.sqrt(posterior[:, q, None])
+                sums.covariance += natural.T @ natural
         if u.shape[1] > 1:
-            sums.hessian -= mean.T @ mean
+            sums.covariance -= mean.T @ mean
         self._expected_hessian(sums.hessian, s, u, posterior)
         return mean
 
@@ -353,7 +364,11 @@ def maximise(
     cumulative = np.clip(np.cumsum(counts)[:-1] / counts.sum(), 1e-6, 1 - 1e-6)
     tau = problem.link.quantile(cumulative)
     free = np.concatenate([tau[:1], np.log(np.maximum(np.diff(tau), 1e-3)), np.zeros(problem.predictors.rows.shape[1])])
-    fixed = _newton(problem, free, 0.0, np.zeros(len(problem.starts) - 1), tolerance, limit, vary_sd=False)
+    alike = _gathered(problem)
+    fixed = _newton(alike, free, 0.0, np.zeros(len(alike.starts) - 1), tolerance, limit, vary_sd=False)
+    if alike is not problem:
+        modes = np.zeros(len(problem.starts) - 1)
+        fixed = replace(fixed, at=evaluate(problem, fixed.thresholds, fixed.coefficients, 0.0, modes))
     if not fixed.converged or not random:
         return _settled(fixed, tolerance, limit, strict=strict)
     # Whether the likelihood rises as the intercepts begin to vary: its second derivative by sd at 0.
@@ -363,6 +378,28 @@ def maximise(
     sd = 0.5 * np.sqrt(problem.link.variance)
     found = _newton(problem, start, sd, fixed.at.modes, tolerance, limit, vary_sd=True)
     return _settled(found, tolerance, limit, strict=strict)
+
+
+def _gathered(problem: Problem) -> Problem:
+    """Return the problem of intercepts that do not vary: answers alike in category and predictors are one, of their weight.
+
+    Without intercepts the likelihood is a sum over answers, so that this is the same function of its parameters. Offsets, and
+    predictors that are not few, leave nobody alike.
+    """
+    if not problem.predictors.few or problem.offset.any():
+        return problem
+    cells = len(problem.predictors.rows)
+    place = problem.answer * cells + problem.predictors.place
+    weight: Floats = np.bincount(place, problem.weight, problem.categories * cells).astype(np.float64)
+    there = np.flatnonzero(np.bincount(place, minlength=len(weight)))
+    return replace(
+        problem,
+        answer=there // cells,
+        predictors=Predictors(problem.predictors.rows, there % cells),
+        offset=np.zeros(len(there)),
+        weight=weight[there],
+        starts=np.arange(len(there) + 1),
+    )
 
 
 def _settled(fit: Fit, tolerance: float, limit: int, *, strict: bool) -> Fit:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import LayerWeights, layer_weights
@@ -28,6 +29,9 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _BLOCK = 512  # answer sets whose overlaps with as many others are held at a time
+_PAIRS = 1 << 16  # pairs of answer sets compared at a time
+_DEARER = 14  # pairs of answer sets that are compared in the time of one sum over all sets
+_ITEMS = 16  # items, above which the table of all answer sets would be larger than any study needs
 
 
 def jaccard(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
@@ -79,8 +83,7 @@ def team_answers(cited: npt.ArrayLike, team: npt.ArrayLike, *, minimum: int = 3)
     ticks, teams = _checked(cited, team)
     size = np.bincount(teams)
     kept = np.flatnonzero(size >= minimum)
-    counts = np.zeros((len(size), ticks.shape[1]))
-    np.add.at(counts, teams, ticks)
+    counts = np.column_stack([np.bincount(teams, column, len(size)) for column in ticks.T])
     counts, size = counts[kept], size[kept]
     anyone = (counts > 0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -150,16 +153,18 @@ def team_overlap(
         )
     layers = layer_weights(multiplier, np.arange(multiplier.shape[1]))
     first, second = _pairs(teams)
-    value = jaccard(ticks[first], ticks[second])
+    sets, given = _distinct(ticks)
+    value = _of_pairs(sets, given[first], given[second])
     R = int(kinds.max()) + 1
-    shared = _elsewhere(ticks, teams, kinds, R, (first, second, value), layers)
+    shared = _elsewhere((sets, given), teams, kinds, R, (first, second, value), layers)
     pair = np.minimum(kinds[first], kinds[second]) * R + np.maximum(kinds[first], kinds[second])
     compared = np.isfinite(shared[0, pair])
     first, second, value, pair = first[compared], second[compared], value[compared], pair[compared]
     weight = 1.0 / np.bincount(teams[first], minlength=multiplier.shape[1])[teams[first]]
     by_team = np.bincount(teams[first], weights=value * weight, minlength=multiplier.shape[1])
-    makeup = np.zeros((multiplier.shape[1], R * R))
-    np.add.at(makeup, (teams[first], pair), weight)
+    met, place = np.unique(pair, return_inverse=True)
+    makeup = sparse.coo_array((weight, (teams[first], place)), shape=(multiplier.shape[1], len(met)))
+    makeup.sum_duplicates()
     members = np.unique(teams[first])
     if len(members) < 2:
         raise DesignError(
@@ -171,8 +176,7 @@ def team_overlap(
         )
     number = layers[:, members].sum(axis=1)
     within = (layers @ by_team) / number
-    met = np.flatnonzero(makeup.any(axis=0))
-    expected = ((layers @ makeup[:, met]) * shared[:, met]).sum(axis=1) / number
+    expected = ((layers @ makeup) * shared[:, met]).sum(axis=1) / number
     return TeamOverlap(within, expected, int(np.isin(teams, members).sum()), len(members))
 
 
@@ -202,35 +206,56 @@ def _pairs(teams: Ints) -> tuple[Ints, Ints]:
     return np.concatenate(first), np.concatenate(second)
 
 
+def _of_pairs(sets: Floats, one: Ints, other: Ints) -> Floats:
+    """Jaccard index of pairs of answer sets, each named by its place among the distinct ones, in blocks of pairs."""
+    out = np.empty(len(one))
+    for low in range(0, len(one), _PAIRS):
+        part = slice(low, low + _PAIRS)
+        out[part] = jaccard(sets[one[part]], sets[other[part]])
+    return out
+
+
 def _elsewhere(
-    ticks: Floats, teams: Ints, kinds: Ints, R: int, within: tuple[Ints, Ints, Floats], layers: LayerWeights
+    answers: tuple[Floats, Ints],
+    teams: Ints,
+    kinds: Ints,
+    R: int,
+    within: tuple[Ints, Ints, Floats],
+    layers: LayerWeights,
 ) -> Floats:
     """Mean overlap of two roles from different teams, in every layer (1 + B, R * R), row a <= column b; nan where none."""
-    n = len(ticks)
-    one_hot = np.zeros((n, R))
-    one_hot[np.arange(n), kinds] = 1.0
     # Many answer sets occur more than once: each is compared with each distinct one, weighted by who gave it.
-    sets, given = _distinct(ticks)
-    holders = np.zeros((len(sets), R))
-    np.add.at(holders, (given, kinds), 1.0)
+    sets, given = answers
+    n = len(given)
+    holders = np.bincount(given * R + kinds, minlength=len(sets) * R).reshape(len(sets), R).astype(np.float64)
     total = _overlaps(sets, holders)[given]
-    count = np.tile(one_hot.sum(axis=0), (n, 1))
+    count = np.tile(np.bincount(kinds, minlength=R).astype(np.float64), (n, 1))
     first, second, value = within
     for x, y in ((first, second), (second, first)):
-        np.add.at(total, (x, kinds[y]), -value)
-        np.add.at(count, (x, kinds[y]), -1.0)
-    total[np.arange(n), kinds] -= jaccard(ticks, ticks)
+        place = x * R + kinds[y]
+        total -= np.bincount(place, weights=value, minlength=n * R).reshape(n, R)
+        count -= np.bincount(place, minlength=n * R).reshape(n, R)
+    total[np.arange(n), kinds] -= jaccard(sets, sets)[given]
     count[np.arange(n), kinds] -= 1.0
     # Replicate means of one side, the other at its observed weights: (layers, own role, other role).
-    columns = [np.zeros((layers.shape[1], R, R)) for _ in range(2)]
-    for column, amount in zip(columns, (total, count), strict=True):
-        np.add.at(column, (teams, kinds), amount)
-    sums, counts = ((layers @ column.reshape(layers.shape[1], -1)).reshape(len(layers), R, R) for column in columns)
+    sums, counts = (_by_role(amount, teams, kinds, R, layers) for amount in (total, count))
     # Where no pair is left the sum is nil but for rounding, and its ratio to none would be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
         side = np.where(counts > 0, sums / counts, np.nan)
     mean = side + side.transpose(0, 2, 1) - side[:1]
     return np.asarray(mean.reshape(len(layers), R * R), dtype=np.float64)
+
+
+def _by_role(amount: Floats, teams: Ints, kinds: Ints, R: int, layers: LayerWeights) -> Floats:
+    """Sum an amount (n, R) by own and other role in every layer, by the weight of the teams: (1 + B, R, R)."""
+    out = np.empty((len(layers), R, R))
+    for own in range(R):
+        mine = kinds == own
+        columns = np.column_stack(
+            [np.bincount(teams[mine], weights=column, minlength=layers.shape[1]) for column in amount[mine].T]
+        )
+        out[:, own] = layers @ columns
+    return out
 
 
 def _distinct(ticks: Floats) -> tuple[Floats, Ints]:
@@ -241,10 +266,16 @@ def _distinct(ticks: Floats) -> tuple[Floats, Ints]:
 
 
 def _overlaps(sets: Floats, holders: Floats) -> Floats:
-    """Sum of the Jaccard index of each answer set with those that hold all (S, R), `holders` (S, R) of them.
+    """Sum of the Jaccard index of each answer set with those that hold all (S, R), `holders` (S, R) of them."""
+    J = sets.shape[1]
+    # Sums that either way takes; one over all sets costs as much as a dozen pairs, which go through a matrix product.
+    if J <= _ITEMS and _DEARER * _nodes(J) * J << J <= len(sets) ** 2:
+        return _over_all_sets(sets, holders)
+    return _set_by_set(sets, holders)
 
-    The index of two is that of two the other way round: a block of overlaps serves its rows and its columns.
-    """
+
+def _set_by_set(sets: Floats, holders: Floats) -> Floats:
+    """Do what `_overlaps` does pair by pair: the index of two is that of two the other way round, so a block serves twice."""
     number = sets.sum(axis=1)
     number[number == 0] = 1.0  # who cites nothing shares nothing: nil over something
     total = np.zeros_like(holders)
@@ -259,4 +290,38 @@ def _overlaps(sets: Floats, holders: Floats) -> Floats:
             total[rows] += both @ holders[columns]
             if left < low:
                 total[columns] += both.T @ holders[rows]
+    return total
+
+
+def _nodes(items: int) -> int:
+    return (items + 1) // 2
+
+
+def _over_all_sets(sets: Floats, holders: Floats) -> Floats:
+    """Do what `_overlaps` does without pairs, item by item over all 2^J answer sets.
+
+    With u = |x or y| items that either cites, 1 / u is the integral of t^(u - 1) over 0..1, a polynomial of degree J - 1 at
+    most, which J / 2 nodes of Gauss and Legendre integrate without error. At one t the sum over y of h(y) |x and y| t^(u - 1)
+    is t^(|x| - 1) times the derivative at z = 1 of sum h(y) z^(|x and y|) t^(|y but not x|), a product over items: an item
+    that y cites counts z where x cites it and t where not. All terms are positive, so nothing is lost to cancellation.
+    """
+    J, R = sets.shape[1], holders.shape[1]
+    code = sets.astype(np.int64) @ (1 << np.arange(J))
+    held = np.zeros((1 << J, R))
+    held[code] = holders
+    total = np.zeros_like(holders)
+    number = sets.sum(axis=1)[:, None]
+    for node, share in zip(*np.polynomial.legendre.leggauss(_nodes(J)), strict=True):
+        t = (float(node) + 1.0) / 2.0
+        value, slope = held.copy(), np.zeros_like(held)
+        for j in range(J):
+            (without, cited), (less, more) = (each.reshape(-1, 2, R << j).transpose(1, 0, 2) for each in (value, slope))
+            both = less + more
+            both += cited
+            less += t * more
+            more[:] = both
+            np.add(without, cited, out=both)
+            without += t * cited
+            cited[:] = both
+        total += share / 2.0 * t ** (number - 1.0) * slope[code]
     return total

@@ -403,8 +403,10 @@ def _paired(amounts: Sequence[Floats]) -> list[_Pair]:
     return pairs
 
 
-def upper_sums(draws: Draws, sums: sparse.csc_array, power: int = 1) -> Floats:
-    """Return replicated totals (1 + B, columns) of sums by column and key (columns, H); layer 0 is the observed one.
+def upper_sums(draws: Draws, sums: sparse.csc_array | Floats, power: int = 1) -> Floats:
+    """Return replicated totals (1 + B, columns) of sums by column and key (columns, H), sparse or an array.
+
+    Layer 0 is the observed one.
 
     `power` is that of the multipliers: they take two values, so their powers do.
 
@@ -416,6 +418,9 @@ def upper_sums(draws: Draws, sums: sparse.csc_array, power: int = 1) -> Floats:
     columns = sums.shape[0]
     upper = np.zeros((columns, draws.replicates))
     for block, bits in draws.upper():
+        if isinstance(sums, np.ndarray):
+            upper += sums[:, block] @ bits
+            continue
         ends = slice(int(sums.indptr[block.start]), int(sums.indptr[block.stop]))
         if columns * (block.stop - block.start) <= _SPARSE * (ends.stop - ends.start):
             upper += sums[:, block].toarray() @ bits
