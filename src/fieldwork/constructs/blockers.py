@@ -343,13 +343,12 @@ def _grid(ledger: Ledger, table: AnswerTable) -> _Tests:
     _exchanged(ledger, table, cited[:, free], label, rows, shared)
     roles, alone = each_against_others(cited, label, weight=weight, cluster=cluster)
     of_role = dict(zip(roles, alone, strict=True))
+    # Where nothing that this role and the others were both asked varies, there is no test, and p counts as 1.
     p: dict[tuple[str, str], float] = {
         (table.roles[place], option): float(value)
         for place in kept
         for option, value in zip(answers.options, of_role[table.roles[place]], strict=True)
-        if math.isfinite(
-            value
-        )  # nothing that this role and the others were both asked varies: no test, and p counts as 1
+        if math.isfinite(value)
     }
     size = len(kept) * len(answers.options)
     numbered = {str(number): value for number, value in enumerate(p.values())}

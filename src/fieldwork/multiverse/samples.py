@@ -117,9 +117,8 @@ class Samples:
         if specification.missing == "complete":
             self._held = None
             responses, missing = self.everybody() if kept else (self.responses, self.missing)
-            out = missing.loc[
-                self._lacking(missing, items), "resp_id"
-            ].unique()  # a line for each item that somebody lacks
+            # There is a line for each item that somebody lacks.
+            out = missing.loc[self._lacking(missing, items), "resp_id"].unique()
             respondent = responses[self.instrument.keys.respondent]
             yield self._design(specification, responses[~respondent.isin(out)].reset_index(drop=True))
             return
