@@ -70,6 +70,7 @@ def test_every_command_in_the_readme_is_one():
         "claims",
         "plan",
         "release",
+        "prune",
         "publish",
         "organisations",
     }
