@@ -53,7 +53,8 @@ def vectors(drawing: Canvas, metadata: Mapping[str, Mapping[str, str | None]]) -
         file = PdfFile(embedding, metadata=metadata.get("pdf"))
         try:
             file.newPage(width, height)
-            page = _Page(file, before, height, width)
+            page_of: Any = _Page  # untyped, as all of a backend
+            page = page_of(file, before, height, width)
             svg._text2path = _Outlines()  # noqa: SLF001 - where a renderer has it
             with page.lines_set_once():
                 drawing.draw(_Both(svg, page) if "svg" in metadata else page)

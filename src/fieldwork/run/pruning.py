@@ -49,7 +49,7 @@ def prune(store: Store, *, days: float, dry: bool = False) -> Pruned:
     records, objects = _files(store.folder / "actions", "*.json"), _files(store.folder / "objects", "??/*")
     values = _files(store.folder / "values", "*.json")
     last = store.last_keys()
-    needed = [path for path in records if path.stem in last or path.stat().st_mtime >= since]
+    needed = {path for path in records if path.stem in last or path.stat().st_mtime >= since}
     found = [store.record(path.stem) for path in needed]
     contents = {digest for record in found if record for digest in record.outputs.values()}
     # A record without its contents is put right by a run; contents without a record are known to nobody. So they go last.

@@ -204,6 +204,20 @@ def _design(
     return _Design(w, codes, stratum, number)
 
 
+def _grouped(
+    answers: pd.DataFrame | npt.ArrayLike,
+    group: npt.ArrayLike,
+    weight: npt.ArrayLike | None,
+    cluster: npt.ArrayLike | None,
+    strata: npt.ArrayLike | None,
+    asked: npt.ArrayLike | None,
+) -> tuple[_Ticks, tuple[str, ...], Ints, _Design]:
+    """Return the answers, the sorted labels of the groups, each row's place among them, and the design."""
+    ticks = _ticks(answers, asked)
+    labels, code = _labels(group, len(ticks.cited), "the group")
+    return ticks, labels, code, _design(len(code), weight, cluster, strata)
+
+
 # -- shares ------------------------------------------------------------------------------------------------------------
 
 
@@ -255,10 +269,7 @@ def prevalence(
     >>> shares.share.tolist(), shares.n.tolist()
     ([[0.5, 0.0], [1.0, 1.0]], [[2, 2], [2, 1]])
     """
-    ticks = _ticks(answers, asked)
-    n = len(ticks.cited)
-    groups, code = _labels(group, n, "the group")
-    design = _design(n, weight, cluster, strata)
+    ticks, groups, code, design = _grouped(answers, group, weight, cluster, strata, asked)
     shape = (len(groups), len(ticks.items))
     share, std_error, low, high = (np.full(shape, np.nan) for _ in range(4))
     count, cited, clusters = (np.zeros(shape, dtype=np.int64) for _ in range(3))
@@ -352,10 +363,8 @@ def contrast_shares(
     >>> round(float(contrast.prevalence_ratio.estimate[0]), 4)
     1.5556
     """
-    ticks = _ticks(answers, asked)
-    n = len(ticks.cited)
-    groups, code = _labels(group, n, "the group")
-    design = _design(n, weight, cluster, strata)
+    ticks, groups, code, design = _grouped(answers, group, weight, cluster, strata, asked)
+    n = len(code)
     domains = []
     for name in (first, second):
         if name is not None and str(name) not in groups:
@@ -608,10 +617,7 @@ def items_test(
     >>> round(result.statistic, 4), result.df, round(result.naive_p, 4)
     (6.0, 2, 0.0498)
     """
-    ticks = _ticks(answers, asked)
-    n = len(ticks.cited)
-    groups, code = _labels(group, n, "the group")
-    design = _design(n, weight, cluster, strata)
+    ticks, groups, code, design = _grouped(answers, group, weight, cluster, strata, asked)
     w = design.weight[:, None] * ticks.asked
     total = w.sum(axis=0)
     one_hot = np.arange(len(groups))[:, None] == code
@@ -722,10 +728,8 @@ def each_against_others(
     >>> labels, bool(np.allclose(p[2], items_test(cto + cmo + cfo, roles == "CTO").item_p))
     (('CFO', 'CMO', 'CTO'), True)
     """
-    ticks = _ticks(answers, asked)
-    n = len(ticks.cited)
-    labels, code = _labels(group, n, "the group")
-    design = _design(n, weight, cluster, strata)
+    ticks, labels, code, design = _grouped(answers, group, weight, cluster, strata, asked)
+    n = len(code)
     w = design.weight[:, None] * ticks.asked
     of_group = sparse.csr_array((np.ones(n), (code, np.arange(n))), shape=(len(labels), n))
     base, citations = np.asarray(of_group @ w), np.asarray(of_group @ (w * ticks.cited))
