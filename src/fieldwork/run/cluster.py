@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ __all__ = ["Cluster", "content", "installed"]
 _CONNECT = 10.0  # seconds to reach the scheduler
 _ARRIVE = 30.0  # seconds for a first worker to be there: it starts a Python with many imports
 _LOOK = 0.3  # seconds between a worker's looks at whether its task is still wanted
+_KEPT = 10.0  # seconds that a worker keeps a process which waits for another call
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -55,6 +56,7 @@ class Cluster:
     def __init__(self, address: str, study: Path, chapters: Path | None = None) -> None:
         self.address = address
         self._client = _connected(address)
+        self._command = secrets.token_hex(8)
         self._size = 1
         try:
             self._look(study, chapters)
@@ -88,8 +90,8 @@ class Cluster:
         return self._sent(f"chapter {name}", lost, _attempt, (task, dict(inputs)))
 
     def call(self, what: str, target: str, given: Mapping[str, Any]) -> Future[Any | FieldworkError]:
-        """Have a worker call a function in a process of its own."""
-        return self._sent(what, lambda error: error, _called, (what, target, dict(given)))
+        """Have a worker call a function, in a process that makes one call after another for this command alone."""
+        return self._sent(what, lambda error: error, _called, (self._command, what, target, dict(given)))
 
     def _sent(
         self, what: str, lost: Callable[[RunError], Any], function: Callable[..., Any], given: tuple[Any, ...]
@@ -308,19 +310,73 @@ def _attempt(task: Task, inputs: Mapping[str, str]) -> Made | Failure:
     return replace(outcome, stage=own) if isinstance(outcome, Made) else outcome
 
 
-def _called(what: str, target: str, given: Mapping[str, Any]) -> Any | FieldworkError:  # noqa: ANN401 - any JSON
+def _called(command: str, what: str, target: str, given: Mapping[str, Any]) -> Any | FieldworkError:  # noqa: ANN401 - any JSON
     """Call a function on a worker, in a process that ends when nobody wants its result any more."""
     from distributed import get_worker  # noqa: PLC0415 - on a worker it is there
 
-    processes = Processes()
-    worker, caller = get_worker(), Caller(processes)
+    worker, waiting = get_worker(), _taken(command)
     try:
-        with _watched(worker, worker.get_current_task(), processes):
-            return caller.call(what, target, given)
+        with _watched(worker, worker.get_current_task(), waiting.processes):
+            return waiting.caller.call(what, target, given)
     except OSError as error:
         return refused(error)
     finally:
-        caller.end()
+        _put_back(waiting)
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A process on a worker that a command has called something in; its code is that of when the command began.
+
+    Attributes
+    ----------
+    command : str      The command.
+    processes : Processes, caller : Caller    By which it is ended, and called.
+    over : Timer       Ends it when no call has come for a while: a command, or its scheduler, may be lost without a word.
+    """
+
+    command: str
+    processes: Processes
+    caller: Caller
+    over: threading.Timer | None = None
+
+
+_WAITING: list[_Waiting] = []  # on a worker
+_CHOOSING = threading.Lock()
+
+
+def _taken(command: str) -> _Waiting:
+    """Return a process that waits for another call of the command, or a new one."""
+    with _CHOOSING:
+        for each in _WAITING:
+            if each.command == command:
+                _WAITING.remove(each)
+                if each.over is not None:
+                    each.over.cancel()
+                return each
+    processes = Processes()
+    return _Waiting(command, processes, Caller(processes))
+
+
+def _put_back(waiting: _Waiting) -> None:
+    """Have a process wait for another call; one whose call was no longer wanted ends."""
+    if waiting.processes.stopped:
+        waiting.caller.end()
+        return
+    waiting.over = threading.Timer(_KEPT, _dismissed, (waiting,))
+    waiting.over.daemon = True
+    with _CHOOSING:
+        _WAITING.append(waiting)
+    waiting.over.start()
+
+
+def _dismissed(waiting: _Waiting) -> None:
+    """End a process that has waited long enough, unless it has been taken meanwhile."""
+    with _CHOOSING:
+        if waiting not in _WAITING:
+            return
+        _WAITING.remove(waiting)
+    waiting.caller.end()
 
 
 def _same(path: Path, digest: str) -> bool:
