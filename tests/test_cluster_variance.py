@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fieldwork.errors import DesignError
-from fieldwork.statistics.cluster_variance import _expectations, cluster_variance
+from fieldwork.statistics.cluster_variance import _expectations, _Predictors, cluster_variance
 
 
 def fitted(y, X, weight):
@@ -42,7 +42,8 @@ def test_expectations_are_those_of_the_matrices():
     np.fill_diagonal(A, 0.0)
     M = np.eye(30) - X @ np.linalg.solve(X.T @ (v[:, None] * X), (v[:, None] * X).T)
     brute = np.array([[np.trace(M.T @ F @ M @ J) / F.sum(), np.trace(M.T @ F @ M) / F.sum()] for F in (A, np.diag(v))])
-    assert _expectations(X, v, starts) == pytest.approx(brute, rel=1e-10)
+    found = _expectations(_Predictors(X, np.arange(30), np.r_[starts, 30]), v)
+    assert found == pytest.approx(brute, rel=1e-10)
 
 
 def test_a_predictor_of_the_cluster_takes_nothing_that_is_not_given_back():
@@ -87,6 +88,18 @@ def test_order_of_rows_and_scale_of_weights_do_not_matter():
     two = split(y[turned], X[turned], 7 * weight[turned], cluster[turned])
     assert two.between == pytest.approx(one.between, rel=1e-10)
     assert split(3 * y, X, weight, cluster).between == pytest.approx(9 * one.between, rel=1e-10)
+
+
+def test_rows_that_many_share_may_be_given_once():
+    rng = np.random.default_rng(7)
+    cluster, cell = rng.integers(0, 12, 60), rng.integers(0, 4, 60)
+    cells = np.column_stack([np.ones(4), [0.0, 1.0, 3.0, 2.0]])
+    y, weight, beta = rng.normal(size=60), rng.uniform(1, 3, 60), rng.normal(size=(6, 2))
+    drawn = rng.uniform(0.5, 2.0, (5, 12))
+    one = cluster_variance(y, cells, beta, weight, cluster, drawn, row=cell)
+    two = cluster_variance(y, cells[cell], beta, weight, cluster, drawn)
+    assert one.between == pytest.approx(two.between, rel=1e-12)
+    assert one.within == pytest.approx(two.within, rel=1e-12)
 
 
 def test_clusters_of_one_say_nothing():

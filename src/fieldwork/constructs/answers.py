@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fieldwork.constructs.cells import Axis
 from fieldwork.constructs.comparisons import share_row
 from fieldwork.constructs.ledger import Estimates, Ledger
-from fieldwork.constructs.teams import totals_by_group
+from fieldwork.constructs.teams import layered
 from fieldwork.instrument.bands import Band, bands
+from fieldwork.statistics.pairs import group_totals
 from fieldwork.statistics.replicates import Floats, Ints, distinct_rows, infer
 
 if TYPE_CHECKING:
@@ -93,9 +95,10 @@ def estimate_for(instrument: Instrument, design: SurveyDesign) -> Estimates:
             continue
         classifies = item.name in groups_people or "sample" in item.constructs
         banded = item.name in everybody
-        _answers(ledger, item, place, people=classifies, banded=banded)
+        everyone = _Counted.of(design, place, len(item.options), np.zeros(len(place), dtype=np.int64), 1)
+        _answers(ledger, item, place, everyone, people=classifies, banded=banded)
         if banded:
-            _banded(ledger, item, place, told=item.name in ready)
+            _banded(ledger, item, place, everyone, told=item.name in ready)
     return ledger.table()
 
 
@@ -136,18 +139,17 @@ def _places(design: SurveyDesign, item: Item) -> Ints:
     """Place of each answer among the options in order of code (n,), -1 where there is none."""
     coded = item.dtype != "string"
     options = sorted(item.options, key=lambda option: option.code)
-    known = {(option.code if coded else option.id): place for place, option in enumerate(options)}
-    return np.array([known.get(value, -1) for value in design.responses[item.name].to_list()], dtype=np.int64)
+    codes = tuple(option.code if coded else option.id for option in options)
+    return Axis(item.name, codes, tuple(option.id for option in options)).index(design.responses[item.name])
 
 
-def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool, banded: bool) -> None:
+def _answers(ledger: Ledger, item: Item, place: Ints, counted: _Counted, *, people: bool, banded: bool) -> None:
     """Add the share of every answer over all; of `people`, each answer makes a group that the gate judges by its own size.
 
     `banded`: its bands have rows too, which are sums of these.
     """
     design, used = ledger.design, place >= 0
     options = [option.id for option in sorted(item.options, key=lambda option: option.code)]
-    counted = _Counted.of(design, place, len(options), np.zeros(len(place), dtype=np.int64), 1)
     together = bands(item) if banded else ()
     parts = [band for band in together if len(band.places) > 1]
     alone = {band.places[0] for band in together if len(band.places) == 1}
@@ -165,11 +167,10 @@ def _answers(ledger: Ledger, item: Item, place: Ints, *, people: bool, banded: b
         _row(ledger, item, counted, 0, Band(option, (k,)), smallest=smallest, adds_up=adds_up)
 
 
-def _banded(ledger: Ledger, item: Item, place: Ints, *, told: bool) -> None:
+def _banded(ledger: Ledger, item: Item, place: Ints, everyone: _Counted, *, told: bool) -> None:
     """Add the shares of the bands over all, by role and by stage; `told`: another construct has the roles' top band."""
     design, found = ledger.design, bands(item)
     K = len(item.options)
-    everyone = _Counted.of(design, place, K, np.zeros(len(place), dtype=np.int64), 1)
     for band in found:
         if len(band.places) > 1:
             sets = f"{set_of(item, 'bands')};{set_of(item)}|{band.name}="
@@ -202,14 +203,15 @@ class _Counted:
     @classmethod
     def of(cls, design: SurveyDesign, place: Ints, K: int, group: Ints, groups: int) -> _Counted:
         used = place >= 0
-        given = np.zeros((len(place), K))
-        given[np.flatnonzero(used), place[used]] = 1.0
-        hits = np.zeros((groups, K), dtype=np.int64)
-        np.add.at(hits, (group[used], place[used]), 1)
+        answer = group[used] * K + place[used]
         pairs = distinct_rows(np.column_stack([group[used], design.cluster[used]]))[0]
-        organisations = np.bincount(pairs[:, 0], minlength=groups).astype(np.int64)
-        total = totals_by_group(design, given, group, groups, used).total
-        return cls(np.asarray(total), hits, organisations)
+        # Each answer of each group is a group of its own: its weight is all that is summed.
+        weight = group_totals(np.empty((len(answer), 0)), answer, groups * K, **layered(design, used)).mass
+        return cls(
+            weight.reshape(-1, groups, K),
+            np.bincount(answer, minlength=groups * K).reshape(groups, K),
+            np.bincount(pairs[:, 0], minlength=groups),
+        )
 
 
 def _row(ledger: Ledger, item: Item, counted: _Counted, group: int, band: Band, **more: Any) -> None:  # noqa: ANN401

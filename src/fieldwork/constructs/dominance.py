@@ -304,16 +304,18 @@ def _shared(
             hint="report the comparison as not assessable",
         )
     # The last level of each is minus the sum of the others: the same fit in columns of full rank.
-    contrasts = [deviations(code, int(code.max()) + 1) for code in level]
+    cells, cell = distinct_rows(np.column_stack(level))
+    contrasts = [deviations(code, int(code.max()) + 1) for code in cells.T]
     split = cluster_variance(
         answers,
-        np.hstack([np.ones((len(answers), 1)), *contrasts]),
+        np.hstack([np.ones((len(cells), 1)), *contrasts]),
         np.stack([np.hstack([fit.constant[:, None], *(effect[:, :-1] for effect in fit.effects)]) for fit in fits]),
         design.weight[used],
         cluster,
         design.multiplier[:, present[:, 0]],
         design.layer_factor,
         None if design.factor_cell is None else design.factor_cell[used],
+        cell,
     )
     found = []
     for between in split.between:

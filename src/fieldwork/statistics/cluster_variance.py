@@ -6,7 +6,6 @@ assumes normal effects and fits one weight vector at a time, and its weights ent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from scipy import sparse
 
 from fieldwork.errors import DesignError
 from fieldwork.statistics.layers import MANY_UNITS, LayerWeights, layer_weights
-from fieldwork.statistics.replicates import Draws
+from fieldwork.statistics.replicates import Draws, distinct_rows
 
 if TYPE_CHECKING:
     from fieldwork.statistics.replicates import Multipliers
@@ -53,6 +52,7 @@ def cluster_variance(
     multiplier: Multipliers,
     layer_factor: Floats | None = None,
     factor_cell: Ints | None = None,
+    row: Ints | None = None,
 ) -> ClusterVariance:
     """Split the variance around a weighted least-squares fit into between and within clusters.
 
@@ -68,7 +68,8 @@ def cluster_variance(
 
     Parameters
     ----------
-    y : (n,) answers, or (n, k) of k questions that all were asked. X : (n, p) predictors with the constant, of full rank.
+    y : (n,) answers, or (n, k) of k questions that all were asked. X : (n, p) predictors with the constant, of full rank; with
+        `row` (n,), the row of X of each respondent, (F, p) of which each is predicted from.
     coefficients : (L, p) fits, or (k, L, p) of each question; layer 0 observed.
     weight : (n,) survey weights. cluster : (n,) 0 .. C - 1. multiplier : (L - 1, C).
     layer_factor, factor_cell : (L, G) raking factor of each cell in each layer, (n,) cell of each row; None for none. Where
@@ -87,9 +88,14 @@ def cluster_variance(
     """
     answers = y[:, None] if y.ndim == 1 else y
     fits = coefficients[None] if coefficients.ndim == 2 else coefficients
-    order = np.argsort(cluster, kind="stable")
-    answers, X, weight, cluster = answers[order], X[order], weight[order], cluster[order]
-    cell = None if layer_factor is None or factor_cell is None else factor_cell[order]
+    if row is None:
+        X, row = np.unique(X, axis=0, return_inverse=True)
+        row = np.asarray(row, dtype=np.int64).reshape(-1)
+    cell = None if layer_factor is None else factor_cell
+    if (cluster[1:] < cluster[:-1]).any():
+        order = np.argsort(cluster, kind="stable")
+        answers, row, weight, cluster = answers[order], row[order], weight[order], cluster[order]
+        cell = None if cell is None else cell[order]
     starts = np.flatnonzero(np.r_[True, cluster[1:] != cluster[:-1]])
     members = np.diff(np.r_[starts, len(cluster)])
     pairs = int((members > 1).sum())
@@ -101,22 +107,47 @@ def cluster_variance(
             got=f"{len(members)} clusters of one",
             hint="what members share cannot be told from what they do not; report it as not assessable",
         )
-    expected = _expectations(X, weight, starts)
+    predictors = _Predictors(X, row, np.r_[starts, len(cluster)])
+    expected = _expectations(predictors, weight)
     if isinstance(multiplier, Draws) and multiplier.member is not None and len(starts) > MANY_UNITS:
-        forms = _by_unit(answers, X, fits, weight, cluster, starts, multiplier)
+        forms = _by_unit(answers, predictors, fits, weight, cluster, multiplier)
     else:
         factor = None if cell is None else layer_factor
         forms = _by_respondent(
-            answers, X, fits, weight, members, layer_weights(multiplier, cluster[starts]), factor, cell
+            answers, predictors, fits, weight, members, layer_weights(multiplier, cluster[starts]), factor, cell
         )
     solved = np.asarray(np.linalg.solve(expected, forms), dtype=np.float64)  # (k, 2, L)
     between, within = solved[:, 0], solved[:, 1]
     return ClusterVariance(between[0], within[0], pairs) if y.ndim == 1 else ClusterVariance(between, within, pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Predictors:
+    """Predictors of respondents who stand by cluster, each row of them once.
+
+    Attributes
+    ----------
+    X : (F, p) float     Distinct rows. row : (n,) int    That of each respondent.
+    ends : (C + 1,) int  Where each cluster begins, and where the last ends.
+    """
+
+    X: Floats
+    row: Ints
+    ends: Ints
+
+    def by_cluster(self, amount: Floats) -> Floats:
+        """Sum the predictors by cluster, times an amount (n,) of each respondent: (C, p)."""
+        there = sparse.csr_array((amount, self.row, self.ends), shape=(len(self.ends) - 1, len(self.X)))
+        return np.asarray(there @ self.X)
+
+    def products(self, amount: Floats) -> Floats:
+        """Sum the products of the predictors, times an amount (n,) of each respondent: (p, p)."""
+        return np.asarray(self.X.T @ (np.bincount(self.row, amount, len(self.X))[:, None] * self.X))
+
+
 def _by_respondent(
     answers: Floats,
-    X: Floats,
+    predictors: _Predictors,
     fits: Floats,
     weight: Floats,
     members: Ints,
@@ -141,7 +172,7 @@ def _by_respondent(
         paired = _summed(clusters, (gather @ v) ** 2) - _summed(mv, v)
         total = mv.sum(axis=0)
         for form, y, fit in zip(forms, answers.T, fits, strict=True):
-            residual = X @ fit[part].T
+            residual = (predictors.X @ fit[part].T)[predictors.row]
             np.subtract(y[:, None], residual, out=residual)
             within = mv * residual
             form[1, part] = _summed(within, residual) / total
@@ -156,7 +187,7 @@ def _summed(a: Floats, b: Floats) -> Floats:
 
 
 def _by_unit(
-    answers: Floats, X: Floats, fits: Floats, weight: Floats, cluster: Ints, starts: Ints, draws: Draws
+    answers: Floats, predictors: _Predictors, fits: Floats, weight: Floats, cluster: Ints, draws: Draws
 ) -> Floats:
     """Both forms in every layer (k, 2, L) of clusters gathered into variance units, at the raking factors of the observed one.
 
@@ -164,28 +195,21 @@ def _by_unit(
     total: a matrix for each unit, and no residual of each respondent in each layer. Of the matrices of several answers only
     the row of y is their own.
     """
-    columns = np.column_stack([X, answers])
+    X, starts = predictors.X, predictors.ends[:-1]
     p, k, units = X.shape[1], answers.shape[1], len(draws.keys)
-    unit = draws.places(cluster)
-    shared = np.add.reduceat(weight[:, None] * columns, starts)
-    order, home = np.argsort(unit, kind="stable"), np.argsort(unit[starts], kind="stable")
     i, j = np.triu_indices(p)
-    matrices = np.empty((units, 2, len(i) + k * (p + 1)))
-    members = np.r_[0, np.cumsum(np.bincount(unit, minlength=units))]
-    clusters = np.r_[0, np.cumsum(np.bincount(unit[starts], minlength=units))]
-    step = max(1, _BLOCK // max(int(np.diff(members).max()) * columns.shape[1], 1))
-    for low in range(0, units, step):
-        part = slice(low, min(low + step, units))
-        (rows, w), (sums,) = (
-            _by_block(values, which, ends[low : part.stop + 1])
-            for values, which, ends in (((columns, weight[:, None]), order, members), ((shared,), home, clusters))
-        )
-        weighted = rows * w
-        matrices[part, 0] = _entries(sums, sums, p, i, j) - _entries(weighted, weighted, p, i, j)
-        matrices[part, 1] = _entries(weighted, rows, p, i, j)
+    there = _Units.of(draws.places(cluster), predictors.row, (units, len(X)))
+    matrices = _of_clusters(answers, predictors, weight, draws.places(cluster[starts]), units)
+    products = X[:, i] * X[:, j]
+    for form, amount, sign in ((0, weight**2, -1.0), (1, weight, 1.0)):
+        matrices[:, form, : len(i)] += sign * (there.sums(amount) @ products)
+        own = matrices[:, form, len(i) :].reshape(units, k, p + 1)
+        for which, y in enumerate(answers.T):
+            own[:, which, :p] += sign * (there.sums(amount * y) @ X)
+            own[:, which, p] += sign * np.bincount(there.unit, amount * y**2, units)
     total = np.add.reduceat(weight, starts)
-    norms = [np.bincount(unit[starts], total**2, units) - np.bincount(unit, weight**2, units)]
-    norms.append(np.bincount(unit, weight, units))
+    norms = [np.bincount(draws.places(cluster[starts]), total**2, units) - np.bincount(there.unit, weight**2, units)]
+    norms.append(np.bincount(there.unit, weight, units))
     sums = np.column_stack([matrices.reshape(units, -1), *norms])
     layers = np.vstack([sums.sum(axis=0), draws.units @ sums])
     by_form = layers[:, :-2].reshape(len(layers), 2, -1)
@@ -199,7 +223,53 @@ def _by_unit(
     return forms
 
 
-def _by_block(values: Sequence[Floats], order: Ints, ends: Ints) -> list[Floats]:
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """Which rows of predictors occur in which unit.
+
+    Attributes
+    ----------
+    unit : (n,) int      Unit of each respondent. place : (n,) int    Pair of unit and row of each respondent.
+    pairs : (N, 2) int   Pairs that occur. shape : (int, int)         Units and rows.
+    """
+
+    unit: Ints
+    place: Ints
+    pairs: Ints
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, unit: Ints, row: Ints, shape: tuple[int, int]) -> _Units:
+        pairs, place = distinct_rows(np.column_stack([unit, row]))
+        return cls(unit, place, pairs, shape)
+
+    def sums(self, amount: Floats) -> sparse.csr_array:
+        """Sum an amount (n,) by unit and row."""
+        found = np.bincount(self.place, amount, len(self.pairs))
+        return sparse.csr_array((found, (self.pairs[:, 0], self.pairs[:, 1])), shape=self.shape)
+
+
+def _of_clusters(answers: Floats, predictors: _Predictors, weight: Floats, unit: Ints, units: int) -> Floats:
+    """Sum of (sum v e)^2 over the clusters of each unit, as matrices (units, 2, entries) whose second form is nil yet.
+
+    `unit` : (C,) of each cluster.
+    """
+    p, k = predictors.X.shape[1], answers.shape[1]
+    i, j = np.triu_indices(p)
+    shared = np.column_stack(
+        [predictors.by_cluster(weight), *(np.add.reduceat(weight * y, predictors.ends[:-1]) for y in answers.T)]
+    )
+    order = np.argsort(unit, kind="stable")
+    ends = np.r_[0, np.cumsum(np.bincount(unit, minlength=units))]
+    matrices = np.zeros((units, 2, len(i) + k * (p + 1)))
+    step = max(1, _BLOCK // max(int(np.diff(ends).max()) * shared.shape[1], 1))
+    for low in range(0, units, step):
+        part = slice(low, min(low + step, units))
+        matrices[part, 0] = _entries(_by_block(shared, order, ends[low : part.stop + 1]), p, i, j)
+    return matrices
+
+
+def _by_block(values: Floats, order: Ints, ends: Ints) -> Floats:
     """Rows (n, q) of each of several units, one matrix a unit (U, m, q), rows of zeros below those that there are.
 
     Parameters
@@ -210,41 +280,39 @@ def _by_block(values: Sequence[Floats], order: Ints, ends: Ints) -> list[Floats]
     rows = order[ends[0] : ends[-1]]
     unit = np.repeat(np.arange(len(size)), size)
     place = np.arange(len(rows)) - np.repeat(ends[:-1] - ends[0], size)
-    found = [np.zeros((len(size), int(size.max(initial=0)), each.shape[1])) for each in values]
-    for made, each in zip(found, values, strict=True):
-        made[unit, place] = each[rows]
+    found = np.zeros((len(size), int(size.max(initial=0)), values.shape[1]))
+    found[unit, place] = values[rows]
     return found
 
 
-def _entries(left: Floats, right: Floats, p: int, i: Ints, j: Ints) -> Floats:
-    """Entries of left'right of each unit (U, m, p + k) that the forms need.
+def _entries(sums: Floats, p: int, i: Ints, j: Ints) -> Floats:
+    """Entries of the products of each unit's sums (U, m, p + k) that the forms need.
 
     They are the predictors' upper triangle, and per answer its row and its own square.
     """
-    product = left[:, :, :p].transpose(0, 2, 1) @ right
-    squares = np.einsum("unk,unk->uk", left[:, :, p:], right[:, :, p:])
+    product = sums[:, :, :p].transpose(0, 2, 1) @ sums
+    squares = np.einsum("unk,unk->uk", sums[:, :, p:], sums[:, :, p:])
     own = np.concatenate([product[:, :, p:], squares[:, None]], axis=1).transpose(0, 2, 1)
     return np.concatenate([product[:, i, j], own.reshape(len(own), -1)], axis=1)
 
 
-def _expectations(X: Floats, weight: Floats, starts: Ints) -> Floats:
+def _expectations(predictors: _Predictors, weight: Floats) -> Floats:
     """Coefficients of the two variances (columns) in the expectations of N and Q (rows), for the observed weights.
 
     With the residual maker M = I - X G, G = (X'WX)^-1 X'W, and a form e'Ae: E = s_u tr(M'AM J) + s_e tr(M'AM), J telling who
     shares a cluster. Each trace is one of p x p matrices, sums over respondents or over clusters: never n by n, and G is not
     made.
     """
-    once = weight[:, None] * X
-    twice = weight[:, None] * once
-    XWX, XW2X = X.T @ once, once.T @ once
+    starts = predictors.ends[:-1]
+    XWX, XW2X, XW3X = (predictors.products(weight**power) for power in (1, 2, 3))
     inverse = np.linalg.inv(XWX)
-    S, S2 = np.add.reduceat(once, starts), np.add.reduceat(twice, starts)  # (C, p)
+    S, S2 = predictors.by_cluster(weight), predictors.by_cluster(weight**2)  # (C, p)
     V, V2 = np.add.reduceat(weight, starts), np.add.reduceat(weight**2, starts)
     SS = S.T @ S
     G_G, GZ_GZ = inverse @ XW2X @ inverse, inverse @ SS @ inverse  # G G', and G Z Z'G'
     forms = (  # of A: tr(A), tr(A J), X'AX, sum over clusters of (ZAX)'(GZ)', and (AX)'G'
         # Pairs: A = v v' within clusters, without its diagonal.
-        (0.0, (V**2 - V2).sum(), SS - XW2X, (V[:, None] * S - S2).T @ S @ inverse, (S.T @ S2 - twice.T @ once) @ inverse),
+        (0.0, (V**2 - V2).sum(), SS - XW2X, (V[:, None] * S - S2).T @ S @ inverse, (S.T @ S2 - XW3X) @ inverse),
         (weight.sum(), weight.sum(), XWX, SS @ inverse, XW2X @ inverse),
     )  # fmt: skip
     out = np.empty((2, 2))
