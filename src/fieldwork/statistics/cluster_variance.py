@@ -203,10 +203,10 @@ def _by_unit(
     products = X[:, i] * X[:, j]
     for form, amount, sign in ((0, weight**2, -1.0), (1, weight, 1.0)):
         matrices[:, form, : len(i)] += sign * (there.sums(amount) @ products)
-        own = matrices[:, form, len(i) :].reshape(units, k, p + 1)
+        of_answers = matrices[:, form, len(i) :].reshape(units, k, p + 1)
         for which, y in enumerate(answers.T):
-            own[:, which, :p] += sign * (there.sums(amount * y) @ X)
-            own[:, which, p] += sign * np.bincount(there.unit, amount * y**2, units)
+            of_answers[:, which, :p] += sign * (there.sums(amount * y) @ X)
+            of_answers[:, which, p] += sign * np.bincount(there.unit, amount * y**2, units)
     total = np.add.reduceat(weight, starts)
     norms = [np.bincount(draws.places(cluster[starts]), total**2, units) - np.bincount(there.unit, weight**2, units)]
     norms.append(np.bincount(there.unit, weight, units))

@@ -96,12 +96,12 @@ def least_squares(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | La
     design, outcome, weights = _checked(X, y, weight, "least_squares")
     p = design.shape[1]
     if isinstance(weights, Layers) and weights.first_order:
-        own = weights[0][:, None]
-        curvature = -(own * design).T @ design
-        first = np.asarray(np.linalg.solve(-curvature, (own * design).T @ outcome), dtype=np.float64)
+        weighed = weights[0][:, None] * design
+        curvature = -weighed.T @ design
+        first = np.asarray(np.linalg.solve(-curvature, weighed.T @ outcome), dtype=np.float64)
         scores = (outcome - design @ first)[:, None] * design
         return LayeredFit(_first_order(first, scores, curvature, weights), np.full(len(weights), np.nan), p)
-    normal = _symmetric(weights @ _products(design, design), p)
+    normal = _Products(design, design).sums(weights)
     right = weights @ (design * outcome[:, None])
     beta = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return LayeredFit(np.asarray(beta, dtype=np.float64), np.full(len(weights), np.nan), p)
@@ -138,14 +138,14 @@ def log_linear(X: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | Layer
             hint="measure a change from a base that makes it positive, or fit least_squares",
         )
     p = design.shape[1]
-    products = _products(design, design)
+    products = _Products(design, design)
 
     def evaluate(beta: Floats, layers: Floats) -> tuple[Floats, Floats, Floats]:
         eta = np.clip(beta @ design.T, -700.0, 700.0)
         mean = np.exp(eta)
         value = np.einsum("ln,ln->l", layers, outcome * eta - mean)
         slope = (layers * (outcome - mean)) @ design
-        return value, slope, -_symmetric((layers * mean) @ products, p)
+        return value, slope, -products.sums(layers * mean)
 
     level = outcome + 0.5 * float(np.average(outcome, weights=weights[0]) or 1.0)
     start = least_squares(design, np.log(level), weights[:1]).coefficients[0]
@@ -210,7 +210,7 @@ def log_normal_times(
     tops, bottoms = np.where(np.isfinite(top), top, 0.0), np.where(np.isfinite(bottom), bottom, 0.0)
     # The linear predictors are z = -X (b / s) + log(t) / s: one more column of the design, another for each end.
     ends = [np.column_stack([-design, tops]), np.column_stack([-design, bottoms])]
-    curved = _products(ends[0], ends[0]), _products(ends[1], ends[1]), _products(ends[0], ends[1])
+    curved = _Products(ends[0], ends[0]), _Products(ends[1], ends[1]), _Products(ends[0], ends[1])
     open_ends = [np.isfinite(top), np.isfinite(bottom)]
 
     def parts(theta: Floats) -> tuple[Floats, tuple[Floats, Floats], list[Floats]]:
@@ -230,10 +230,9 @@ def log_normal_times(
         inside, (up, down), z = parts(theta)
         value = np.einsum("ln,ln->l", layers, np.log(inside))
         slope = (layers * up) @ ends[0] - (layers * down) @ ends[1]
-        sums = (layers * (-z[0] * up - up**2)) @ curved[0]
-        sums += (layers * (z[1] * down - down**2)) @ curved[1]
-        sums += (layers * (up * down)) @ curved[2]
-        curvature = _symmetric(sums, p + 1)
+        curvature = curved[0].sums(layers * (-z[0] * up - up**2))
+        curvature += curved[1].sums(layers * (z[1] * down - down**2))
+        curvature += curved[2].sums(layers * (up * down))
         return np.where(theta[:, -1] > 0, value, -np.inf), slope, curvature
 
     def scores(first: Floats) -> Floats:
@@ -286,19 +285,37 @@ def _checked(
 
 def _rank(design: Floats) -> int:
     """Count separable columns: eigenvalues of the cross-products of columns scaled to length 1, above rounding."""
-    length = np.sqrt((design**2).sum(axis=0))
     if not len(design):
         return 0
-    scaled = design / np.where(length > 0, length, 1.0)
-    return int((np.linalg.eigvalsh(scaled.T @ scaled) > 1e-10).sum())
+    products = design.T @ design
+    length = np.sqrt(np.diag(products))
+    length = np.where(length > 0, length, 1.0)
+    return int((np.linalg.eigvalsh(products / np.outer(length, length)) > 1e-10).sum())
 
 
-def _products(first: Floats, second: Floats) -> Floats:
-    """Return the entries (n, p (p + 1) / 2) of the upper triangle of first'second + second'first, halved where they are one."""
-    i, j = np.triu_indices(first.shape[1])
-    if first is second:
-        return np.asarray(first[:, i] * first[:, j])
-    return np.asarray(first[:, i] * second[:, j] + second[:, i] * first[:, j])
+@dataclass(slots=True)
+class _Products:
+    """What two designs (n, p) make in every layer of first'W second + second'W first, halved where they are one.
+
+    Of several layers the rows' own products are made first, and once.
+    """
+
+    first: Floats
+    second: Floats
+    _by_row: Floats | None = None
+
+    def sums(self, weights: LayerWeights) -> Floats:
+        """Return symmetric matrices (L, p, p)."""
+        same, p = self.first is self.second, self.first.shape[1]
+        if len(weights) == 1 and not isinstance(weights, Layers):
+            once = self.first.T @ (weights[0][:, None] * self.second)
+            return np.asarray(once if same else once + once.T)[None]
+        if self._by_row is None:
+            i, j = np.triu_indices(p)
+            self._by_row = self.first[:, i] * self.second[:, j]
+            if not same:
+                self._by_row += self.second[:, i] * self.first[:, j]
+        return _symmetric(np.asarray(weights @ self._by_row), p)
 
 
 def _symmetric(sums: Floats, p: int) -> Floats:
