@@ -226,8 +226,7 @@ def survey_design(
     layer_factor: Floats | None = None
     if margins is not None and margins.margins:
         codes = np.column_stack([margins.codes(data, margin.name) for margin in margins.margins])
-        cells, factor_cell = np.unique(codes, axis=0, return_inverse=True)
-        factor_cell = factor_cell.reshape(-1)
+        cells, factor_cell = distinct_rows(codes)
         base = replicated_totals([factor_cell], cluster, weight, multiplier)
         layer_factor = np.ones_like(base.weight)
         layer_factor[1:] = rake_cells(
