@@ -136,11 +136,13 @@ def team_overlap(
     (1.0, 0.0)
     """
     ticks, teams = _checked(cited, team)
-    kinds = np.unique(np.asarray(role), return_inverse=True)[1].reshape(-1)
+    kinds = distinct_rows(np.asarray(role, dtype=np.int64)[:, None])[1]
     size = np.bincount(teams, minlength=multiplier.shape[1])
     kept = size[teams] >= minimum
     # Teams lie together, so that the pairs of one are found in a run; the order within is that of the rows given.
-    order = np.flatnonzero(kept)[np.argsort(teams[kept], kind="stable")]
+    order = np.flatnonzero(kept)
+    if (np.diff(teams[order]) < 0).any():
+        order = order[np.argsort(teams[order], kind="stable")]
     ticks, teams, kinds = ticks[order], teams[order], kinds[order]
     members = np.unique(teams)
     if len(members) < 2:
@@ -226,36 +228,30 @@ def _elsewhere(
     """Mean overlap of two roles from different teams, in every layer (1 + B, R * R), row a <= column b; nan where none."""
     # Many answer sets occur more than once: each is compared with each distinct one, weighted by who gave it.
     sets, given = answers
-    n = len(given)
+    C = layers.shape[1]
     holders = np.bincount(given * R + kinds, minlength=len(sets) * R).reshape(len(sets), R).astype(np.float64)
-    total = _overlaps(sets, holders)[given]
-    count = np.tile(np.bincount(kinds, minlength=R).astype(np.float64), (n, 1))
+    overlaps, own = _overlaps(sets, holders), kinds * C + teams
+    # By other role, own role and team: what all give, less what colleagues do and everybody's own.
+    total = np.stack([np.bincount(own, column[given], R * C) for column in np.ascontiguousarray(overlaps.T)]).reshape(
+        -1
+    )
     first, second, value = within
     for x, y in ((first, second), (second, first)):
-        place = x * R + kinds[y]
-        total -= np.bincount(place, weights=value, minlength=n * R).reshape(n, R)
-        count -= np.bincount(place, minlength=n * R).reshape(n, R)
-    total[np.arange(n), kinds] -= jaccard(sets, sets)[given]
-    count[np.arange(n), kinds] -= 1.0
+        np.subtract.at(total, kinds[y] * (R * C) + own[x], value)
+    np.subtract.at(total, kinds * (R * C) + own, jaccard(sets, sets)[given])
+    total = total.reshape(R, R, C)
+    team = np.bincount(own, minlength=R * C).reshape(R, C).astype(np.float64)
+    elsewhere = team.sum(axis=1, keepdims=True) - team
     # Replicate means of one side, the other at its observed weights: (layers, own role, other role).
-    sums, counts = (_by_role(amount, teams, kinds, R, layers) for amount in (total, count))
+    sums, counts = (
+        np.stack([layers @ np.ascontiguousarray(columns.T) for columns in by_own], axis=1)
+        for by_own in ((total[:, r] for r in range(R)), (team[r] * elsewhere for r in range(R)))
+    )
     # Where no pair is left the sum is nil but for rounding, and its ratio to none would be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
         side = np.where(counts > 0, sums / counts, np.nan)
     mean = side + side.transpose(0, 2, 1) - side[:1]
     return np.asarray(mean.reshape(len(layers), R * R), dtype=np.float64)
-
-
-def _by_role(amount: Floats, teams: Ints, kinds: Ints, R: int, layers: LayerWeights) -> Floats:
-    """Sum an amount (n, R) by own and other role in every layer, by the weight of the teams: (1 + B, R, R)."""
-    out = np.empty((len(layers), R, R))
-    for own in range(R):
-        mine = kinds == own
-        columns = np.column_stack(
-            [np.bincount(teams[mine], weights=column, minlength=layers.shape[1]) for column in amount[mine].T]
-        )
-        out[:, own] = layers @ columns
-    return out
 
 
 def _distinct(ticks: Floats) -> tuple[Floats, Ints]:
