@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import union_categoricals
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples"]
 
+Ints = npt.NDArray[np.int64]
 _NEVER_PUT = {NOT_DELIVERED, NOT_SHOWN, ROUTED_OUT}
 _BLANK = "blank"
 
@@ -60,6 +62,7 @@ class Samples:
     seed: int
     cap: float = 5.0
     _held: tuple[tuple[str, str], SurveyDesign] | None = field(default=None, init=False, repr=False)
+    _ordered: tuple[str, Ints, pd.Index] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(
@@ -166,15 +169,13 @@ class Samples:
         """Fill every lacking answer from a donor of the same role and stage, in M samples; see `hot_deck`."""
         M, keys = self.declaration.imputations, self.instrument.keys
         size = design.replicates // M
-        # Donors are drawn in the order of respondents, which no order of rows can change.
         data = design.responses
-        order = np.argsort(data[keys.respondent].astype(str).to_numpy(), kind="stable")
-        ids = data[keys.respondent].astype(str).to_numpy()[order]
-        known, lacks = pd.Index(ids), {}
-        for name, group in lacking.groupby("item", observed=True):
-            place = known.get_indexer(pd.Index(group["resp_id"].astype(str)))
-            lacks[name] = np.zeros(len(ids), dtype=bool)
-            lacks[name][place[place >= 0]] = True
+        order, known = self._in_order(specification.exclusions, data[keys.respondent])
+        lacks = {}
+        place = known.get_indexer(pd.Index(lacking["resp_id"].astype(str)))
+        for name, lines in lacking.groupby("item", observed=True).indices.items():
+            lacks[name] = np.zeros(len(known), dtype=bool)
+            lacks[name][place[lines][place[lines] >= 0]] = True
         role, stage = (self._codes(data, name)[order] for name in (keys.role, keys.stage))
         for m in range(M):
             filled = data.copy(deep=False)  # columns that are filled take the place of those of the available cases
@@ -202,6 +203,17 @@ class Samples:
                 layer_factor=layers,
                 replicates=size,
             )
+
+    def _in_order(self, exclusions: str, respondent: pd.Series) -> tuple[Ints, pd.Index]:
+        """Return respondents by name and their names: donors are drawn in an order that no order of rows can change.
+
+        It is made once for each set of respondents, those accepted and all.
+        """
+        if self._ordered is None or self._ordered[0] != exclusions:
+            names = respondent.astype(str).to_numpy()
+            order = np.argsort(names, kind="stable")
+            self._ordered = (exclusions, order, pd.Index(names[order]))
+        return self._ordered[1:]
 
     def _codes(self, data: pd.DataFrame, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if not name:

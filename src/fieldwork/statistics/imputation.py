@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fieldwork.errors import DesignError
+from fieldwork.statistics.replicates import distinct_rows
 
 __all__ = ["Pooled", "hot_deck", "pooled"]
 
@@ -46,10 +47,10 @@ def hot_deck(missing: Flags, cells: Sequence[Ints], rng: np.random.Generator, *,
     waiting = missing & asked
     gives = ~missing & asked
     for cell in [*cells, np.zeros(len(missing), dtype=np.int64)]:
-        for level in np.unique(cell[waiting]):
-            pool = np.flatnonzero(gives & (cell == level))
-            want = np.flatnonzero(waiting & (cell == level))
-            if len(pool) == 0:
+        pools = _by_level(cell, np.flatnonzero(gives))
+        for level, want in _by_level(cell, np.flatnonzero(waiting)).items():
+            pool = pools.get(level)
+            if pool is None:
                 continue
             known = rng.choice(pool, size=len(pool), replace=True)
             donor[want] = rng.choice(known, size=len(want), replace=True)
@@ -63,6 +64,15 @@ def hot_deck(missing: Flags, cells: Sequence[Ints], rng: np.random.Generator, *,
             hint="leave the measure out",
         )
     return donor
+
+
+def _by_level(cell: Ints, rows: Ints) -> dict[int, Ints]:
+    """Return the rows of each level, ascending, in their order."""
+    levels, place = distinct_rows(cell[rows][:, None])
+    # Numbers of a byte or two are counted, not compared.
+    order = np.argsort(place.astype(np.min_scalar_type(len(levels))), kind="stable")
+    ends = np.cumsum(np.bincount(place))[:-1]
+    return dict(zip(levels.reshape(-1).tolist(), np.split(rows[order], ends), strict=True)) if len(rows) else {}
 
 
 @dataclass(frozen=True, slots=True)

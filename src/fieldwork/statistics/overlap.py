@@ -239,13 +239,13 @@ def _elsewhere(
     for x, y in ((first, second), (second, first)):
         np.subtract.at(total, kinds[y] * (R * C) + own[x], value)
     np.subtract.at(total, kinds * (R * C) + own, jaccard(sets, sets)[given])
-    total = total.reshape(R, R, C)
+    apart = total.reshape(R, R, C)
     team = np.bincount(own, minlength=R * C).reshape(R, C).astype(np.float64)
     elsewhere = team.sum(axis=1, keepdims=True) - team
     # Replicate means of one side, the other at its observed weights: (layers, own role, other role).
     sums, counts = (
         np.stack([layers @ np.ascontiguousarray(columns.T) for columns in by_own], axis=1)
-        for by_own in ((total[:, r] for r in range(R)), (team[r] * elsewhere for r in range(R)))
+        for by_own in ((apart[:, r] for r in range(R)), (team[r] * elsewhere for r in range(R)))
     )
     # Where no pair is left the sum is nil but for rounding, and its ratio to none would be infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
