@@ -193,7 +193,7 @@ def test_totals_of_draws_equal_totals_of_multipliers(survey):
 
 def test_dense_and_sparse_products_give_the_same_bits(survey, monkeypatch):
     dense = _empty().add(_part(survey)).totals()
-    monkeypatch.setattr(module, "_SPARSE", 0)
+    monkeypatch.setattr(module, "SPARSE", 0)
     assert _same(_empty().add(_part(survey)).totals(), dense)
     monkeypatch.setattr(module, "_HASHED", 64)
     monkeypatch.setattr(module, "_DRAWN", 1)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from fieldwork.statistics.replicates import Draws, Multipliers, upper_sums
+from fieldwork.statistics.replicates import SPARSE, Draws, Multipliers, upper_sums
 
 __all__ = ["MANY_UNITS", "LayerWeights", "Layers", "as_layers", "by_layer", "grouped", "layer_weights", "spans"]
 
@@ -161,9 +161,9 @@ class Layers:
         out = np.zeros((len(self), columns))
         step = max(1, _SUMS // len(self))
         for at in range(0, len(present), step):
-            mine = (place >= at) & (place < at + step)
             shape = (min(step, len(present) - at), len(self.draws.keys))
-            sums = sparse.coo_array((amount[mine], (place[mine] - at, self.cluster[row[mine]])), shape=shape).tocsc()
+            mine = slice(None) if shape[0] == len(present) else (place >= at) & (place < at + step)
+            sums = _by_key(amount[mine], place[mine] - at, self.cluster[row[mine]], shape)
             layers = upper_sums(self.draws, sums, self.power)
             cell, of = np.divmod(present[at : at + step], columns)
             if self.factor is not None:
@@ -178,6 +178,14 @@ class Layers:
             raise TypeError("weights that are not held are summed within layers: axis=1")
         total = self @ np.ones(self.shape[1])
         return total[:, None] if keepdims else total
+
+
+def _by_key(amount: Floats, place: Ints, key: Ints, shape: tuple[int, int]) -> sparse.csc_array | Floats:
+    """Sum amounts by place and key; an array, where a sparse one would be taken for one by the product that follows."""
+    if shape[0] * shape[1] <= SPARSE * len(amount):
+        sums: Floats = np.bincount(place * shape[1] + key, amount, shape[0] * shape[1]).astype(np.float64, copy=False)
+        return sums.reshape(shape)
+    return sparse.coo_array((amount, (place, key)), shape=shape).tocsc()
 
 
 def _present(place: Ints) -> tuple[Ints, Ints]:

@@ -23,6 +23,7 @@ from scipy import sparse, special
 from fieldwork.errors import DesignError, listed
 
 __all__ = [
+    "SPARSE",
     "CellSums",
     "CellTotals",
     "Draws",
@@ -69,7 +70,7 @@ _DRAWN = 1 << 18  # draws held at a time, 2 MB
 _BLOCK = 1 << 22  # multipliers held at a time, 32 MB
 _HELD = 1 << 24  # replicated sums held at a time, 128 MB
 _UNIT_BITS = 12  # 4,096 variance units
-_SPARSE = 5  # columns per respondent of a cluster from which a sparse product is faster than a dense one
+SPARSE = 5  # columns per respondent of a cluster from which a sparse product is faster than a dense one
 
 
 def mix(words: Words) -> Words:
@@ -314,7 +315,7 @@ def _upper_totals(draws: Draws, cluster: Ints, column: Ints, amounts: Sequence[F
     ends = np.r_[first_row, len(cluster)]
     pairs = _paired(amounts)
     totals = np.zeros((len(amounts), columns, draws.replicates))
-    dense = columns * len(first_row) <= _SPARSE * len(cluster)
+    dense = columns * len(first_row) <= SPARSE * len(cluster)
     for block, bits in used.upper():
         rows = slice(ends[block.start], ends[block.stop])
         where, within, size = column[rows], place[rows] - block.start, block.stop - block.start
@@ -422,7 +423,7 @@ def upper_sums(draws: Draws, sums: sparse.csc_array | Floats, power: int = 1) ->
             upper += sums[:, block] @ bits
             continue
         ends = slice(int(sums.indptr[block.start]), int(sums.indptr[block.stop]))
-        if columns * (block.stop - block.start) <= _SPARSE * (ends.stop - ends.start):
+        if columns * (block.stop - block.start) <= SPARSE * (ends.stop - ends.start):
             upper += sums[:, block].toarray() @ bits
         else:
             upper += sums[:, block].tocsr() @ bits
