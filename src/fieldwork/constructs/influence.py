@@ -195,7 +195,7 @@ def _rated(
 
 def _bases(design: SurveyDesign, given: Mask) -> tuple[Ints, Ints]:
     """Respondents and organisations behind each column (R,)."""
-    clusters = [len(np.unique(design.cluster[given[:, j]])) for j in range(given.shape[1])]
+    clusters = [design.clusters(given[:, j]) for j in range(given.shape[1])]
     return given.sum(axis=0), np.array(clusters, dtype=np.int64)
 
 
@@ -450,7 +450,7 @@ def _self_other(ledger: Ledger, battery: Battery, fit: TargetEffects, values: Fl
     gap = fit.self_other
     for i, j in enumerate(kept):
         n_self = int(mine[:, j].sum())
-        clusters = len(np.unique(design.cluster[mine[:, j]]))
+        clusters = design.clusters(mine[:, j])
         base: dict[str, Any] = {"n": n_self, "n_organisations": clusters, **battery.key(int(j))}
         fewest = MINIMUM_CLUSTERS if design.has_organisations else MINIMUM
         for statistic, layers in (("self_other_gap", gap.raw), ("self_other_gap_adjusted", gap.adjusted)):
@@ -581,7 +581,9 @@ def group_ratings(
     mean rating. Diagonals are nan.
     """
     place = {target: j for j, target in enumerate(battery.targets)}
-    known = np.array([place.get(role, -1) for role in holder], dtype=np.int64)
+    known = np.full(len(holder), -1)
+    for target, j in place.items():
+        known[holder == target] = j
     rows = np.flatnonzero(known >= 0)
     seat = cluster[rows] * len(place) + known[rows]
     order = np.argsort(seat, kind="stable")
@@ -626,10 +628,14 @@ def _by_organisation(
 
     An organisation that is too sparse to tell actors from partners is not there: its absence in the base counts it.
     """
-    found = [
-        (homes, np.full(len(homes), ratings.shape[1]), *group_components(ratings))
-        for homes, ratings in group_ratings(battery, values, cluster, holder)
-    ]
+    by_size: dict[int, list[tuple[Ints, Floats]]] = {}
+    for homes, ratings in group_ratings(battery, values, cluster, holder):
+        by_size.setdefault(ratings.shape[1], []).append((homes, ratings))
+    found = []
+    # Those of one size are solved together, whichever roles they have.
+    for size, groups in by_size.items():
+        homes, ratings = (np.concatenate(each) for each in zip(*groups, strict=True))
+        found.append((homes, np.full(len(homes), size), *group_components(ratings)))
     if not found:
         return _NONE
     homes, members, components, expected = (np.concatenate(each) for each in zip(*found, strict=True))

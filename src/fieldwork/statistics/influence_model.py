@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, stats
+from scipy.linalg import block_diag
 from scipy.sparse import csgraph
 
 from fieldwork.errors import ConvergenceError, DataError, DesignError, listed
@@ -50,6 +50,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _PARTS = 8_192  # parts whose raters are gone through together
+_PATTERNS = 512  # groups, or patterns of ratings given, that are solved together: their matrices stay in the cache
+_ALIKE = 1e10  # condition of the expected sums of squares beyond which the components are not told apart
+_SPREAD = 4  # how much larger than their number labels may be that are told apart by counting
 _AT_A_TIME = 128  # replicates weighted at a time, so that the weights of a large study need not be held at once
 
 COMPONENTS = (
@@ -297,7 +300,7 @@ def _components(fit: RoundRobin) -> Floats:
 
 
 def _refuse_alike(expectation: Floats, ratings: int, members: int) -> None:
-    if np.linalg.cond(expectation) > 1e10:
+    if np.linalg.cond(expectation) > _ALIKE:
         raise DesignError(
             "the ratings given do not tell the five components apart",
             where="statistics.influence_model.social_relations",
@@ -335,18 +338,119 @@ def group_components(ratings: Floats) -> tuple[Floats, Floats]:
     order = np.lexsort(codes.T)
     ends = np.flatnonzero(np.r_[True, (codes[order][1:] != codes[order][:-1]).any(axis=1), True]) if groups else ()
     components, partner = np.full((2, groups, len(COMPONENTS)), np.nan)
-    for low, high in pairwise(ends):
-        mine, pattern = order[low:high], given[order[low]]
-        try:
-            design = _solve(pattern.tobytes(), n)
-            _refuse_alike(design.expectation, int(pattern.sum()), n)
-        except DesignError:
-            continue
-        y = ratings[mine][:, pattern]
-        sums = np.column_stack([((y @ Q) * y).sum(axis=1) for Q in design.forms])
-        components[mine] = np.linalg.solve(design.expectation, sums.T).T
-        partner[mine] = design.expectation[1]
+    for low in range(0, len(ends) - 1, _PATTERNS):
+        part = ends[low : low + _PATTERNS + 1]
+        solved, told = _patterns(given[order[part[:-1]]])
+        place = np.repeat(np.arange(len(told)), np.diff(part))
+        usable = part[0] + np.flatnonzero(told[place])
+        for at in range(0, len(usable), _PATTERNS):
+            some = usable[at : at + _PATTERNS]
+            mine, which = order[some], place[some - part[0]]
+            sums = _sums_of_squares(np.where(given[mine], ratings[mine], 0.0), given[mine], solved.effects[which])
+            components[mine] = np.linalg.solve(solved.expectation[which], sums[:, :, None])[:, :, 0]
+            partner[mine] = solved.expectation[which, 1]
     return components, partner
+
+
+@dataclass(frozen=True, slots=True)
+class _Patterns:
+    """What `_Solver` is to one pattern of ratings given, for P patterns of n members and without a matrix over ratings.
+
+    `effects` (P, 1 + 2n, 1 + 2n) maps the sums of all ratings, of each rater's and of each target's to the mean and the actor
+    and partner effects. `expectation` (P, 5, 5) has the expected sums of squares per unit of each component.
+    """
+
+    effects: Floats
+    expectation: Floats
+
+
+def _patterns(given: npt.NDArray[np.bool_]) -> tuple[_Patterns, npt.NDArray[np.bool_]]:
+    """Solve many patterns (P, n, n); and tell which of them tell actors, partners and the five components apart (P,).
+
+    With W the indicators of mean, rater and target of each rating, K maps W'y to the effects, and W K W' projects ratings on
+    them. All traces of `_moments` are those of products of K, W'W and, over ratings that are returned, W'W and W' swap W.
+    """
+    n = given.shape[1]
+    one = np.vstack([np.eye(n - 1), -np.ones(n - 1)])  # effects that sum to zero
+    basis = np.asarray(block_diag(np.ones((1, 1)), one, one), dtype=np.float64)
+    mutual = given & given.transpose(0, 2, 1)
+    normal = basis.T @ _crossed(given) @ basis
+    free = given.sum(axis=(1, 2)) - normal.shape[1]
+    told = (free >= 2) & (np.linalg.matrix_rank(normal, hermitian=True) == normal.shape[1])
+    # A pattern that has no solution is given one, so that the others can be solved with it.
+    effects = basis @ np.linalg.inv(np.where(told[:, None, None], normal, np.eye(normal.shape[1]))) @ basis.T
+    expectation = _expectations(effects, _crossed(given), _crossed(mutual), _swapped(mutual))
+    told &= np.linalg.cond(expectation) <= _ALIKE
+    return _Patterns(effects, expectation), told
+
+
+def _crossed(given: npt.NDArray[np.bool_]) -> Floats:
+    """Return W'W (P, 1 + 2n, 1 + 2n) for W the indicators of mean, rater and target of the ratings given (P, n, n)."""
+    return _bordered(given, given.sum(axis=2), given.sum(axis=1), diagonal=True)
+
+
+def _swapped(mutual: npt.NDArray[np.bool_]) -> Floats:
+    """Return W' swap W, where swap puts each rating in the place of the one that returns it, for pairs who rated each other."""
+    return _bordered(mutual, mutual.sum(axis=2), mutual.sum(axis=1), diagonal=False)
+
+
+def _bordered(given: npt.NDArray[np.bool_], raters: Ints, targets: Ints, *, diagonal: bool) -> Floats:
+    patterns, n, _ = given.shape
+    out = np.zeros((patterns, 1 + 2 * n, 1 + 2 * n))
+    out[:, 0, 0] = raters.sum(axis=1)
+    out[:, 0, 1:] = out[:, 1:, 0] = np.concatenate([raters, targets], axis=1)
+    one, two, each = slice(1, 1 + n), slice(1 + n, None), np.arange(1, 1 + n)
+    if diagonal:
+        out[:, each, each], out[:, each + n, each + n] = raters, targets
+        out[:, one, two], out[:, two, one] = given, given.transpose(0, 2, 1)
+    else:
+        out[:, each, each + n] = out[:, each + n, each] = raters
+        out[:, one, one], out[:, two, two] = given, given
+    return out
+
+
+def _expectations(K: Floats, crossed: Floats, paired: Floats, swapped: Floats) -> Floats:
+    """Return expected sums of squares (P, 5, 5) per unit of each component; see `_moments`, whose traces these are."""
+    n = (K.shape[1] - 1) // 2
+    a, p = slice(1, 1 + n), slice(1 + n, None)
+    KN, KU = K @ crossed, K @ swapped
+    KUK = KU @ K
+    out = np.zeros((len(K), len(COMPONENTS), len(COMPONENTS)))
+    for row, (left, right) in enumerate(((a, a), (p, p), (a, p))):
+        lefts, rights = KN[:, left], KN[:, right]
+        out[:, row, 0] = _inner(lefts[:, :, a], rights[:, :, a])
+        out[:, row, 1] = _inner(lefts[:, :, p], rights[:, :, p])
+        out[:, row, 2] = _inner(lefts[:, :, a], rights[:, :, p]) + _inner(lefts[:, :, p], rights[:, :, a])
+        out[:, row, 3] = np.trace(K[:, left, right], axis1=1, axis2=2)
+        out[:, row, 4] = np.trace(KUK[:, left, right], axis1=1, axis2=2)
+    # What is left of the ratings knows nothing of actors and partners: its expectations are of relationships alone.
+    returned, projected, turned = paired[:, 0, 0], _inner(paired, K), _inner(swapped, K)
+    both, twice = _inner(paired, KUK), _inner(swapped, KUK)
+    own = np.stack([returned - projected, -turned], axis=1)
+    other = np.stack([both - 2.0 * turned, returned - 2.0 * projected + twice], axis=1)
+    for row, sign in ((3, 1.0), (4, -1.0)):
+        out[:, row, 3] = (own[:, 0] + sign * own[:, 1]) / 2.0
+        out[:, row, 4] = (other[:, 0] + sign * other[:, 1]) / 2.0
+    return out
+
+
+def _inner(left: Floats, right: Floats) -> Floats:
+    """Sum the products of the entries of pairs of matrices (P, r, c): the trace of left' right (P,)."""
+    return np.asarray(np.einsum("gij,gij->g", left, right), dtype=np.float64)
+
+
+def _sums_of_squares(ratings: Floats, given: npt.NDArray[np.bool_], effects: Floats) -> Floats:
+    """Five sums (G, 5) of `RoundRobin` of groups whose ratings are 0 where none was given, `effects` as in `_Patterns`."""
+    n = ratings.shape[1]
+    by_rater, by_target = ratings.sum(axis=2), ratings.sum(axis=1)
+    totals = np.concatenate([by_rater.sum(axis=1, keepdims=True), by_rater, by_target], axis=1)
+    fitted = (effects @ totals[:, :, None])[:, :, 0]
+    actor, partner = fitted[:, 1 : 1 + n], fitted[:, 1 + n :]
+    left = np.where(given, ratings - fitted[:, :1, None] - actor[:, :, None] - partner[:, None, :], 0.0)
+    turned = left.transpose(0, 2, 1)
+    square, product = _inner(left, left * given.transpose(0, 2, 1)), _inner(left, turned)
+    squares = [np.einsum("gi,gi->g", one, two) for one, two in ((actor, actor), (partner, partner), (actor, partner))]
+    return np.column_stack([*squares, (square + product) / 2.0, (square - product) / 2.0])
 
 
 # --------------------------------------------------------------------------------------------------------- target effects
@@ -539,16 +643,14 @@ def target_effects(
     names = found if targets is None else tuple(str(name) for name in targets)
     position = _among(names, found)[code]
     holder = np.full(len(y), -1) if own is None else _placed(own, names)
-    _, who = np.unique(np.asarray(rater), return_inverse=True)
-    organisations, home = (None, who) if cluster is None else np.unique(np.asarray(cluster), return_inverse=True)
-    who, home = who.reshape(-1), home.reshape(-1)
-    clusters = int(home.max()) + 1 if organisations is None else len(organisations)
+    raters, who = _numbered(rater)
+    clusters, home = (raters, who) if cluster is None else _numbered(cluster)
     _check_raters(who, home, position, v, names, multiplier, clusters)
     kept = np.isfinite(y) & (v > 0)
     about_self = kept & (position == holder)
     others = kept & ~about_self
 
-    raters, R = int(who.max()) + 1, len(names)
+    R = len(names)
 
     def summed(rows: npt.NDArray[np.bool_], values: Floats) -> Floats:
         """Sum values of some ratings by rater and target (raters, R)."""
@@ -645,7 +747,7 @@ def _grouped(
             found[:, :, g] = (over + np.einsum("bjk,bk->bj", lean, effect)) / weight
         rated = W[mine] > 0
         n[:, g] = rated.sum(axis=0)
-        clusters[:, g] = [len(np.unique(seat[mine][rated[:, j]])) for j in range(R)]
+        clusters[:, g] = [np.count_nonzero(np.bincount(seat[mine][rated[:, j]])) for j in range(R)]
     return GroupedEffects(kinds, found, n, clusters)
 
 
@@ -657,14 +759,30 @@ def _products(left: Floats, right: Floats) -> Callable[[Ints], Floats]:
 def _coded(labels: npt.ArrayLike) -> tuple[Ints, tuple[str, ...]]:
     """Return the place of each label (n,) among those that occur, ascending, and these; a Categorical is not spelt out."""
     if isinstance(labels, pd.Categorical):
-        used = labels.remove_unused_categories()
-        text = np.asarray(used.categories).astype(str)
+        text = np.asarray(labels.categories).astype(str)
+        codes = np.asarray(labels.codes)
+        there = np.bincount(codes[codes >= 0], minlength=len(text)) > 0
         order = np.argsort(text, kind="stable")
-        rank = np.empty(len(order) + 1, dtype=np.int64)
-        rank[order], rank[-1] = np.arange(len(order)), -1
-        return rank[np.asarray(used.codes, dtype=np.int64)], tuple(text[order].tolist())
+        order = order[there[order]]
+        rank = np.full(len(text) + 1, -1, dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return rank[codes], tuple(text[order].tolist())
     found, code = np.unique(np.asarray(labels).astype(str), return_inverse=True)
     return code.reshape(-1), tuple(found.tolist())
+
+
+def _numbered(labels: npt.ArrayLike) -> tuple[int, Ints]:
+    """Count the labels that occur, and return the place of each (n,) among them, ascending.
+
+    Whole numbers that are places in a table, as raters and organisations are, are counted and not sorted.
+    """
+    values = np.asarray(labels)
+    if values.dtype.kind in "iu" and len(values) and values.min() >= 0 and values.max() <= _SPREAD * len(values):
+        there = np.bincount(values) > 0
+        number = np.cumsum(there, dtype=np.int64) - 1
+        return int(number[-1]) + 1, number[values]
+    found, place = np.unique(values, return_inverse=True)
+    return len(found), place.reshape(-1)
 
 
 def _among(names: Sequence[str], labels: Sequence[str]) -> Ints:
@@ -695,13 +813,15 @@ def _check_raters(
             got=f"{int((position < 0).sum())} and {int((~(weights >= 0)).sum())} rows otherwise",
             hint="list every target, or leave such rows out and count them in the base",
         )
-    pairs = np.unique(np.column_stack([who, home]), axis=0)
-    if len(pairs) > len(np.unique(who)):
+    seat = np.zeros(int(who.max(initial=-1)) + 1, dtype=np.int64)
+    seat[who] = home
+    if (seat[who] != home).any():
+        pairs = np.unique(np.column_stack([who, home]), axis=0)
         raise DataError(
             "a rater belongs to two organisations",
             where=where,
             expected="one organisation for each rater",
-            got=f"{len(pairs) - len(np.unique(who))} raters more than that",
+            got=f"{len(pairs) - len(seat)} raters more than that",
             hint="rater names must be unique across organisations: use the respondent's own identifier",
         )
     if multiplier is not None and multiplier.shape[1] != clusters:
@@ -896,8 +1016,8 @@ def point_shares(
     left = np.where(has, given, 0.0)
     usable = (left.sum(axis=1) > 0) & (v > 0)
     left, has, v = left[usable], has[usable], v[usable]
-    names, home = np.unique(np.arange(n) if cluster is None else np.asarray(cluster), return_inverse=True)
-    home, clusters = home.reshape(-1)[usable], len(names)
+    clusters, home = _numbered(np.arange(n) if cluster is None else cluster)
+    home = home[usable]
     part = 100.0 * left / left.sum(axis=1, keepdims=True)
     even = np.where(has, 100.0 / has.sum(axis=1, keepdims=True), 0.0)
     cell = None if factor_cell is None else np.asarray(factor_cell, dtype=np.int64)[usable]
@@ -912,7 +1032,7 @@ def point_shares(
             got=f"columns {listed(str(c) for c in np.flatnonzero(~(layers[0, 2] > 0)))} without",
             hint="leave the role out",
         )
-    present = int(np.unique(home).size)
+    present = int(np.count_nonzero(np.bincount(home)))
     ratio = layers[:, 0] / layers[:, 1]
     influence = (sums[0] - ratio[0] * sums[1]) / layers[0, 1]
     error = np.sqrt((present / (present - 1.0) if present > 1 else np.nan) * (influence**2).sum(axis=0))
