@@ -89,7 +89,7 @@ def _share(ledger: Ledger, measure: str, statistic: str, yes: Mask, among: Mask,
     if n == 0:
         ledger.refuse(measure, statistic, "proportion", "nobody answered whose firm has the role", **base)
         return
-    interval, inference = _curve(design, yes, among, n, clusters)
+    interval, inference, _ = _curve(design, yes, among, n, clusters)
     small = f"small base: fewer than {SMALL_BASE} respondents" if n < SMALL_BASE else ""
     ledger.add(
         measure,
@@ -125,9 +125,8 @@ def _self_named(ledger: Ledger, measure: str, yes: Mask, groups: Sequence[Mask],
         ledger.refuse(measure, "self_other_gap", "proportion", reason, **base)
         return
     sides = [int((yes & group).sum()) for group in (mine, others)]
-    curves = [_curve(design, yes, group, n_, c)[0] for group, n_, c in zip((mine, others), n, clusters, strict=True)]
-    sums = [weighted_sums(design, np.column_stack([yes, np.ones(len(yes))]), group) for group in (mine, others)]
-    shares = [each[:, 0] / each[:, 1] for each in sums]
+    found = [_curve(design, yes, group, n_, c) for group, n_, c in zip((mine, others), n, clusters, strict=True)]
+    curves, _, shares = zip(*found, strict=True)
     layers = shares[0] - shares[1]
     inference = infer(layers, clusters[0])
     # A role's holders and those of the others sit in the same organisations.
@@ -149,9 +148,12 @@ def _sure(std_error: float) -> float:
     return std_error if np.isfinite(std_error) and std_error > NIL else math.nan
 
 
-def _curve(design: SurveyDesign, yes: Mask, among: Mask, n: int, clusters: int) -> tuple[ProportionInterval, Inference]:
-    """Interval of a weighted share with its inference from the replicates."""
+def _curve(
+    design: SurveyDesign, yes: Mask, among: Mask, n: int, clusters: int
+) -> tuple[ProportionInterval, Inference, Floats]:
+    """Interval of a weighted share with its inference from the replicates, and the share in every layer (1 + B,)."""
     sums = weighted_sums(design, np.column_stack([yes, np.ones(len(yes))]), among)
-    inference = infer(sums[:, 0] / sums[:, 1], clusters)
+    share = sums[:, 0] / sums[:, 1]
+    inference = infer(share, clusters)
     se = _sure(float(inference.std_error))
-    return korn_graubard(float(inference.estimate), 0.0 if math.isnan(se) else se, n, clusters), inference
+    return korn_graubard(float(inference.estimate), 0.0 if math.isnan(se) else se, n, clusters), inference, share
