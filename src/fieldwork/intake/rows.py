@@ -222,7 +222,8 @@ class _Reading:
         )
 
     def _texts(self, places: pd.Index, column: str) -> list[str]:
-        return [str(text) for text in self.cells.loc[places, column]]
+        # Most columns have nothing to quote, and to be told so by pandas takes as long as to read them.
+        return [str(text) for text in self.cells.loc[places, column]] if len(places) else []
 
     def _item(self, item: Item, columns: dict[str, pd.Series]) -> pd.Series:
         """Read an item of one column; return why it is missing."""
