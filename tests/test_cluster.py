@@ -5,6 +5,7 @@ The studies are those of `test_run_engine` and `toy_plan`. Two worker processes 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -308,6 +309,23 @@ def test_a_process_on_a_worker_serves_one_command_and_ends_when_no_call_comes(mo
     once(lambda: not alive(pid))
     other.processes.stop()
     dask_crew._put_back(other)
+    assert dask_crew._WAITING == []
+
+
+def test_a_process_whose_call_broke_off_answers_no_other(monkeypatch):
+    """What it had still to say of the first call would be taken for the answer of the next."""
+
+    class Worker:
+        def get_current_task(self):
+            return "a task"
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("distributed.get_worker", Worker)
+    monkeypatch.setattr(dask_crew, "_watched", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("fieldwork.run.caller.Caller.call", broken)
+    assert isinstance(dask_crew._called("a command", "its number", "os:getpid", {}), RunError)
     assert dask_crew._WAITING == []
 
 

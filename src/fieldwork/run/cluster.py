@@ -318,8 +318,12 @@ def _called(command: str, what: str, target: str, given: Mapping[str, Any]) -> A
     try:
         with _watched(worker, worker.get_current_task(), waiting.processes):
             return waiting.caller.call(what, target, given)
-    except OSError as error:
-        return refused(error)
+    except BaseException as error:
+        # What the process has still to say would be taken for the answer of its next call.
+        waiting.processes.stop()
+        if isinstance(error, OSError):
+            return refused(error)
+        raise
     finally:
         _put_back(waiting)
 
