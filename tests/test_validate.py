@@ -59,7 +59,7 @@ def validation(cleaned):
 
 @pytest.fixture(scope="module")
 def facts(cleaned, validation):
-    return data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, cleaned.missing, INSTRUMENT)
+    return data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, INSTRUMENT)
 
 
 def test_every_column_of_the_instrument_has_its_expectation():
@@ -287,8 +287,8 @@ def test_a_respondent_without_a_role_counts_with_everybody_only(cleaned, validat
     responses = cleaned.responses.copy()
     role = INSTRUMENT.keys.role
     responses.loc[responses.index[:12], role] = pd.NA
-    facts = data_quality(validation, cleaned.flow.as_dict(), responses, cleaned.missing, INSTRUMENT)
-    before = data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, cleaned.missing, INSTRUMENT)
+    facts = data_quality(validation, cleaned.flow.as_dict(), responses, INSTRUMENT)
+    before = data_quality(validation, cleaned.flow.as_dict(), cleaned.responses, INSTRUMENT)
     total = {f["item"]: f["base"] for f in facts["item_nonresponse"] if not f["role"]}
     assert total == {f["item"]: f["base"] for f in before["item_nonresponse"] if not f["role"]}
 
@@ -299,14 +299,19 @@ def test_columns_put_together_give_what_each_gives_by_itself(cleaned, monkeypatc
         responses.loc[row, column] = value
     responses.loc[[4, 9], "blk_roi"] = 7
     responses.loc[9, "pri_a"] = 9
-    assert any(len(members) > 2 for members, _ in grouped(responses))
+    assert any(len(alike.members) > 2 for alike in grouped(responses))
     together = validate(responses, cleaned.missing, INSTRUMENT)
     assert set(SPOILS) <= set(together.errors["expectation"])
     monkeypatch.setattr(validating, "_VALUES", 0)
-    assert all(len(members) == 1 for members, _ in grouped(responses))
+    assert not grouped(responses), "of few rows none by itself"
     alone = validate(responses, cleaned.missing, INSTRUMENT)
     pd.testing.assert_frame_equal(together.results, alone.results)
     pd.testing.assert_frame_equal(together.failing, alone.failing)
+    monkeypatch.setattr(validating, "_MANY", 0)
+    assert all(len(alike.members) == 1 for alike in grouped(responses))
+    as_of_many_rows = validate(responses, cleaned.missing, INSTRUMENT)
+    pd.testing.assert_frame_equal(as_of_many_rows.results, alone.results)
+    pd.testing.assert_frame_equal(as_of_many_rows.failing, alone.failing)
 
 
 def grouped(responses):
@@ -317,7 +322,7 @@ def test_columns_that_cannot_be_checked_together_are_checked_alone(cleaned, vali
     together = validating._together
     # The shares of items are a table of one row.
     monkeypatch.setattr(
-        validating, "_together", lambda members, table, run: {} if len(table) > 1 else together(members, table, run)
+        validating, "_together", lambda alike, run: {} if len(alike.table) > 1 else together(alike, run)
     )
     pd.testing.assert_frame_equal(validate(cleaned.responses, cleaned.missing, INSTRUMENT).results, validation.results)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fieldwork.errors import DataError, listed
@@ -49,6 +50,7 @@ _NOT_A_REFUSAL = (*_NOT_PUT, "not_applicable")
 _SURVEY_ITEMS = ("single", "ordinal", "multi", "rank", "number", "flag")
 _PART = 8  # expectations checked at a time
 _VALUES = 4_000_000  # of columns set under one another, at the most: of a large study there are few at a time
+_MANY = 20_000  # rows beyond which to look at distinct values is quicker, even for one column by itself
 _UNDER = "columns, one under another"
 
 Expectation = dict[str, Any]
@@ -65,11 +67,13 @@ class Validation:
     failing : pd.DataFrame    Rows that fail an expectation of severity error: expectation, item, resp_id, row of the
                               responses, 1 first. No answers.
     suite_size : int          Expectations derived from the instrument, and checked.
+    lacking : pd.DataFrame    What each respondent left without an answer, `non_response`.
     """
 
     results: pd.DataFrame
     failing: pd.DataFrame
     suite_size: int
+    lacking: pd.DataFrame
 
     @property
     def warnings(self) -> pd.DataFrame:
@@ -413,6 +417,7 @@ def validate(responses: pd.DataFrame, missing: Missing, instrument: Instrument) 
         results=pd.DataFrame(rows).astype(kinds),
         failing=pd.concat(failing, ignore_index=True) if failing else none,
         suite_size=len(derived),
+        lacking=lacking,
     )
 
 
@@ -434,13 +439,14 @@ def _checked(derived: Sequence[Expectation], facts: pd.DataFrame, shares: pd.Dat
 
     The engine takes a hundredth of a second for each expectation, however few the rows are. Expectations that differ in their
     column alone are therefore put to it as one, about these columns one under another; the positions of what it finds tell
-    them apart. Rows are asked for only where an expectation is not met that is of severity error, or one of several.
+    them apart. It is asked about each distinct value once: of a large study it would compare millions of cells one by one. Rows
+    are asked for only where an expectation is not met that is of severity error, or one of several.
     """
     outcomes: dict[int, _Outcome] = {}
     with _quiet("great_expectations.core.expectation_suite"):
         run = _engine()
-        for members, table in _alike(derived, facts, shares):
-            outcomes |= _together(members, table, run)
+        for alike in _alike(derived, facts, shares):
+            outcomes |= _together(alike, run)
         outcomes |= _one_by_one([each for each in derived if _number(each) not in outcomes], facts, run)
     return [outcomes[_number(expectation)] for expectation in derived]
 
@@ -465,38 +471,74 @@ def _engine() -> _Run:
     return run
 
 
-def _alike(
-    derived: Sequence[Expectation], facts: pd.DataFrame, shares: pd.DataFrame
-) -> Iterator[tuple[list[Expectation], pd.DataFrame]]:
-    """Yield expectations that differ in their column alone, with the table that holds these columns.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Alike:
+    """Expectations that differ in their column alone.
 
-    In a group of several, a share of unexpected answers would be one of them all, so only what holds without exception is
-    put together: errors, and shares that are numbers already. A condition on rows goes with what has to be empty, where
-    every column has as many rows.
+    Attributes
+    ----------
+    members : list                Expectations.
+    table : pd.DataFrame          Holds their columns.
+    rows : list of int arrays     For each the rows to be looked at: where each distinct value stands first, or every row.
+    each : bool                   Whether every row is looked at.
+    """
+
+    members: list[Expectation]
+    table: pd.DataFrame
+    rows: list[npt.NDArray[np.int64]]
+    each: bool
+
+
+def _alike(derived: Sequence[Expectation], facts: pd.DataFrame, shares: pd.DataFrame) -> Iterator[_Alike]:
+    """Yield expectations that differ in their column alone.
+
+    What is put together has to fail row by row: in a group of several, a share of unexpected answers would be one of them all.
+    A condition on rows goes with what has to be empty, where every column has as many rows.
     """
     groups: dict[tuple[bool, str, object, str], list[Expectation]] = {}
     there, of_items = set(facts.columns), set(shares.columns)
     for each in derived:
         kwargs = each["kwargs"]
         share = kwargs.get("column") in of_items
-        without_exception = each["severity"] == _ERROR and (_counts_nulls(each) or "row_condition" not in kwargs)
-        if "column" in kwargs and (share or (without_exception and _columns(each) <= there)):
+        by_row = _counts_nulls(each) or "row_condition" not in kwargs
+        if "column" in kwargs and (share or (by_row and _columns(each) <= there)):
             kind = (shares if share else facts)[kwargs["column"]].dtype
             groups.setdefault((share, each["type"], kind, repr({**kwargs, "column": ""})), []).append(each)
-    size = max(1, _VALUES // len(facts))
     for (share, *_), group in groups.items():
-        for first in range(0, len(group), size):
-            members = group[first : first + size]
-            if share or len(members) > 1:
-                yield members, shares if share else facts
+        for found in _pieces(group, shares if share else facts):
+            if share or len(found.members) > 1 or len(facts) > _MANY:
+                yield found
 
 
-def _together(members: Sequence[Expectation], table: pd.DataFrame, run: _Run) -> dict[int, _Outcome]:
+def _pieces(group: Sequence[Expectation], table: pd.DataFrame) -> Iterator[_Alike]:
+    """Divide a group so that no more than `_VALUES` values are looked at together."""
+    each_row = _counts_nulls(group[0])
+    members: list[Expectation] = []
+    rows: list[npt.NDArray[np.int64]] = []
+    held = 0
+    for member in group:
+        here = np.arange(len(table)) if each_row else _firsts(table[member["kwargs"]["column"]])
+        if members and held + len(here) > _VALUES:
+            yield _Alike(members, table, rows, each_row)
+            members, rows, held = [], [], 0
+        members.append(member)
+        rows.append(here)
+        held += len(here)
+    yield _Alike(members, table, rows, each_row)
+
+
+def _firsts(column: pd.Series) -> npt.NDArray[np.int64]:
+    """Return where each distinct value stands first, in order."""
+    return np.flatnonzero(~column.duplicated().to_numpy(dtype=bool))
+
+
+def _together(alike: _Alike, run: _Run) -> dict[int, _Outcome]:
     """Check expectations that differ in their column alone as one; return nothing where that raises an error."""
+    members, table = alike.members, alike.table
     columns = [each["kwargs"]["column"] for each in members]
-    under = {_UNDER: pd.concat([table[column] for column in columns], ignore_index=True)}
+    under = {_UNDER: _put_under(table, dict(zip(columns, alike.rows, strict=True)))}
     for column in _columns_of(members[0]["kwargs"].get("row_condition", {})):
-        under[column] = pd.concat([table[column]] * len(columns), ignore_index=True)
+        under[column] = pd.concat([table[column].iloc[rows] for rows in alike.rows], ignore_index=True)
     one = {**members[0], "kwargs": {**members[0]["kwargs"], "column": _UNDER}}
     for form in (_COUNTS, _ROWS):
         result = run([one], pd.DataFrame(under), form)[_number(one)]
@@ -504,14 +546,26 @@ def _together(members: Sequence[Expectation], table: pd.DataFrame, run: _Run) ->
             return {}
         if result.success:
             break
-    which, row = np.divmod(np.array(result.result.get("unexpected_index_list") or [], dtype="int64"), len(table))
+    found = np.array(result.result.get("unexpected_index_list") or [], dtype="int64")
+    ends = np.cumsum([len(rows) for rows in alike.rows])
+    which = np.searchsorted(ends, found, side="right")
     nulls = int(result.result["element_count"]) // len(members) if _counts_nulls(one) else None
     outcomes: dict[int, _Outcome] = {}
-    for place, (each, column) in enumerate(zip(members, columns, strict=True)):
-        own = row[which == place].tolist()
+    for place, (each, column, rows) in enumerate(zip(members, columns, alike.rows, strict=True)):
+        wrong = rows[found[which == place] - (ends[place] - len(rows))]
+        if len(wrong) and not alike.each:
+            wrong = np.flatnonzero(table[column].isin(table[column].iloc[wrong]).to_numpy(dtype=bool))
         checked = int(table[column].notna().sum()) if nulls is None else nulls
+        own = wrong.tolist()
         outcomes[_number(each)] = _Outcome({"success": not own} | _of_those(checked, len(own)), own)
     return outcomes
+
+
+def _put_under(table: pd.DataFrame, rows: Mapping[str, npt.NDArray[np.int64]]) -> pd.Series:
+    """Return columns one under another; numbers as numpy's, which the engine compares at once and others one by one."""
+    parts = [table[column].iloc[here] for column, here in rows.items()]
+    under = pd.concat(parts, ignore_index=True)
+    return under.astype("float64") if under.dtype == "Float64" else under
 
 
 def _one_by_one(alone: Sequence[Expectation], table: pd.DataFrame, run: _Run) -> dict[int, _Outcome]:
@@ -628,7 +682,6 @@ def data_quality(
     validation: Validation,
     flow: Mapping[str, Any],
     responses: pd.DataFrame,
-    missing: Missing,
     instrument: Instrument,
 ) -> dict[str, Any]:
     """Return the facts of the data-quality page: flow, flags, item non-response by role, and the suite.
@@ -655,7 +708,7 @@ def data_quality(
         "remarks": flow["remarks"],
         "unknown_columns": list(flow["unknown_columns"]),
         "absent_columns": list(flow["absent_columns"]),
-        "item_nonresponse": _nonresponse_by_role(responses, missing, instrument),
+        "item_nonresponse": _nonresponse_by_role(responses, validation.lacking, instrument),
         "suite": {
             "size": validation.suite_size,
             "met": int(validation.results["success"].sum()),
@@ -690,8 +743,9 @@ def non_response_table(facts: Mapping[str, Any], instrument: Instrument, *, at_l
     return table.rename(index=labels, columns={"": "all"}).rename_axis(columns="").astype("object").fillna("")
 
 
-def _nonresponse_by_role(responses: pd.DataFrame, missing: Missing, instrument: Instrument) -> list[dict[str, object]]:
-    lacking = non_response(responses, missing, instrument)
+def _nonresponse_by_role(
+    responses: pd.DataFrame, lacking: pd.DataFrame, instrument: Instrument
+) -> list[dict[str, object]]:
     roles = instrument.role_ids if instrument.keys.role else []
     role = pd.Categorical(responses[instrument.keys.role], categories=roles).codes if instrument.keys.role else None
     facts: list[dict[str, object]] = []
