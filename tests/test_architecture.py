@@ -201,9 +201,9 @@ def called(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_no_code_from_data_and_no_network(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    # Dask's messages to its own workers are pickles, and what goes through a pipe to a child that draws figures; no file of
-    # ours is one, and none is read.
-    own = {"src/fieldwork/run/cluster.py": {"cloudpickle"}, "src/fieldwork/figures/printing.py": {"multiprocessing"}}
+    # Dask's messages to its own workers are pickles, and what goes through a pipe to a child that does part of a work; no
+    # file of ours is one, and none is read.
+    own = {"src/fieldwork/run/cluster.py": {"cloudpickle"}, "src/fieldwork/beside.py": {"multiprocessing"}}
     allowed = own.get(relative(path), set())
     assert not [name for name in imports(tree) if within(name, UNPICKLING - allowed)], (
         "interchange is Parquet, CSV, JSON"

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from fieldwork import beside
 from fieldwork.figures import allowed, printing
 from fieldwork.figures.printing import Order, print_all
 from tests.browser import report
@@ -40,20 +41,19 @@ def alone(orders, tmp_path_factory):
 def held_back(monkeypatch, by):
     """Have this process draw nothing before another one has drawn something, and count what each draws."""
     drawn = {"here": 0, "there": 0}
-    take, fill = printing._Press.take, Order.fill
+    take, fill = beside._Other.take, Order.fill
 
-    def taken(press, filled, *, wait):
+    def taken(press, filled, *, wait=False):
         before = len(filled)
         by(press)
-        back = take(press, filled, wait=wait or not drawn["there"])
+        take(press, filled, wait=wait or not drawn["there"])
         drawn["there"] += len(filled) - before
-        return back
 
     def here(order):
         drawn["here"] += 1
         return fill(order)
 
-    monkeypatch.setattr(printing._Press, "take", taken)
+    monkeypatch.setattr(beside._Other, "take", taken)
     monkeypatch.setattr(Order, "fill", here)
     return drawn
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from fieldwork.beside import processes
 from fieldwork.clean.division import Table, divide, set_aside
 from fieldwork.clean.flow import Counts, DeliveredFile, Flow, LongFlow, account, of_severity, with_long
 from fieldwork.errors import DataError, listed
@@ -231,13 +232,17 @@ def _read(
             answers.add(delivery)
         return joined, heads
     heads = Heads()
-    for delivery in read_pieces(paths, instrument, within=within, rows=rows):
-        heads.add(delivery)
-        if len(paths) == 1 and not answers.delivered:
-            _refuse_absent(heads, instrument)  # at the first piece, not after an hour
-        answers.add(delivery)
-        if progress is not None:
-            progress(delivery.file, delivery.part)
+
+    def pieces() -> Iterator[Delivery]:
+        for number, delivery in enumerate(read_pieces(paths, instrument, within=within, rows=rows)):
+            heads.add(delivery)
+            if len(paths) == 1 and not number:
+                _refuse_absent(heads, instrument)  # at the first piece, not after an hour
+            yield delivery
+            if progress is not None:
+                progress(delivery.file, delivery.part)
+
+    answers.add_all(pieces(), others=processes() - 1)
     return join_long([], instrument), heads
 
 

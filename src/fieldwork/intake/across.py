@@ -56,6 +56,9 @@ class Found:
         return pd.concat(found, ignore_index=True)
 
 
+Notes = tuple[npt.NDArray[np.generic], ...]
+
+
 class Across:
     """What is known of every row, and the faults that come of it once all are there."""
 
@@ -68,49 +71,47 @@ class Across:
         declared = {rule.name for rule in instrument.quality}
         self._errors = {n for n, rule in house.items() if rule.severity in SETS_ASIDE and n not in declared}
         self._copies = [rule for rule in instrument.quality if rule.kind == "duplicate_answers"]
-        self._notes: list[tuple[npt.NDArray[np.generic], ...]] = []
+        self._notes: list[Notes] = []
 
-    def note(self, piece: Piece, *, corrects: bool, called: Mapping[str, str]) -> None:
-        """Keep what is needed of the rows of a piece; `called` names mapped columns as the file does."""
-        if not self.files or self.files[-1] != piece.file:
-            column = delivered_name(self.instrument, self.instrument.keys.respondent)
-            self.files.append(piece.file)
-            self.corrects.append(corrects)
-            self.columns.append(called.get(column, column))
+    def noted(self, piece: Piece) -> Notes:
+        """Return what is needed of the rows of a piece."""
         coded, keys = piece.coded, self.instrument.keys
         wrong = piece.faults.loc[piece.faults["rule"].isin(self._errors), "place"]
-        self._notes.append(
-            (
-                coded.index.to_numpy(dtype="int64"),
-                digests(coded[[keys.respondent]]),
-                piece.same,
-                np.full(len(coded), len(self.files) - 1, dtype=np.int32),
-                coded[keys.respondent].notna().to_numpy(dtype=bool),
-                ~coded.index.isin(wrong),
-                coded[keys.weight].to_numpy(dtype="float64", na_value=np.nan) if keys.weight else np.zeros(len(coded)),
-                *(digests(coded[self._compared(rule)]) for rule in self._copies),
-                *(
-                    coded[self._compared(rule)].notna().any(axis="columns").to_numpy(dtype=bool)
-                    for rule in self._copies
-                ),
-            )
+        return (
+            coded.index.to_numpy(dtype="int64"),
+            digests(coded[[keys.respondent]]),
+            piece.same,
+            coded[keys.respondent].notna().to_numpy(dtype=bool),
+            ~coded.index.isin(wrong),
+            coded[keys.weight].to_numpy(dtype="float64", na_value=np.nan) if keys.weight else np.zeros(len(coded)),
+            *(digests(coded[self._compared(rule)]) for rule in self._copies),
+            *(coded[self._compared(rule)].notna().any(axis="columns").to_numpy(dtype=bool) for rule in self._copies),
         )
+
+    def keep(self, notes: Notes, file: str, *, corrects: bool, called: Mapping[str, str]) -> None:
+        """Keep what was `noted` of a piece of a file; `called` names mapped columns as the file does."""
+        if not self.files or self.files[-1] != file:
+            column = delivered_name(self.instrument, self.instrument.keys.respondent)
+            self.files.append(file)
+            self.corrects.append(corrects)
+            self.columns.append(called.get(column, column))
+        self._notes.append((*notes, np.full(len(notes[0]), len(self.files) - 1, dtype=np.int32)))
 
     def faults(self, fetch: Fetch) -> Found:
         """Return every fault of rows held against one another; `fetch` gives the pieces that hold places, with these rows."""
         columns = [np.concatenate(column) for column in zip(*self._notes, strict=True)]
         self._notes.clear()
-        place, who, same, file, named, sound, weight = columns[:7]
+        place, who, same, named, sound, weight, *others, file = columns
         twice = np.flatnonzero(named)[_several(who[named])]
         rows = self._persons(place[twice], fetch).assign(same=same[twice], number=file[twice])
         superseded = self._superseded(rows)
         repeated = self._repeated(rows.drop(index=pd.Index(superseded["place"])), fetch)
         heavy = self._heavy(place, weight, sound)
         sound &= ~np.isin(place, np.concatenate([each["place"] for each in (superseded, repeated, heavy)]))
-        answered = columns[7 + len(self._copies) :]
+        digested, answered = others[: len(self._copies)], others[len(self._copies) :]
         copies = [
             (rule, _copied(place[sound & given], digest[sound & given], who[sound & given]))
-            for rule, digest, given in zip(self._copies, columns[7:], answered, strict=False)
+            for rule, digest, given in zip(self._copies, digested, answered, strict=True)
         ]
         return Found(pd.concat([NO_FAULTS, superseded, repeated, heavy], ignore_index=True), copies)
 

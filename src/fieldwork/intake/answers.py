@@ -7,7 +7,7 @@ Nothing is set aside here: `clean` decides from the list of faults, `check_files
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from fieldwork.intake.across import Across
+from fieldwork.beside import in_order
+from fieldwork.intake.across import Across, Notes
 from fieldwork.intake.problems import rules_of
 from fieldwork.intake.pseudonyms import without_ids
 from fieldwork.intake.rows import Piece, read_piece
-from fieldwork.intake.spool import Packing, Spool
+from fieldwork.intake.spool import Packing, Spool, written
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "Tally", "read_answers"]
 
+_ALONE = 1  # pieces read here before other processes are started: most deliveries are one, and libraries take as long to load
 _TALLIED = ("other_wave", "date_unreadable")  # rules that may stop a delivery as a whole
 
 
@@ -57,6 +59,32 @@ class _Kept:
     first: int
     rows: int
     numbers: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order:
+    """A piece of a delivery to be read; its rows' places count on from `first`."""
+
+    delivery: Delivery
+    first: int
+    instrument: Instrument
+    key: bytes | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A piece that was read: what stays of it in memory, and its tables, written as a spool keeps them."""
+
+    file: str
+    first: int
+    rows: int
+    corrects: bool
+    called: Mapping[str, str]
+    coded: int
+    notes: Notes
+    tallies: Mapping[tuple[str, str, str], Tally]
+    packing: Packing
+    tables: tuple[pa.Buffer, pa.Buffer, pa.Buffer, pa.Buffer]
 
 
 class Answers:
@@ -94,29 +122,29 @@ class Answers:
 
     def add(self, delivery: Delivery) -> None:
         """Read a piece of a delivery and put it by; the pieces of a file come one after another."""
-        piece = read_piece(delivery, self.instrument, self.delivered)
-        if self.key is not None:
-            piece = without_ids(piece, self.instrument, self.key, delivery.called)
-        self._across.note(piece, corrects=delivery.corrects, called=delivery.called)
-        self._note(piece)
-        self._packing = self._packing or Packing.of(piece.coded, piece.reasons)
-        tables = (
-            self._packing.table(piece.coded, piece.reasons), _table(piece.rows), _table(piece.faults),
-            _table(piece.unknown),
-        )  # fmt: skip
-        numbers = tuple(self._spool.put(table) for table in tables)
-        self._kept.append(_Kept(piece.file, self.delivered, len(piece.rows), numbers))  # type: ignore[arg-type]
-        self.delivered += len(piece.rows)
+        self._keep(_read(self._order(delivery)))
 
-    def _note(self, piece: Piece) -> None:
-        self.read[piece.file] = self.read.get(piece.file, 0) + len(piece.coded)
-        for fault in piece.faults[piece.faults["rule"].isin(_TALLIED)].itertuples():
-            name = (piece.file, str(fault.rule), str(fault.column))
+    def add_all(self, deliveries: Iterable[Delivery], *, others: int) -> None:
+        """Read pieces as they come and put them by, several at a time by so many other processes, if there are many."""
+        for read in in_order(_read, map(self._order, deliveries), others=others, alone=_ALONE):
+            self._keep(read)
+
+    def _order(self, delivery: Delivery) -> _Order:
+        order = _Order(delivery, self.delivered, self.instrument, self.key)
+        self.delivered += delivery.delivered
+        return order
+
+    def _keep(self, read: _Read) -> None:
+        self.read[read.file] = self.read.get(read.file, 0) + read.coded
+        for name, tally in read.tallies.items():
             if name in self.tallies:
-                self.tallies[name].count += 1
+                self.tallies[name].count += tally.count
             else:
-                row = int(piece.rows["row"].loc[int(str(fault.place))])
-                self.tallies[name] = Tally(1, row, str(fault.value), str(fault.mend))
+                self.tallies[name] = tally
+        self._across.keep(read.notes, read.file, corrects=read.corrects, called=read.called)
+        self._packing = self._packing or read.packing
+        numbers = tuple(self._spool.put_written(table) for table in read.tables)
+        self._kept.append(_Kept(read.file, read.first, read.rows, numbers))  # type: ignore[arg-type]
 
     def settled(self) -> Iterator[Piece]:
         """Give every piece by name of file and line, its faults complete, by place and precedence of rules."""
@@ -161,6 +189,42 @@ class Answers:
                     piece, rows=piece.rows.loc[here], coded=piece.coded.loc[here], reasons=piece.reasons.loc[here],
                     faults=piece.faults[piece.faults["place"].isin(here)],
                 )  # fmt: skip
+
+
+def _read(order: _Order) -> _Read:
+    """Read a piece row by row; what comes of it depends on nothing else."""
+    delivery, instrument = order.delivery, order.instrument
+    piece = read_piece(delivery, instrument, order.first)
+    if order.key is not None:
+        piece = without_ids(piece, instrument, order.key, delivery.called)
+    packing = Packing.of(piece.coded, piece.reasons)
+    answers = packing.table(piece.coded, piece.reasons)
+    return _Read(
+        file=piece.file,
+        first=order.first,
+        rows=len(piece.rows),
+        corrects=delivery.corrects,
+        called=delivery.called,
+        coded=len(piece.coded),
+        notes=Across(instrument).noted(piece),
+        tallies=_tallied(piece),
+        packing=packing,
+        tables=(
+            written(answers), written(_table(piece.rows)), written(_table(piece.faults)), written(_table(piece.unknown)),
+        ),
+    )  # fmt: skip
+
+
+def _tallied(piece: Piece) -> dict[tuple[str, str, str], Tally]:
+    tallies: dict[tuple[str, str, str], Tally] = {}
+    for fault in piece.faults[piece.faults["rule"].isin(_TALLIED)].itertuples():
+        name = (piece.file, str(fault.rule), str(fault.column))
+        if name in tallies:
+            tallies[name].count += 1
+        else:
+            row = int(piece.rows["row"].loc[int(str(fault.place))])
+            tallies[name] = Tally(1, row, str(fault.value), str(fault.mend))
+    return tallies
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["Packing", "Spool", "digests"]
+__all__ = ["Packing", "Spool", "digests", "written"]
 
 _IN_MEMORY = 16 << 20  # bytes
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -61,10 +61,10 @@ class Spool:
 
     def put(self, table: pa.Table) -> int:
         """Keep a table; return its number."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
-            stream.write_table(table)
-        content = sink.getvalue()
+        return self.put_written(written(table))
+
+    def put_written(self, content: pa.Buffer) -> int:
+        """Keep a table that was `written`; return its number."""
         with self._named():
             self._file.seek(self._end)
             self._file.write(memoryview(content))
@@ -81,6 +81,14 @@ class Spool:
             content = self._file.read(size)
         with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
             return stream.read_all()
+
+
+def written(table: pa.Table) -> pa.Buffer:
+    """Return a table as the bytes in which a spool keeps it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
