@@ -14,20 +14,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwork import beside
-from fieldwork.beside import in_order, processes
+from fieldwork.beside import Hands, processes
+
+
+def in_order(work, orders, others):
+    with Hands(others=others) as hands:
+        yield from hands.start().in_order(work, orders)
+
 
 NUMBERS = [7, 3, 12, 0, 5, 9, 1, 30]
 
 
-@given(st.lists(st.integers(), max_size=20), st.integers(0, 3))
-def test_alone_it_is_a_map(numbers, alone):
-    assert list(in_order(abs, numbers, others=0, alone=alone)) == [abs(number) for number in numbers]
+@given(st.lists(st.integers(), max_size=20))
+def test_alone_it_is_a_map(numbers):
+    assert list(in_order(abs, numbers, others=0)) == [abs(number) for number in numbers]
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.integers(0, 200), max_size=12), st.integers(1, 2), st.integers(0, 3))
-def test_beside_others_it_is_the_same_map(numbers, others, alone):
-    assert list(in_order(math.factorial, numbers, others=others, alone=alone)) == [math.factorial(n) for n in numbers]
+@given(st.lists(st.integers(0, 200), max_size=12), st.integers(1, 2))
+def test_beside_others_it_is_the_same_map(numbers, others):
+    assert list(in_order(math.factorial, numbers, others=others)) == [math.factorial(n) for n in numbers]
 
 
 def done_there(monkeypatch, by=lambda _: None):
@@ -47,9 +53,23 @@ def done_there(monkeypatch, by=lambda _: None):
 
 def test_another_process_does_its_share(monkeypatch):
     there = done_there(monkeypatch)
-    assert list(in_order(math.factorial, NUMBERS, others=1, alone=2)) == [math.factorial(n) for n in NUMBERS]
-    assert min(there) == 2, "the first two are done here"
+    assert list(in_order(math.factorial, NUMBERS, others=1)) == [math.factorial(n) for n in NUMBERS]
     assert len(there) >= 3
+
+
+def test_others_are_started_when_it_is_said_and_once(monkeypatch):
+    there = done_there(monkeypatch)
+
+    def orders(hands):
+        for place, number in enumerate(NUMBERS):
+            if place >= 2:
+                hands.start()
+            yield number
+
+    with Hands(others=1) as hands:
+        assert list(hands.in_order(math.factorial, orders(hands))) == [math.factorial(n) for n in NUMBERS]
+        assert len(hands._others) == 1
+    assert min(there) == 2
 
 
 def test_orders_and_results_larger_than_a_pipe_holds_pass_both_ways():
@@ -85,6 +105,32 @@ def test_a_fault_of_the_orders_is_raised_after_the_results_of_those_that_came(ot
         next(results)
 
 
+def test_a_work_that_another_process_does_not_know_is_done_here(caplog):
+    assert list(in_order(doubled, NUMBERS, others=1)) == [2 * number for number in NUMBERS]
+    assert "its work is done here" in caplog.text
+
+
+def doubled(number):
+    """Another process has no module of tests."""
+    return 2 * number
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_two_works_of_the_same_hands_have_each_their_results(others):
+    with Hands(others=others) as hands:
+        hands.start()
+        roots, factorials = hands.shared(math.sqrt), hands.shared(math.factorial)
+        told = []
+        for number in NUMBERS:
+            roots.add(number)
+            factorials.add(number)
+            told += roots.ready()
+        told += roots.rest()
+        assert list(factorials.rest()) == [math.factorial(number) for number in NUMBERS]
+        assert told == [math.sqrt(number) for number in NUMBERS]
+        assert [list(each.rest()) for each in (roots, factorials)] == [[], []]
+
+
 def test_who_stops_asking_leaves_no_process_and_no_folder_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -106,8 +152,8 @@ def test_another_process_ends_with_the_one_that_gives_it_orders_whatever_it_is_a
     code = (
         "import os, signal, time\n"
         "from fieldwork import beside\n"
-        "other = beside._Other(time.sleep, '', {})\n"
-        "other.give(0, 600)\n"
+        "other = beside._Other('', {})\n"
+        "other.give(0, (time.sleep, 600))\n"
         "print(other._process.pid, flush=True)\n"
         "time.sleep(2)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -19,12 +19,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
-from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar
 
-__all__ = ["Shared", "in_order", "processes"]
+__all__ = ["Hands", "Shared", "processes"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ Out = TypeVar("Out")
 
 _MOST = 4
 _AHEAD = 2  # orders that another process holds: the one that it does, and the next
-_START = "{0}from {1} import main; main({2}, {3!r}, {4!r})"
+_START = "{0}from {1} import main; main({2})"
 
 
 def processes() -> int:
@@ -53,25 +51,52 @@ class _Raised:
     error: Exception
 
 
-def in_order(
-    work: Callable[[In], Out],
-    orders: Iterable[In],
-    *,
-    others: int,
-    alone: int = 0,
-    before: str = "",
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Out]:
-    """Do the work of each order and yield the results in the order given; for `others` and what follows see `Shared`.
+class Hands:
+    """Processes, the one that asks and others beside it, which are handed orders of whatever work there is.
 
-    Orders are taken as they can be done, a few ahead.
+    The one that asks does its share. What another one could not do, because it raised or has gone, is done here, and raises
+    here what it raises.
 
-    >>> list(in_order(abs, [3, -1, 2], others=0))
+    Parameters
+    ----------
+    others : int              Processes beside this one; they are there from `start` on.
+    before : str              Statements that another process begins with.
+    environment : mapping     Variables that it has beside those of this process.
+
+    >>> with Hands(others=0) as hands:
+    ...     list(hands.in_order(abs, [3, -1, 2]))
     [3, 1, 2]
     """
-    missing: Exception | None = None
-    source = iter(orders)
-    with Shared(work, others=others, alone=alone, before=before, environment=environment) as shared:
+
+    def __init__(self, *, others: int, before: str = "", environment: Mapping[str, str] | None = None) -> None:
+        self._wanted = others
+        self._before, self._environment = before, environment or {}
+        self._others: list[_Other] = []
+        self._given: dict[int, tuple[Callable[[Any], Any], Any]] = {}
+        self._done: dict[int, Any] = {}
+        self._number = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self) -> Self:
+        """Start the others, once; each takes a second to load its libraries."""
+        while len(self._others) < self._wanted:
+            self._others.append(self._stack.enter_context(_Other(self._before, self._environment)))
+        return self
+
+    def in_order(self, work: Callable[[In], Out], orders: Iterable[In]) -> Iterator[Out]:
+        """Do the work of each order and yield the results in the order given; where several raise, the first does.
+
+        Orders are taken as they can be done, a few ahead. `work` is a function of a module, or a method, of one order.
+        """
+        missing: Exception | None = None
+        source = iter(orders)
+        shared = self.shared(work)
         while True:
             try:
                 order = next(source)
@@ -83,117 +108,91 @@ def in_order(
             shared.add(order)
             yield from shared.ready()
         yield from shared.rest()
-    if missing is not None:
-        raise missing
+        if missing is not None:
+            raise missing
+
+    def shared(self, work: Callable[[In], Out]) -> Shared[In, Out]:
+        """Return a work whose orders come one by one."""
+        return Shared(self, work)
+
+    def take(self, work: Callable[[In], Out], order: In) -> int:
+        """Do an order or have it done; return its number."""
+        number = self._number
+        for other in self._others:
+            other.take(self._done)
+        ready = [other for other in self._others if other.ready()]
+        if ready:
+            self._given[number] = (work, order)
+            min(ready, key=lambda other: len(other.held)).give(number, (work, order))
+        else:
+            self._done[number] = _tried(work, order)
+        self._number += 1
+        return number
+
+    def under_way(self, number: int) -> bool:
+        """Tell whether another process holds an order."""
+        return any(number in other.held for other in self._others)
+
+    def result(self, number: int) -> Any:  # noqa: ANN401 - of whatever work it is
+        """Return the result of an order when there is one, once; done here where another process came back without."""
+        for other in self._others:
+            while number in other.held:
+                other.take(self._done, wait=True)
+        found = self._done.pop(number) if number in self._done else _tried(*self._given[number])
+        self._given.pop(number, None)
+        if isinstance(found, _Raised):
+            raise found.error
+        return found
 
 
 class Shared(Generic[In, Out]):
-    """A work of which each order is done by this process or by another one beside it.
+    """A work, whose orders are added one by one and whose results come in that order.
 
-    This process does its share. What another one could not do, because it raised or has gone, is done here, and raises here
-    what it raises; where several raise, the first in order does.
-
-    Parameters
-    ----------
-    work : callable           A function of a module, or a method, that takes one order.
-    others : int              Processes beside this one.
-    alone : int               Orders that are done here before others are started: they load their libraries first.
-    before : str              Statements that another process begins with.
-    environment : mapping     Variables that it has beside those of this process.
-
-    >>> with Shared(abs, others=0) as shared:
+    >>> with Hands(others=0) as hands:
+    ...     shared = hands.shared(abs)
     ...     shared.add(-3)
     ...     shared.add(2)
     ...     list(shared.rest())
     [3, 2]
     """
 
-    def __init__(
-        self,
-        work: Callable[[In], Out],
-        *,
-        others: int,
-        alone: int = 0,
-        before: str = "",
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self._work = work
-        self._others, self._alone = others, alone
-        self._before, self._environment = before, environment or {}
-        self._crew: list[_Other] = []
-        self._given: dict[int, In] = {}
-        self._done: dict[int, Out | _Raised] = {}
-        self._number = self._turn = 0
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __init__(self, hands: Hands, work: Callable[[In], Out]) -> None:
+        self._hands, self._work = hands, work
+        self._numbers: deque[int] = deque()
 
     def add(self, order: In) -> None:
         """Take one more order: it is done, or under way, afterwards."""
-        if self._number == self._alone:
-            self._crew = [
-                self._stack.enter_context(_Other(self._work, self._before, self._environment))
-                for _ in range(self._others)
-            ]
-        for other in self._crew:
-            other.take(self._done)
-        ready = [other for other in self._crew if other.ready()]
-        if ready:
-            self._given[self._number] = order
-            min(ready, key=lambda other: len(other.held)).give(self._number, order)
-        else:
-            self._done[self._number] = self._tried(order)
-        self._number += 1
+        self._numbers.append(self._hands.take(self._work, order))
 
     def ready(self) -> Iterator[Out]:
         """Yield the results whose turn has come, each once."""
-        while self._turn < self._number and not self._held(self._turn):
-            yield self._next()
+        while self._numbers and not self._hands.under_way(self._numbers[0]):
+            yield self._hands.result(self._numbers.popleft())
 
     def rest(self) -> Iterator[Out]:
         """Yield the results of all orders that are left, as they are done."""
-        while self._turn < self._number:
-            for other in self._held(self._turn):
-                while self._turn in other.held:
-                    other.take(self._done, wait=True)
-            yield self._next()
+        while self._numbers:
+            yield self._hands.result(self._numbers.popleft())
 
-    def _held(self, number: int) -> list[_Other]:
-        return [other for other in self._crew if number in other.held]
 
-    def _next(self) -> Out:
-        """Return the result whose turn it is, done here where another process came back without."""
-        at = self._turn
-        found = self._done.pop(at) if at in self._done else self._tried(self._given[at])
-        self._given.pop(at, None)
-        self._turn += 1
-        if isinstance(found, _Raised):
-            raise found.error
-        return found
-
-    def _tried(self, order: In) -> Out | _Raised:
-        try:
-            return self._work(order)
-        except Exception as error:  # noqa: BLE001 - raised in its turn
-            return _Raised(error)
+def _tried(work: Callable[[In], Out], order: In) -> Out | _Raised:
+    try:
+        return work(order)
+    except Exception as error:  # noqa: BLE001 - raised in its turn
+        return _Raised(error)
 
 
 class _Other:
     """Another process, and the numbers of the orders that it holds, first given first."""
 
-    def __init__(self, work: Callable[..., object], before: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, before: str, environment: Mapping[str, str]) -> None:
         # It is ended at whatever it is, and takes nothing away.
         self._folder = tempfile.TemporaryDirectory(prefix="fieldwork-beside-", ignore_cleanup_errors=True)
         self._door, theirs = Pipe()
         with theirs:
-            start = _START.format(before, __name__, theirs.fileno(), work.__module__, work.__qualname__)
             # -P: a module of a library's name in the folder of the caller is no part of the package.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", start],
+                [sys.executable, "-P", "-c", _START.format(before, __name__, theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **environment, "TMPDIR": self._folder.name},
                 stdin=subprocess.DEVNULL,
@@ -216,8 +215,8 @@ class _Other:
         """Tell whether it may be given one more order."""
         return not self._gone and len(self.held) < _AHEAD
 
-    def give(self, number: int, order: object) -> None:
-        """Hand over an order; a process that has gone is found out when its work is taken."""
+    def give(self, number: int, order: tuple[Callable[[Any], Any], Any]) -> None:
+        """Hand over a work and its order; a process that has gone is found out when its work is taken."""
         self.held.append(number)
         try:
             self._door.send(order)
@@ -240,27 +239,28 @@ class _Other:
                 done[number] = result
 
 
-def main(handle: int, module: str, name: str) -> None:
+def main(handle: int) -> None:
     """Do orders that come through an open pipe until whoever gives them has gone, which ends this process at once.
 
     An order that raised is answered by False: the giver raises it.
     """
     door = Connection(handle)
-    work: Callable[[object], object] = attrgetter(name)(import_module(module))
-    orders: queue.SimpleQueue[object] = queue.SimpleQueue()
+    orders: queue.SimpleQueue[tuple[Callable[[Any], Any], Any]] = queue.SimpleQueue()
 
     def received() -> None:
-        # Orders are taken from the pipe while others are done: who sends one would wait for who sends a result.
+        # Orders are taken from the pipe while others are done: who sends one would wait for who sends a result. Where one
+        # cannot be read, because nobody is there any more or its work is unknown here, the giver finds this process gone.
         try:
             while True:
                 orders.put(door.recv())
-        except (EOFError, OSError):
+        finally:
             os._exit(0)
 
     threading.Thread(target=received, daemon=True).start()
     while True:
+        work, order = orders.get()
         try:
-            door.send((True, work(orders.get())))
+            door.send((True, work(order)))
         except OSError:
             return
         except Exception:  # noqa: BLE001 - the giver does it again, and raises it in its turn

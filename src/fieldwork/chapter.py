@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from fieldwork import schema
+from fieldwork.beside import Hands
 from fieldwork.errors import DataError, RunError, StudyError, listed, nearest
 from fieldwork.provenance import make_folders, sha256_file, write_whole, writing_whole
 from fieldwork.study import Study, valid_name
@@ -276,12 +277,14 @@ class Chapter:
 
     @contextlib.contextmanager
     def saving(
-        self, name: str, *, csv: bool = True, folder: Folder = "processed"
+        self, name: str, *, csv: bool = True, folder: Folder = "processed", hands: Hands | None = None
     ) -> Iterator[Callable[[pd.DataFrame], None]]:
         """Save a table part by part: yields what to call with each part, which have the same columns; names as in `save`.
 
-        The files take their place when all parts are there, and not at all where the block ends by an error.
+        The files take their place when all parts are there, and not at all where the block ends by an error. Parts become the
+        text of a CSV by `hands`, if there are any, for that takes longer than all else.
         """
+        hands = hands or Hands(others=0)
         path = self.path(name, folder)
         closed = make_folders(path, self.out or self.study.folder)
         made = (
@@ -295,7 +298,7 @@ class Chapter:
         count = 0
         with contextlib.ExitStack() as open_:
             writers = [
-                open_.enter_context(make(open_.enter_context(writing_whole(place, closed=closed))))
+                open_.enter_context(make(open_.enter_context(writing_whole(place, closed=closed)), hands))
                 for make, place in zip(made, places, strict=True)
             ]
 
@@ -458,20 +461,27 @@ def _csv(frame: pd.DataFrame, *, header: bool = True) -> bytes:
 
 
 @contextlib.contextmanager
-def _parts_as_csv(file: BinaryIO) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _parts_as_csv(file: BinaryIO, hands: Hands) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Write parts of a table as one CSV, as `_csv` writes a whole."""
+    texts = hands.shared(_csv_part)
     header = True
 
     def write(part: pd.DataFrame) -> None:
         nonlocal header
-        file.write(_csv(part, header=header))
+        texts.add((part, header))
         header = False
+        file.writelines(texts.ready())
 
     yield write
+    file.writelines(texts.rest())
+
+
+def _csv_part(order: tuple[pd.DataFrame, bool]) -> bytes:
+    return _csv(order[0], header=order[1])
 
 
 @contextlib.contextmanager
-def _parts_as_parquet(file: BinaryIO) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _parts_as_parquet(file: BinaryIO, _: Hands) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Write parts of a table as one Parquet file, a row group each; one part is the same bytes as `_parquet` makes."""
     with contextlib.ExitStack() as open_:
         writer: pq.ParquetWriter | None = None

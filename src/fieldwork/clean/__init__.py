@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from fieldwork.beside import processes
+from fieldwork.beside import Hands, processes
 from fieldwork.clean.division import Table, divide, set_aside
 from fieldwork.clean.flow import Counts, DeliveredFile, Flow, LongFlow, account, of_severity, with_long
 from fieldwork.errors import DataError, listed
@@ -45,6 +45,9 @@ __all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "ta
 
 OtherWaves = Literal["stop", "set_aside"]
 _LEGIBLE = 1_000_000  # rows that a spreadsheet opens; beyond, no CSV for people stands beside the responses
+_ALONE = (
+    1  # pieces read before other processes are started: most deliveries are one, and libraries take as long to load
+)
 _SAVED: dict[Table, str] = {
     "responses": ".parquet",
     "missing": ".missing.parquet",
@@ -182,8 +185,8 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
     name = chapter.name
     folder = chapter.path(name).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with Answers(instrument, key=key, folder=folder) as answers:
-        joined, heads = _read(study.raw_files(), instrument, study.raw, answers, progress, rows)
+    with Answers(instrument, key=key, folder=folder) as answers, Hands(others=processes() - 1) as hands:
+        joined, heads = _read(study.raw_files(), instrument, study.raw, answers, progress, rows, hands)
         _refuse(answers, heads, instrument, "set_aside" if study.files else "stop")
         respondents: set[str] = set()
         apart: list[pd.DataFrame] = []  # cells of unknown columns, where files of one answer a row have some too
@@ -191,7 +194,9 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
             # What is opened last is closed first, and files are told of in the order in which they are closed.
             legible = answers.delivered <= _LEGIBLE
             writers = {
-                table: saving.enter_context(chapter.saving(f"{name}{ending}", csv=table == "responses" and legible))
+                table: saving.enter_context(
+                    chapter.saving(f"{name}{ending}", csv=table == "responses" and legible, hands=hands)
+                )
                 for table, ending in reversed(_SAVED.items())
             }
 
@@ -203,7 +208,7 @@ def take_in(chapter: Chapter, *, progress: Callable[[str, float], None] | None =
                 if len(joined.rows) and table == "responses":
                     respondents.update(part[instrument.keys.respondent])
 
-            counts = divide(answers, instrument, take, rows=rows, folder=folder)
+            counts = divide(answers, instrument, take, rows=rows, folder=folder, hands=hands)
             flow, aside, unknown = _accounted(answers, heads, joined, counts, instrument, key, respondents)
             if apart:
                 writers["unknown_columns"](_by_row([*apart, unknown]))
@@ -223,6 +228,7 @@ def _read(
     answers: Answers,
     progress: Callable[[str, float], None] | None,
     rows: int,
+    hands: Hands,
 ) -> tuple[LongAnswers, Heads]:
     """Read files into answers, piece by piece; where some hold one answer a row, all of them whole."""
     paths = list(paths)
@@ -238,11 +244,13 @@ def _read(
             heads.add(delivery)
             if len(paths) == 1 and not number:
                 _refuse_absent(heads, instrument)  # at the first piece, not after an hour
+            if answers.delivered >= rows:
+                hands.start()
             yield delivery
             if progress is not None:
                 progress(delivery.file, delivery.part)
 
-    answers.add_all(pieces(), others=processes() - 1)
+    answers.add_all(pieces(), hands)
     return join_long([], instrument), heads
 
 

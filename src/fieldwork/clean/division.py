@@ -7,7 +7,8 @@ put together part by part from the pieces' own order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -17,14 +18,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fieldwork.beside import Hands
 from fieldwork.clean.flow import Counts
 from fieldwork.intake import ROWS, SETS_ASIDE, shown
-from fieldwork.intake.spool import Packing, Spool
+from fieldwork.intake.spool import Packing, Spool, written
 from fieldwork.schema import QUARANTINE, conform
 
 if TYPE_CHECKING:
     from fieldwork.instrument import Instrument
-    from fieldwork.intake import Answers
+    from fieldwork.intake import Answers, Waiting
 
 __all__ = ["Table", "Taker", "divide", "set_aside"]
 
@@ -41,38 +43,38 @@ class Taker(Protocol):
 
 
 def divide(
-    answers: Answers, instrument: Instrument, take: Taker, *, rows: int = ROWS, folder: Path | None = None
+    answers: Answers,
+    instrument: Instrument,
+    take: Taker,
+    *,
+    rows: int = ROWS,
+    folder: Path | None = None,
+    hands: Hands | None = None,
 ) -> Counts:
     """Divide the pieces into rows kept and rows set aside, hand on the tables part by part, and count.
 
     A row is set aside under the first rule, by precedence, of those that set aside; remarks are counted once a row and rule.
     Rows that only declared rules of quality set aside are handed on as well, for whoever asks what they would change.
     """
+    hands = hands or Hands(others=0)
     counts = Counts(0, Counter(), Counter(), Counter())
-    severity = {name: rule.severity for name, rule in answers.rules.items()}
-    declared = [rule.name for rule in instrument.quality]
     keys = instrument.keys
+    terms = _Terms(
+        severity={name: rule.severity for name, rule in answers.rules.items()},
+        declared=tuple(rule.name for rule in instrument.quality),
+        by=tuple(key for key in (keys.organisation, keys.respondent) if key),
+        block=_BLOCK,
+    )
     with Spool(folder) as spool:
-        runs, excluded = (_Runs([key for key in (keys.organisation, keys.respondent) if key], spool) for _ in range(2))
-        for piece in answers.settled():
-            delivered = piece.rows.assign(file=piece.file)
-            kind = piece.faults["rule"].map(severity)
-            errors = piece.faults[kind.isin(SETS_ASIDE)]
-            lines = set_aside(delivered, errors)
-            take("quarantine", lines)
-            unknown = piece.unknown.assign(file=piece.file)[["file", "row", "resp_id", "column", "value"]]
-            take("unknown_columns", unknown.sort_values("row", kind="stable").reset_index(drop=True))
-            faultless = piece.coded.index.difference(pd.Index(errors["place"][~errors["rule"].isin(declared)].unique()))
-            kept = faultless.difference(pd.Index(errors["place"].unique()))
-            others = faultless.difference(kept)
-            noted = piece.faults[(kind == "warning") & piece.faults["place"].isin(kept)].drop_duplicates(
-                ["place", "rule"]
-            )
-            counts.by_rule.update(map(str, lines["rule"]))
-            counts.flags.update(map(str, noted["rule"]))
-            counts.accepted += len(kept)
-            runs.add(piece.coded.loc[kept], piece.reasons.loc[kept])
-            excluded.add(piece.coded.loc[others], piece.reasons.loc[others])
+        runs, excluded = _Runs(terms.by, spool), _Runs(terms.by, spool)
+        for divided in hands.in_order(_divided, ((waiting, terms) for waiting in answers.waiting())):
+            take("quarantine", divided.aside)
+            take("unknown_columns", divided.unknown)
+            counts.by_rule.update(map(str, divided.aside["rule"]))
+            counts.flags.update(divided.flags)
+            counts.accepted += divided.kept.rows
+            runs.add(divided.kept)
+            excluded.add(divided.excluded)
         for values, reasons in runs.parts(rows):
             take("responses", values.reset_index(drop=True))
             missing = _missing(reasons, values[keys.respondent])
@@ -84,10 +86,78 @@ def divide(
     return counts
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what terms a piece is divided: severity of rules, declared rules of quality, what rows are sorted by, rows a block."""
+
+    severity: Mapping[str, str]
+    declared: tuple[str, ...]
+    by: tuple[str, ...]
+    block: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """Rows of a piece in order: how they are packed, their keys, and blocks of them, written as a spool keeps them."""
+
+    rows: int
+    packing: Packing
+    keys: pa.Table
+    blocks: list[pa.Buffer]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Divided:
+    """A piece that was divided: lines of rows set aside, cells of unknown columns, remarks by rule, and what is kept."""
+
+    aside: pd.DataFrame
+    unknown: pd.DataFrame
+    flags: Counter[str]
+    kept: _Run
+    excluded: _Run
+
+
+def _divided(order: tuple[Waiting, _Terms]) -> _Divided:
+    piece, terms = order[0].piece(), order[1]
+    kind = piece.faults["rule"].map(terms.severity)
+    errors = piece.faults[kind.isin(SETS_ASIDE)]
+    unknown = piece.unknown.assign(file=piece.file)[["file", "row", "resp_id", "column", "value"]]
+    faultless = piece.coded.index.difference(pd.Index(errors["place"][~errors["rule"].isin(terms.declared)].unique()))
+    kept = faultless.difference(pd.Index(errors["place"].unique()))
+    others = faultless.difference(kept)
+    noted = piece.faults[(kind == "warning") & piece.faults["place"].isin(kept)].drop_duplicates(["place", "rule"])
+    return _Divided(
+        aside=set_aside(piece.rows.assign(file=piece.file), errors),
+        unknown=unknown.sort_values("row", kind="stable").reset_index(drop=True),
+        flags=Counter(map(str, noted["rule"])),
+        kept=_run(piece.coded.loc[kept], piece.reasons.loc[kept], terms),
+        excluded=_run(piece.coded.loc[others], piece.reasons.loc[others], terms),
+    )
+
+
+def _run(coded: pd.DataFrame, reasons: pd.DataFrame, terms: _Terms) -> _Run:
+    packing = Packing.of(coded, reasons)
+    order = _in_order(_keys(coded, terms.by), terms.by)
+    coded, reasons = coded.iloc[order], reasons.iloc[order]
+    table = packing.table(coded, reasons)
+    blocks = [written(table.slice(start, terms.block)) for start in range(0, max(len(coded), 1), terms.block)]
+    return _Run(len(coded), packing, _keys(coded, terms.by), blocks)
+
+
+def _keys(coded: pd.DataFrame, by: Sequence[str]) -> pa.Table:
+    return pa.table([pa.array(coded[name].astype("string").array, pa.large_string()) for name in by], names=list(by))
+
+
+def _in_order(keys: pa.Table, by: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the order by organisation and respondent, so that the order of delivery never reaches a result."""
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in by])
+    return np.asarray(order.to_numpy().astype(np.int64))
+
+
 class _Runs:
     """Rows by piece, each piece sorted; given back as one table in order, part by part."""
 
-    def __init__(self, by: list[str], spool: Spool) -> None:
+    def __init__(self, by: Sequence[str], spool: Spool) -> None:
         self.by, self.spool = by, spool
         self.packing: Packing | None = None
         self.starts: list[int] = [0]
@@ -95,30 +165,16 @@ class _Runs:
         self.keys: list[pa.Table] = []
         self._last: dict[int, tuple[int, pa.Table]] = {}
 
-    def add(self, coded: pd.DataFrame, reasons: pd.DataFrame) -> None:
-        self.packing = self.packing or Packing.of(coded, reasons)
-        order = self._order(self._key(coded))
-        coded, reasons = coded.iloc[order], reasons.iloc[order]
-        table = self.packing.table(coded, reasons)
-        self.keys.append(self._key(coded))
-        blocks = range(0, max(len(coded), 1), _BLOCK)
-        self.blocks.append([self.spool.put(table.slice(start, _BLOCK)) for start in blocks])
-        self.starts.append(self.starts[-1] + len(coded))
-
-    def _key(self, coded: pd.DataFrame) -> pa.Table:
-        return pa.table(
-            [pa.array(coded[name].astype("string").array, pa.large_string()) for name in self.by], names=self.by
-        )
-
-    def _order(self, keys: pa.Table) -> npt.NDArray[np.int64]:
-        """Return the order by organisation and respondent, so that the order of delivery never reaches a result."""
-        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self.by])
-        return np.asarray(order.to_numpy().astype(np.int64))
+    def add(self, run: _Run) -> None:
+        self.packing = self.packing or run.packing
+        self.keys.append(run.keys)
+        self.blocks.append([self.spool.put_written(block) for block in run.blocks])
+        self.starts.append(self.starts[-1] + run.rows)
 
     def parts(self, rows: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Give answers and reasons in order, `rows` rows at a time."""
         assert self.packing is not None  # noqa: S101 - every delivery has a piece
-        order = self._order(pa.concat_tables(self.keys))
+        order = _in_order(pa.concat_tables(self.keys), self.by)
         self.keys.clear()
         for start in range(0, max(len(order), 1), rows):
             yield self.packing.frames(self._gathered(order[start : start + rows]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fieldwork.beside import in_order, processes
+from fieldwork.beside import Hands, processes
 from fieldwork.figures.saving import FORMATS, SCREEN, save
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def print_all(orders: Sequence[Order], *, presses: int = 0) -> list[Path]:
     """
     others = (presses or presses_for(len(orders))) - 1
     fill = _filled if others else Order.fill
-    filled = in_order(fill, orders, others=others, before=_BEFORE, environment={"MPLBACKEND": "agg"})
-    return [path for paths in filled for path in paths]
+    with Hands(others=others, before=_BEFORE, environment={"MPLBACKEND": "agg"}) as hands:
+        hands.start()
+        return [path for paths in hands.in_order(fill, orders) for path in paths]
 
 
 def _filled(order: Order) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ Raw files are read and never written.
 
 from __future__ import annotations
 
-from fieldwork.intake.answers import Answers, Tally, read_answers
+from fieldwork.intake.answers import Answers, Tally, Waiting, read_answers
 from fieldwork.intake.check import check_files, problems_of
 from fieldwork.intake.delivery import (
     ROWS,
@@ -42,6 +42,7 @@ __all__ = [
     "Problem",
     "Rule",
     "Tally",
+    "Waiting",
     "check_files",
     "join_long",
     "key_of",

@@ -8,7 +8,7 @@ Nothing is set aside here: `clean` decides from the list of faults, `check_files
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,20 +17,20 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from fieldwork.beside import in_order
 from fieldwork.intake.across import Across, Notes
+from fieldwork.intake.faults import NO_FAULTS
 from fieldwork.intake.problems import rules_of
 from fieldwork.intake.pseudonyms import without_ids
 from fieldwork.intake.rows import Piece, read_piece
-from fieldwork.intake.spool import Packing, Spool, written
+from fieldwork.intake.spool import Packing, Spool, read_written, written
 
 if TYPE_CHECKING:
+    from fieldwork.beside import Hands
     from fieldwork.instrument import Instrument
     from fieldwork.intake.delivery import Delivery
 
-__all__ = ["Answers", "Tally", "read_answers"]
+__all__ = ["Answers", "Tally", "Waiting", "read_answers"]
 
-_ALONE = 1  # pieces read here before other processes are started: most deliveries are one, and libraries take as long to load
 _TALLIED = ("other_wave", "date_unreadable")  # rules that may stop a delivery as a whole
 
 
@@ -87,6 +87,50 @@ class _Read:
     tables: tuple[pa.Buffer, pa.Buffer, pa.Buffer, pa.Buffer]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A piece as it was kept, and its faults of rows held against one another.
+
+    Attributes
+    ----------
+    file, first, rows         Delivered file, the place of its first row, its rows.
+    packing : Packing         How its answers are packed.
+    tables : tuple            Answers, rows, faults and cells of unknown columns, written as a spool keeps them.
+    across : pd.DataFrame     Faults of rows held against one another.
+    order : dict              Rule -> precedence.
+    """
+
+    file: str
+    first: int
+    rows: int
+    packing: Packing
+    tables: tuple[pa.Buffer, ...]
+    across: pd.DataFrame = field(default_factory=lambda: NO_FAULTS)
+    order: Mapping[str, int] = field(default_factory=dict)
+
+    def piece(self) -> Piece:
+        """Return the piece; its faults are complete, by place and precedence of rules, where `order` is given."""
+        answers, rows, faults, unknown = map(read_written, self.tables)
+        coded, reasons = self.packing.frames(answers)
+        return Piece(
+            self.file,
+            _frame(rows).set_axis(pd.RangeIndex(self.first, self.first + self.rows), axis="index"),
+            coded,
+            reasons,
+            self._settled(_frame(faults)) if self.order else _frame(faults),
+            _frame(unknown),
+            np.zeros(0, dtype=np.uint64),
+        )
+
+    def _settled(self, own: pd.DataFrame) -> pd.DataFrame:
+        gone = self.across.loc[self.across["rule"] == "superseded", "place"]
+        # What is replaced has nothing else to mend.
+        faults = pd.concat([own[~own["place"].isin(gone)], self.across], ignore_index=True)
+        rank = faults["rule"].map(self.order).to_numpy(dtype="int64")
+        by_precedence = np.lexsort((np.arange(len(faults)), rank, faults["place"].to_numpy(dtype="int64")))
+        return faults.iloc[by_precedence].reset_index(drop=True)
+
+
 class Answers:
     """What is delivered, read: first every piece is added, then `settled` gives the pieces with all their faults.
 
@@ -124,9 +168,9 @@ class Answers:
         """Read a piece of a delivery and put it by; the pieces of a file come one after another."""
         self._keep(_read(self._order(delivery)))
 
-    def add_all(self, deliveries: Iterable[Delivery], *, others: int) -> None:
-        """Read pieces as they come and put them by, several at a time by so many other processes, if there are many."""
-        for read in in_order(_read, map(self._order, deliveries), others=others, alone=_ALONE):
+    def add_all(self, deliveries: Iterable[Delivery], hands: Hands) -> None:
+        """Read pieces as they come and put them by; `hands` read several at a time."""
+        for read in hands.in_order(_read, map(self._order, deliveries)):
             self._keep(read)
 
     def _order(self, delivery: Delivery) -> _Order:
@@ -148,35 +192,21 @@ class Answers:
 
     def settled(self) -> Iterator[Piece]:
         """Give every piece by name of file and line, its faults complete, by place and precedence of rules."""
+        return (waiting.piece() for waiting in self.waiting())
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Give every piece as `settled` does, each as it was kept: another process may make it a piece."""
         if not self._kept:
             return
         across = self._across.faults(self._holding)
         order = {name: place for place, name in enumerate(self.rules)}
         for kept in sorted(self._kept, key=lambda each: (each.file, each.first)):
-            piece = self._piece(kept)
-            mine = across.of(kept.first, kept.rows)
-            gone = mine.loc[mine["rule"] == "superseded", "place"]
-            # What is replaced has nothing else to mend.
-            faults = pd.concat([piece.faults[~piece.faults["place"].isin(gone)], mine], ignore_index=True)
-            rank = faults["rule"].map(order).to_numpy(dtype="int64")
-            by_precedence = np.lexsort((np.arange(len(faults)), rank, faults["place"].to_numpy(dtype="int64")))
-            yield replace(piece, faults=faults.iloc[by_precedence].reset_index(drop=True))
+            yield replace(self._waiting(kept), across=across.of(kept.first, kept.rows), order=order)
 
-    def _piece(self, kept: _Kept) -> Piece:
+    def _waiting(self, kept: _Kept) -> Waiting:
         assert self._packing is not None  # noqa: S101 - a piece was added
-        answers, rows, faults, unknown = (self._spool.get(number) for number in kept.numbers)
-        coded, reasons = self._packing.frames(answers)
-        places = pd.RangeIndex(kept.first, kept.first + kept.rows)
-        empty = np.zeros(0, dtype=np.uint64)
-        return Piece(
-            kept.file,
-            _frame(rows).set_axis(places, axis="index"),
-            coded,
-            reasons,
-            _frame(faults),
-            _frame(unknown),
-            empty,
-        )
+        tables = tuple(self._spool.get_written(number) for number in kept.numbers)
+        return Waiting(kept.file, kept.first, kept.rows, self._packing, tables)
 
     def _holding(self, places: npt.NDArray[np.int64]) -> Iterator[Piece]:
         """Give the pieces that hold some places, with these rows alone."""
@@ -184,7 +214,7 @@ class Answers:
         for kept in self._kept:
             here = wanted[np.searchsorted(wanted, kept.first) : np.searchsorted(wanted, kept.first + kept.rows)]
             if len(here):
-                piece = self._piece(kept)
+                piece = self._waiting(kept).piece()
                 yield replace(
                     piece, rows=piece.rows.loc[here], coded=piece.coded.loc[here], reasons=piece.reasons.loc[here],
                     faults=piece.faults[piece.faults["place"].isin(here)],

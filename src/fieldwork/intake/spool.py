@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["Packing", "Spool", "digests", "written"]
+__all__ = ["Packing", "Spool", "digests", "read_written", "written"]
 
 _IN_MEMORY = 16 << 20  # bytes
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -75,12 +75,14 @@ class Spool:
 
     def get(self, number: int) -> pa.Table:
         """Return a table."""
+        return read_written(self.get_written(number))
+
+    def get_written(self, number: int) -> pa.Buffer:
+        """Return a table as it was `written`."""
         start, size = self._places[number]
         with self._named():
             self._file.seek(start)
-            content = self._file.read(size)
-        with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
-            return stream.read_all()
+            return pa.py_buffer(self._file.read(size))
 
 
 def written(table: pa.Table) -> pa.Buffer:
@@ -89,6 +91,12 @@ def written(table: pa.Table) -> pa.Buffer:
     with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as stream:
         stream.write_table(table)
     return sink.getvalue()
+
+
+def read_written(content: pa.Buffer) -> pa.Table:
+    """Return the table that was `written`."""
+    with pa.ipc.open_stream(content) as stream:
+        return stream.read_all()
 
 
 @dataclass(frozen=True, slots=True)
