@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import sparse, stats
 
 from fieldwork.errors import ConvergenceError, DesignError
+from fieldwork.statistics.ordinal_likelihood import Predictors
 from fieldwork.statistics.ordinal_mixed import CumulativeLinkMixedModel
+from fieldwork.statistics.replicates import distinct_rows
 
 __all__ = ["ProportionalOdds", "proportional_odds_test"]
 
@@ -80,21 +82,17 @@ def proportional_odds_test(
     key = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
     groups, columns = int(key.max(initial=-1)) + 1, list(tested)
     effects, influence, cuts = [], [], []
-    pattern = _patterns(X[:, columns])
+    held = Predictors.of(X)
+    pattern = _patterns(held, columns)
     for cut in range(int(y.max(initial=0))):
         if pattern is not None and _thin(pattern, y > cut):
             continue
         try:
-            fit = CumulativeLinkMixedModel((y > cut).astype(np.int64), X, weights=w).fit().fitted
+            coefficients, moves = _split(held, y > cut, key, w)
         except (DesignError, ConvergenceError):
             continue
-        m = len(fit.at.gradient) - 1
-        scores = np.zeros((groups, m))
-        np.add.at(scores, key, fit.at.scores[:, :m])
-        rows = scores @ np.linalg.inv(-fit.at.hessian[:m, :m])
-        place = [1 + j for j in columns]
-        effects.append(fit.coefficients[columns])
-        influence.append(rows[:, place])
+        effects.append(coefficients[columns])
+        influence.append(moves[:, columns])
         cuts.append(cut)
     q = (len(cuts) - 1) * len(columns)
     if len(cuts) < 2 or groups <= q:
@@ -116,10 +114,31 @@ def proportional_odds_test(
     return ProportionalOdds(statistic, float(q), float(groups - q), p_value, np.array(effects), tuple(cuts))
 
 
-def _patterns(X: Floats) -> npt.NDArray[np.int64] | None:
-    """Return a number for each distinct row; None where they are too many to be combinations of factors."""
-    rows, index = np.unique(X, axis=0, return_inverse=True)
-    return index.reshape(-1) if len(rows) * _ROWS_A_PATTERN <= len(X) else None
+def _split(X: Predictors, above: npt.NDArray[np.bool_], key: npt.NDArray[np.int64], w: Floats) -> tuple[Floats, Floats]:
+    """Fit a logit of `above`; return its coefficients (p,), and by how much each cluster moves them (G, p).
+
+    Respondents with the same predictors and the same answer have the same score a unit of weight, so that the fit is one of
+    their distinct kinds, each with its sum of weights, and clusters add up what they hold of each kind.
+    """
+    place = X.place if X.few else np.arange(len(above))
+    kind, of = distinct_rows(np.column_stack([place, above]))
+    mass = np.bincount(of, w, minlength=len(kind))
+    some = mass > 0
+    model = CumulativeLinkMixedModel(kind[some, 1], X.rows[kind[some, 0]], weights=mass[some])
+    fit = model.fit().fitted
+    m = len(fit.at.gradient) - 1
+    unit = np.zeros((len(kind), m))
+    unit[some] = fit.at.scores[:, :m] / mass[some, None]
+    held = sparse.csr_array((w, (key, of)), shape=(int(key.max(initial=-1)) + 1, len(kind)))
+    moves = np.asarray(held @ unit) @ np.linalg.inv(-fit.at.hessian[:m, :m])
+    return fit.coefficients, moves[:, 1:]
+
+
+def _patterns(X: Predictors, columns: Sequence[int]) -> npt.NDArray[np.int64] | None:
+    """Return a number for each distinct row of some columns; None where they are too many to be combinations of factors."""
+    rows, index = np.unique(X.rows[:, columns], axis=0, return_inverse=True)
+    pattern = index.reshape(-1)[X.place] if X.few else index.reshape(-1)
+    return pattern if len(rows) * _ROWS_A_PATTERN <= len(pattern) else None
 
 
 def _thin(pattern: npt.NDArray[np.int64], above: npt.NDArray[np.bool_]) -> bool:
