@@ -258,10 +258,8 @@ def main(handle: int) -> None:
 
     threading.Thread(target=received, daemon=True).start()
     while True:
-        work, order = orders.get()
+        done = _tried(*orders.get())
         try:
-            door.send((True, work(order)))
+            door.send((False, None) if isinstance(done, _Raised) else (True, done))
         except OSError:
             return
-        except Exception:  # noqa: BLE001 - the giver does it again, and raises it in its turn
-            door.send((False, None))
