@@ -22,7 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
 BIN = Path(sys.executable).parent
 CHAPTERS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem[0].isdigit()))
-TABLES = ("reports/{w}/estimates.parquet", "reports/{w}/estimates.csv", "data/processed/{w}/04_gradient.parquet")
+TABLES = (
+    "reports/{w}/estimates.parquet",
+    "reports/{w}/estimates.csv",
+    "reports/{w}/multiverse.parquet",
+    "data/processed/{w}/04_gradient.parquet",
+)
 TOLD_OTHERWISE = {"01_clean", "09_claims"}  # names lines of the file; names the moment of registration
 pytestmark = pytest.mark.study
 
@@ -111,37 +116,71 @@ def test_published_estimates_keep_the_contract(finished):
     assert again["estimate"].tolist() == pytest.approx(estimates["estimate"].astype("float64").tolist(), nan_ok=True)
 
 
-def test_one_worker_and_shuffled_rows_give_the_same_bytes(raw_study, finished, tmp_path):
+# Figures and pages are made of what these compare; processes that draw side by side have tests of their own.
+@pytest.mark.parametrize(
+    "only", [("02_validate", "09_claims"), pytest.param((), marks=pytest.mark.slow)], ids=["to the claims", "whole"]
+)
+def test_one_worker_and_shuffled_rows_give_the_same_bytes(raw_study, finished, tmp_path, only):
     folder = copied(raw_study, tmp_path)
     file = next((folder / "data/raw/2026Q1").glob("*.csv"))
     header, *rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
     random.Random(3).shuffle(rows)
     file.write_text("".join([header, *rows]), encoding="utf-8")
-    fieldwork("run", "--workers", 1, study=folder)
+    fieldwork("run", "--workers", 1, *(["--only", *only] if only else []), study=folder)
     assert digests(folder) == digests(finished[0])
     assert verdicts(folder) == verdicts(finished[0])
     # Executed chapters too, with their figures.
     made = {path.stem for path in (folder / "reports/2026Q1/chapters").iterdir()}
-    assert {chapter for chapter in CHAPTERS if not any(name.startswith(chapter) for name in made)} == set()
+    wanted = set(CHAPTERS) - ({"10_findings"} if only else set())
+    assert {chapter for chapter in wanted if not any(name.startswith(chapter) for name in made)} == set()
     pages = [f"reports/{{w}}/chapters/{name}.ipynb" for name in sorted(made - TOLD_OTHERWISE)]
     assert digests(folder, pages) == digests(finished[0], pages)
 
 
+def by_hand(chapter, study, place):
+    """Run a chapter by plain papermill and return its page as a run would have composed it."""
+    source, executed = ROOT / "notebooks" / f"{chapter}.ipynb", place / f"{chapter}.ipynb"
+    done = subprocess.run(
+        [BIN / "papermill", str(source), str(executed), "-p", "study", str(study), "--no-progress-bar"],
+        capture_output=True, text=True, check=False, env=os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},  # as by hand, where nobody sets one
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    hidden = [(str(study), ""), (sys.prefix, "environment"), (str(ROOT / "src/fieldwork"), "fieldwork")]
+    ran = json.loads(executed.read_text(encoding="utf-8"))
+    return compose(json.loads(source.read_text(encoding="utf-8")), ran, {"wave": "2026Q1"}, hidden)
+
+
+def test_chapters_by_plain_papermill_make_the_same_bytes(finished, tmp_path):
+    """Kernels from nothing, of which no run knows: all that the chapters write, and the chapters as executed, with their figures."""
+    folder = copied(finished[0], tmp_path)
+    processed, reports = folder / "data/processed/2026Q1", folder / "reports/2026Q1"
+    # A run makes the designs part by part, and by hand they are made at once: what is judged of them must be the same.
+    assert not (reports / "chapters/08c_designs.ipynb").exists()
+    shutil.rmtree(processed / "08c_designs_set_aside")
+    by_hand("08c_designs", folder, tmp_path)
+    for chapter, own in {
+        "01_clean": processed.glob("01_clean.*"),
+        "04_gradient": processed.glob("04_gradient.*"),
+        "08c_multiverse": reports.glob("multiverse.[pcj]*"),
+        "09_claims": [*reports.glob("estimates.[pc]*"), reports / "claims.json"],
+    }.items():
+        before = {path: path.read_bytes() for path in own}
+        assert len(before) >= 3
+        for path in before:
+            path.unlink()
+        page = (reports / f"chapters/{chapter}.ipynb").read_text(encoding="utf-8")
+        assert by_hand(chapter, folder, tmp_path) == page, chapter
+        assert {path: path.read_bytes() for path in before} == before, chapter
+
+
+@pytest.mark.slow
 def test_plain_papermill_gives_the_same_bytes(raw_study, finished, tmp_path):
-    """Kernels from nothing, of which no run knows: the same results, and chapters as executed, with their figures."""
+    """The whole study chapter by chapter, in kernels of which no run knows: the same results, and chapters as executed."""
     folder = copied(raw_study, tmp_path)
-    hidden = [(str(folder), ""), (sys.prefix, "environment"), (str(ROOT / "src/fieldwork"), "fieldwork")]
     for chapter in CHAPTERS:
-        source, executed = ROOT / "notebooks" / f"{chapter}.ipynb", tmp_path / f"{chapter}.ipynb"
-        done = subprocess.run(
-            [BIN / "papermill", str(source), str(executed), "-p", "study", str(folder), "--no-progress-bar"],
-            capture_output=True, text=True, check=False, env=os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},  # as by hand, where nobody sets one
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
+        again = by_hand(chapter, folder, tmp_path)
         page = finished[0] / f"reports/2026Q1/chapters/{chapter}.ipynb"
         if chapter not in TOLD_OTHERWISE and page.exists():
-            ran = json.loads(executed.read_text(encoding="utf-8"))
-            again = compose(json.loads(source.read_text(encoding="utf-8")), ran, {"wave": "2026Q1"}, hidden)
             assert again == page.read_text(encoding="utf-8"), chapter
     assert digests(folder) == digests(finished[0])
     assert verdicts(folder) == verdicts(finished[0])
