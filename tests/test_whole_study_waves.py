@@ -22,7 +22,6 @@ from tests.drawn_study import untold
 from tests.quick import shorten
 
 ROOT = Path(__file__).resolve().parents[1]
-OSPO_DATA = ROOT.parent / "shared" / "data" / "ospo"
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.study
 WAVES = ("2026Q1", "2026Q2", "2026Q3", "2026Q4")
@@ -255,39 +254,3 @@ def test_a_chapter_by_hand_makes_the_same_bytes(finished, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert {n: hashlib.sha256((tmp_path / "out" / n).read_bytes()).hexdigest() for n in names} == before
-
-
-@pytest.mark.skipif(not OSPO_DATA.is_dir(), reason="the OSPO survey is not part of the project; its folder is not here")
-def test_a_survey_whose_questions_and_roles_changed_refuses_those_trends(tmp_path):
-    folder = Path(
-        shutil.copytree(
-            ROOT / "examples" / "ospo",
-            tmp_path / "ospo",
-            ignore=shutil.ignore_patterns("reports", "data", ".fieldwork"),
-        )
-    )
-    found = {}
-    for wave in ("2022", "2023", "2024"):
-        fieldwork(
-            "run", "--wave", wave, "-p", f"raw={OSPO_DATA}", "--replicates", 100, "--only", "08_movement", study=folder
-        )
-        found[wave] = pd.read_parquet(folder / f"data/processed/{wave}/08_movement.parquet")
-    critical = {
-        wave: table.query("measure == 'critical' and statistic == 'convergence'").iloc[0]
-        for wave, table in found.items()
-    }
-    assert (
-        critical["2022"]["status"] == "flagged"
-    )  # roles hardly differ there: compared, and said to be no more than noise
-    assert "no larger than noise" in critical["2022"]["reason"]
-    assert critical["2023"]["reason"].startswith("not comparable from 2023 on: The published codes turned round")
-    assert critical["2024"]["reason"].startswith(
-        "the question on the role: not comparable from 2024 on: Security and Law are new"
-    )
-    shift = {wave: table.query("statistic == 'shift'") for wave, table in found.items()}
-    assert (shift["2023"]["status"] == "ok").any()
-    assert set(shift["2024"]["status"]) == {"not_assessable"}
-    assert (found["2024"].query("statistic == 'ridit'")["status"] == "ok").any()  # the stages themselves did not change
-    returning = found["2024"].query("statistic == 'returning_share'")
-    assert returning["reason"].str.startswith("repeated cross-section").all()
-    assert set(found["2022"].query("statistic == 'precedence'")["reason"]) == {"the survey names no organisations"}
