@@ -90,7 +90,7 @@ KINDS = {"held": (1 << 27, 1 << 30), "drawn": (0, 1 << 30), "gathered": (1 << 27
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Every table of two waves of a study: from multipliers that are held, drawn, or of organisations in variance units."""
+    """Every table of a study's second wave: from multipliers that are held, drawn, or of organisations in variance units."""
     graph = tomllib.loads((ROOT / "notebooks/chapters.toml").read_text(encoding="utf-8"))["chapter"]
     chapters = [
         step["name"] for step in graph if '"replicates: int' in _text(step) and step["name"] != "08c_multiverse"
@@ -108,9 +108,8 @@ def tables(tmp_path_factory):
             patch.setattr(cells, "_HELD", held)
             patch.setattr(cells, "_MOST", most)
             patch.setattr(readiness, "_HELD", held or 110 * 10 * 7)  # blocks of seven layers
-            for wave in WAVES:
-                for name in chapters:
-                    run_inline(ROOT / f"notebooks/{name}.ipynb", {"study": str(folder), "wave": wave, "replicates": 40})
+            for name in chapters:
+                run_inline(ROOT / f"notebooks/{name}.ipynb", {"study": str(folder), "wave": WAVES[1], "replicates": 40})
         found[kind] = {
             path.relative_to(folder): pd.read_parquet(path) for path in folder.rglob("processed/*/*.parquet")
         }
