@@ -191,7 +191,7 @@ def test_the_guard_leaves_numbers_alone(taken):
 
 
 def test_the_readers_of_written_files_see_what_lives(tmp_path):
-    """What test_whole_study_waves looks for in a whole output, alive."""
+    """What test_whole_study looks for in a whole output, alive."""
     (tmp_path / "a.html").write_text(
         "<style>p{}</style><p onclick=x>a</p><img src=http://x.example><script>alert(7)</script>"
     )
