@@ -1,6 +1,8 @@
 """`fieldwork organisations`: who gets a report, that it is closed and linked from nowhere, and what happens when things change."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -8,10 +10,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from fieldwork.cli import main
 from fieldwork.errors import RunError, StudyError, UsageError
 from fieldwork.intake.pseudonyms import key_of, pseudonym
 from fieldwork.organisations import report, standings, steps_of
@@ -28,13 +32,14 @@ pytestmark = pytest.mark.study
 
 
 def fieldwork(*words, study):
-    return subprocess.run(
-        [BIN / "fieldwork", *map(str, words), "--study", str(study)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+    """Give the command in this process: its notebooks are forked from one server, which each process would start anew."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([*map(str, words), "--study", str(study)])
+        except SystemExit as end:
+            code = end.code
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def delivery(folder):
