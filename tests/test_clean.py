@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fieldwork import beside
 from fieldwork.chapter import Chapter
 from fieldwork.clean import clean, take_in
 from fieldwork.cli import main
@@ -515,6 +516,32 @@ def test_no_piece_tears_anything_apart(patchwork, tmp_path, monkeypatch, rows, k
     assert sorted(path.name for path in chapter.path("x").parent.iterdir()) == sorted(
         chapter.saved()["file"].str.split("/").str[-1]
     )
+
+
+def test_other_processes_read_their_share_of_a_large_delivery_and_write_the_same_bytes(
+    patchwork, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("fieldwork.clean.key_of", lambda _: b"a key")
+    there = []
+    take = beside._Other.take
+
+    def taken(other, done, *, wait=False):
+        before = set(done)
+        take(other, done, wait=wait or bool(other.held))
+        there.extend(type(done[number]).__name__ for number in set(done) - before)
+
+    monkeypatch.setattr(beside._Other, "take", taken)
+    written = {}
+    for workers in ("1", "2"):
+        monkeypatch.setenv("FIELDWORK_WORKERS", workers)
+        chapter = Chapter.open("01_clean", patchwork, "w1", tmp_path / workers)
+        take_in(chapter, rows=4)
+        written[workers] = {p.name: p.read_bytes() for p in (tmp_path / workers).rglob("*") if p.is_file()}
+        assert (workers == "2") == bool(there)
+    assert len(written["1"]) >= 8
+    assert written["1"] == written["2"]
+    assert set(there) == {"_Read", "_Divided", "bytes"}, "pieces read and divided, parts written as text"
 
 
 def test_a_delivery_that_is_refused_leaves_nothing(patchwork, tmp_path):
