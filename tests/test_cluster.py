@@ -248,12 +248,12 @@ def test_old_content_on_a_worker_is_found_out(study, crew, monkeypatch):
 
 # Studies of a plan
 
-STUDIES = 5
+STUDIES = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few():
-    """Allow plans of five studies: each one on a worker is a process of its own, and more of them would tell nothing more."""
+    """Allow plans of four studies: each one on a worker is a process of its own, and more of them would tell nothing more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fieldwork.plan.FEWEST_STUDIES", STUDIES)
         yield
