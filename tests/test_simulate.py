@@ -720,7 +720,7 @@ def test_the_shipped_delivery_is_what_its_readme_says(tmp_path):
         assert "SIMULATED" in readme.read_text(encoding="utf-8")
         folder = write_study(
             "role_divergence", organisations=190, waves=1, seed=2026, out=tmp_path / "s", base=ROOT,
-            settings={"faulty_rows": "8"}, told=False,
+            settings={"faulty_rows": "8"},
         )  # fmt: skip
         assert "--organisations 190 --waves 1 --seed 2026 --set faulty_rows=8" in readme.read_text(encoding="utf-8")
         for made, shipped in [
