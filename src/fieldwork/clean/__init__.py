@@ -45,9 +45,6 @@ __all__ = ["Cleaned", "DeliveredFile", "Flow", "LongFlow", "Taken", "clean", "ta
 
 OtherWaves = Literal["stop", "set_aside"]
 _LEGIBLE = 1_000_000  # rows that a spreadsheet opens; beyond, no CSV for people stands beside the responses
-_ALONE = (
-    1  # pieces read before other processes are started: most deliveries are one, and libraries take as long to load
-)
 _SAVED: dict[Table, str] = {
     "responses": ".parquet",
     "missing": ".missing.parquet",
