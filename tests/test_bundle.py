@@ -72,19 +72,24 @@ name = "04_toy"
 inputs = ["{raw}", "{study}/study.toml", "{processed}/registered.json"]
 outputs = ["{processed}/04_toy.parquet", "{processed}/01_clean.parquet", "{processed}/01_clean.flow.json",
     "{reports}/estimates.csv", "{reports}/claims.json", "{reports}/index.html", "{reports}/figures/"]
+[[chapter]]
+name = "05_halves"
+parts = ["first", "second"]
+inputs = ["{processed}/04_toy.parquet"]
+outputs = ["{processed}/05_halves_{part}.json"]
+"""
+# A chapter in two parts: the graph gives each its own, which no command may.
+HALF_PARAMETERS = (
+    'study: str = ".."  # study\nwave: str = ""  # wave\nout: str = ""  # staging\npart: str = ""  # part\n'
+)
+HALF = """
+from pathlib import Path
+(Path(out) / "data/processed" / wave / f"05_halves_{part}.json").write_text(part)
 """
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """A blank study with one chapter of its own, run."""
-    folder = tmp_path_factory.mktemp("ran") / "study"
-    assert main(["new", str(folder)]) == 0
-    deliver(folder, organisations=10)
-    settings = folder / "study.toml"
-    text = settings.read_text().replace('provenance = "delivered"', 'provenance = "simulated"')
-    settings.write_text(text.replace("shareable = false", "shareable = true"))
-    cells = [("p", ["parameters"], PARAMETERS), ("m", [], CHAPTER), ("s", [], SAVE)]
+def notebook(*cells):
+    """Return a notebook as JSON of cells: name, tags, source."""
     book = [
         {
             "cell_type": "code",
@@ -96,11 +101,23 @@ def ran(tmp_path_factory):
         }
         for name, tags, source in cells
     ]
+    return json.dumps({"cells": book, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A blank study with one chapter of its own, run."""
+    folder = tmp_path_factory.mktemp("ran") / "study"
+    assert main(["new", str(folder)]) == 0
+    deliver(folder, organisations=10)
+    settings = folder / "study.toml"
+    text = settings.read_text().replace('provenance = "delivered"', 'provenance = "simulated"')
+    settings.write_text(text.replace("shareable = false", "shareable = true"))
     (folder / "notebooks").mkdir()
     (folder / "notebooks/chapters.toml").write_text(GRAPH)
-    (folder / "notebooks/04_toy.ipynb").write_text(
-        json.dumps({"cells": book, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
-    )
+    toy = notebook(("p", ["parameters"], PARAMETERS), ("m", [], CHAPTER), ("s", [], SAVE))
+    (folder / "notebooks/04_toy.ipynb").write_text(toy)
+    (folder / "notebooks/05_halves.ipynb").write_text(notebook(("p", ["parameters"], HALF_PARAMETERS), ("m", [], HALF)))
     assert main(["run", "--study", str(folder), "--seed", "7"]) == 0
     closed = folder / "reports" / WAVE / "restricted/o1"
     closed.mkdir(parents=True)

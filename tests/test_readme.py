@@ -109,3 +109,10 @@ def test_every_example_of_the_command_line_is_understood():
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_of_the_readme_lead_somewhere(target):
     assert (ROOT / target).exists()
+
+
+def test_tests_that_import_benchmarks_are_collected_by_the_bare_command():
+    """`pytest` puts no folder of ours on the path, as `python -m pytest` does; the documents name both."""
+    command = [Path(sys.executable).parent / "pytest", "--collect-only", "-q", "tests/test_blank.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout

@@ -1126,7 +1126,10 @@ def _bundle(options: argparse.Namespace) -> int:
 
     study = Study.open(options.study or Study.find(), options.wave)
     desk = _Desk(study, _store(study), {})
-    own = {step.name: {each.name: each.default for each in step.counted} for step in desk.pipeline.steps}
+    own = {
+        step.name: {each.name: each.default for each in step.counted if each in step.offered}
+        for step in desk.pipeline.steps
+    }
     given = given_of(study, own)
     desk = _Desk(study, desk.store, given)
     out = (options.out or Path(f"{study.name}-{study.wave}.bundle.zip")).resolve()
