@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from fieldwork.cli import main
 from fieldwork.errors import ParameterError, RunError
 from fieldwork.provenance import sha256_file
 from fieldwork.run import forking, memory, runner, spec
@@ -601,6 +602,18 @@ def test_parts_run_by_themselves_and_what_reads_them_follows(parted):
     assert sorted(run(parted, {"suffix": "!"}, only=("p",), force=True).ran) == ["p_x", "p_y"]
     with pytest.raises(ParameterError, match="no chapter has a parameter 'part'"):
         run(parted, {"part": "x"})
+
+
+def test_a_chapter_in_parts_is_explained_part_by_part(parted, capsys):
+    run(parted)
+    assert main(["explain", "p", "--study", str(parted)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said if not line.startswith(" ")] == ["p_x", "p_y"]
+    assert any("data/processed/w1/p_y/said.txt" in line for line in said)
+    assert main(["explain", "p", "--json", "--study", str(parted)]) == 0
+    assert [part["chapter"] for part in json.loads(capsys.readouterr().out)] == ["p_x", "p_y"]
+    assert main(["explain", "p_y", "--json", "--study", str(parted)]) == 0
+    assert json.loads(capsys.readouterr().out)["chapter"] == "p_y"
 
 
 def test_plain_papermill_makes_the_same_outputs(study, tmp_path):

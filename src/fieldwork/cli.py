@@ -766,14 +766,39 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
     claims = {claim["id"]: claim for claim in _claims_of(desk.study.reports / "claims.json", needed=False)}
     if _is_key(what):
         return _explain_estimate(desk, units, what, as_json=as_json)
+    if parts := [unit for unit in units.values() if what == unit.step.chapter]:
+        return _explain_chapters(desk, parts, as_json=as_json, several=True)
     name = _maker(desk, units, claims, what)
     if what in claims:
         return _explain_claim(desk, units, claims[what], name, as_json=as_json)
-    unit = units[name]
-    before = desk.store.latest(desk.study.wave, name)
+    return _explain_chapters(desk, [units[name]], as_json=as_json)
+
+
+def _explain_chapters(desk: _Desk, told: Sequence[Any], *, as_json: bool, several: bool = False) -> int:
+    """Tell chapters whole; `several`: the parts of one, in JSON a list also where there is one part."""
+    answers = [_whole(desk, unit) for unit in told]
+    if as_json:
+        print(json.dumps(answers if several else answers[0], indent=1, ensure_ascii=False))
+        return 0
+    for unit, answer in zip(told, answers, strict=True):
+        why = "; ".join(unit.reasons)
+        print(f"{unit.step.name} {_STATES[unit.state]}{f': {why}' if why else ''}")
+        for each in unit.step.offered:
+            print(f"  parameter {each.name} = {each.default!r} ({each.expected}) {each.meaning}".rstrip())
+        if answer["after"]:
+            print(f"  after     {', '.join(answer['after'])}")
+        for word, files in (("input", answer["inputs"]), ("output", answer["outputs"])):
+            for label, digest in files.items():
+                print(f"  {word:<9} {label}  sha256 {digest[:12]}")
+    return 0
+
+
+def _whole(desk: _Desk, unit: Any) -> dict[str, Any]:  # noqa: ANN401 - of `plan`, which is not loaded here
+    """Return what is known of one chapter: its state, parameters, inputs and outputs."""
+    before = desk.store.latest(desk.study.wave, unit.step.name)
     mark = unit.fingerprint or (before.fingerprint if before else None)
-    answer = {
-        "chapter": name,
+    return {
+        "chapter": unit.step.name,
         "state": unit.state,
         "why": unit.reasons,
         "after": unit.step.needs
@@ -784,21 +809,6 @@ def _explain_one(desk: _Desk, units: dict[str, Any], what: str, *, as_json: bool
         "inputs": mark.inputs if mark else {},
         "outputs": before.outputs if before else {},
     }
-    if as_json:
-        print(json.dumps(answer, indent=1, ensure_ascii=False))
-        return 0
-    why = "; ".join(unit.reasons)
-    print(f"{name} {_STATES[unit.state]}{f': {why}' if why else ''}")
-    for parameter in unit.step.offered:
-        print(
-            f"  parameter {parameter.name} = {parameter.default!r} ({parameter.expected}) {parameter.meaning}".rstrip()
-        )
-    if answer["after"]:
-        print(f"  after     {', '.join(answer['after'])}")
-    for word, files in (("input", answer["inputs"]), ("output", answer["outputs"])):
-        for label, digest in files.items():
-            print(f"  {word:<9} {label}  sha256 {digest[:12]}")
-    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
