@@ -269,7 +269,7 @@ class Memo:
                 # A memo is only a saving of time; a damaged one is forgotten and every file hashed again.
                 self._stats, self._facts = {}, {}
 
-    def sha256(self, path: Path) -> str:
+    def sha256(self, path: Path | str) -> str:
         """Return the SHA-256 of a file's content, read again only when its stamp differs or is too fresh to trust."""
         name = os.fspath(path)
         stamp = self._stamp(path)
@@ -277,7 +277,7 @@ class Memo:
         if kept is not None and kept[:4] == stamp:
             return str(kept[4])
         now = time.time_ns()
-        digest = sha256_file(path)
+        digest = sha256_file(Path(path))
         if self._stamp(path) == stamp and max(stamp[1], stamp[2]) < now - _GUARD_NS:
             self._stats[name] = [*stamp, digest]
             self._changed = True
@@ -314,8 +314,8 @@ class Memo:
         self._changed = False
 
     @staticmethod
-    def _stamp(path: Path) -> list[int]:
-        stat = path.stat()
+    def _stamp(path: Path | str) -> list[int]:
+        stat = os.stat(path)  # noqa: PTH116 - a string stays one
         return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 

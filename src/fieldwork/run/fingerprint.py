@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwork.provenance import Environment, Memo, canonical, code_hash, code_tree, sha256_text
 
 if TYPE_CHECKING:
-    from fieldwork.run.notebook import Value
+    from fieldwork.run.notebook import Notebook, Value
     from fieldwork.run.spec import Step
 
 __all__ = ["CARRIED", "FORMAT", "Closure", "Fingerprint", "reasons", "take"]
@@ -75,6 +75,16 @@ class Fingerprint:
         return sha256_text(canonical([[key for _, key in self.cells], self.call, self.modules]))
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a step has of its notebook and of our package, in the terms of `Fingerprint`."""
+
+    notebook: Notebook | None
+    cells: list[list[Any]]
+    page: str
+    modules: dict[str, str]
+
+
 class Closure:
     """The modules of a package that a piece of code imports, directly or not, each with a hash.
 
@@ -94,6 +104,7 @@ class Closure:
         self._beside: dict[str, dict[str, str]] = {}
         self._reached: dict[tuple[str, ...], dict[str, str]] = {}
         self._views: dict[str, str] = {}
+        self._codes: dict[tuple[int, str, str], Code] = {}
         named = "|".join(re.escape(name) for name in packages)
         self._dotted = re.compile(rf"({named})(\.\w+)+(:\w+)?")
 
@@ -103,6 +114,20 @@ class Closure:
         if together not in self._reached:
             self._reached[together] = self._reach(together)
         return self._reached[together]
+
+    def code(self, step: Step) -> Code:
+        """Return what a step has of its notebook and of our package; steps that share a notebook share the answer."""
+        # By identity, which the answer keeps from being given to another one.
+        key = (id(step.notebook), step.call, step.view)
+        if key not in self._codes:
+            cells = step.notebook.code if step.notebook else ()
+            sources = [cell.source for cell in cells] if step.notebook else [f"import {step.call.partition(':')[0]}"]
+            page = step.notebook.page_key if step.notebook else ""
+            if step.view:
+                page = sha256_text(f"{page} {self.view(step.view)}")
+            keys = [[cell.number, cell.key] for cell in cells]
+            self._codes[key] = Code(step.notebook, keys, page, self.of(sources))
+        return self._codes[key]
 
     def view(self, view: str) -> str:
         """Return one hash for all that a `module:function` reaches; empty for none."""
@@ -217,24 +242,18 @@ def take(
 ) -> Fingerprint:
     """Return the fingerprint of a step for given parameter values and input contents."""
     defaults = {parameter.name: parameter.default for parameter in step.counted}
-    code = step.notebook.code if step.notebook else ()
-    sources = [cell.source for cell in code] if step.notebook else [f"import {step.call.partition(':')[0]}"]
+    code = closure.code(step)
     return Fingerprint(
-        cells=[[cell.number, cell.key] for cell in code],
+        cells=code.cells,
         call=step.call,
-        page=_page_key(step, closure),
+        page=code.page,
         wave=wave,
         parameters={name: values.get(name, default) for name, default in sorted(defaults.items())},
         inputs=dict(sorted(inputs.items())),
-        modules=closure.of(sources),
+        modules=code.modules,
         outputs=sorted(f"{output.label}{'/' * output.folder}{'?' * output.optional}" for output in step.outputs),
         environment=software.key,
     )
-
-
-def _page_key(step: Step, closure: Closure) -> str:
-    prose = step.notebook.page_key if step.notebook else ""
-    return sha256_text(f"{prose} {closure.view(step.view)}") if step.view else prose
 
 
 def reasons(old: Fingerprint, new: Fingerprint) -> tuple[str, ...]:
