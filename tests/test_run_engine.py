@@ -310,6 +310,18 @@ def test_pruning_takes_what_nobody_goes_back_to_and_nothing_of_today(study):
     assert run(study, {"times": "2"}).ran == ("a", "b", "c", "site")
 
 
+def test_a_pipe_or_a_loop_in_the_place_of_an_output_is_replaced(study):
+    before = digests(study)
+    path = study / "data/processed/w1/a.txt"
+    for put in (os.mkfifo, lambda place: place.symlink_to(place.name)):
+        path.unlink()
+        put(path)
+        result = run(study)
+        assert (result.ran, result.restored) == ((), ("a",))
+        assert digests(study) == before
+        assert not path.is_symlink()
+
+
 def test_pruning_leaves_what_is_young_or_was_put_back(study):
     run(study, {"times": "2"})
     age(study, 10)

@@ -420,11 +420,11 @@ def _settled(fit: Fit, tolerance: float, limit: int, *, strict: bool) -> Fit:
 
 
 def _at_zero(problem: Problem, fixed: Fit) -> tuple[float, float]:
-    """Return how the likelihood begins to rise as the intercepts begin to vary, and what it takes to be level again.
+    """Return how the likelihood rises as the intercepts begin to vary, and how much of that a variance of 1 would bring.
 
-    The first is its second derivative by sd at 0, the sum over groups of S^2 - V, with S the score of the group's intercept
-    and V its information; the second the sum of v_i v_j over pairs of colleagues, V^2 less the squares. To first order S^2 - V
-    is the variance times the second in expectation, so that their ratio is a moment estimate of the variance.
+    The first is its second derivative by sd at 0: the sum over groups of S^2 - V, with S the score of the group's intercept
+    and V its information. The second is the sum over groups of V^2 less the squares of its members' own, which is v_i v_j over
+    pairs of colleagues: to first order the expectation of the first, so that their ratio is a moment estimate of the variance.
     """
     groups, rise, pairs = len(problem.starts) - 1, 0.0, 0.0
     for first in range(0, groups, _CHUNK):
