@@ -106,7 +106,7 @@ def notebook(*cells):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """A blank study with one chapter of its own, run."""
+    """A blank study with two chapters of its own, one of them in two parts, run."""
     folder = tmp_path_factory.mktemp("ran") / "study"
     assert main(["new", str(folder)]) == 0
     deliver(folder, organisations=10)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fieldwork.errors import ConvergenceError, DesignError
 from fieldwork.statistics import CumulativeLinkMixedModel
 from fieldwork.statistics.cumulative_links import LINKS, link_named
-from fieldwork.statistics.ordinal_likelihood import Predictors, Problem, _gathered, evaluate
+from fieldwork.statistics.ordinal_likelihood import Predictors, Problem, _at_zero, _gathered, evaluate, maximise
 
 REFERENCE = Path(__file__).parent / "reference"
 VALUES = tomllib.loads((REFERENCE / "ordinal.toml").read_text())
@@ -323,11 +323,18 @@ def test_refusals_name_the_term():
 
 
 def test_a_fit_that_stops_early_says_so():
-    from fieldwork.statistics.ordinal_likelihood import maximise
-
     model = CumulativeLinkMixedModel.from_formula("rating ~ temp + contact", WINE, "judge")
     with pytest.raises(ConvergenceError, match="did not converge"):
         maximise(model.problem, limit=1)
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.0, 1.5])
+def test_the_search_begins_near_the_variance_at_which_it_ends(sd):
+    model = CumulativeLinkMixedModel.from_formula("conf ~ role + stage", simulated(2000, 5, sd=sd), "firm")
+    rise, pairs = _at_zero(model.problem, maximise(model.problem, random=False))
+    share = rise / pairs / model.link.variance  # of the latent variance without intercepts
+    fitted = maximise(model.problem)
+    assert fitted.sd**2 / (fitted.sd**2 + model.link.variance) == pytest.approx(share, rel=0.15)
 
 
 @pytest.mark.parametrize("adjust", ["holm", "tukey"])

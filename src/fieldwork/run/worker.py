@@ -216,7 +216,7 @@ def surroundings(private: Path) -> dict[str, str]:
         # Plugins of the user's are no part of the study, and to look for them reads the metadata of every package.
         "PYDANTIC_DISABLE_PLUGINS": "__all__",
         # What a chapter's arrays gave back stays with its process: given to the system and asked for again, it costs a fault a
-        # page, a tenth to a quarter of a chapter's time at a million respondents. Arrow's own allocator gives it to the
+        # page, a tenth to a fifth of a chapter's time at a million respondents. Arrow's own allocator gives it to the
         # system, so its columns come from the C library, too.
         "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
